@@ -1,0 +1,130 @@
+/**
+ * The native module as TypeScript sees it: plain numbers and Buffers, nothing that knows of groups or ranks.
+ * Every call either succeeds or throws an Error with `code` (errno name), `syscall` and `errno`; nothing ever changes the
+ * namespaces or credentials of the Node process. Callbacks run on the main loop. The binary is loaded on first use.
+ */
+import { createRequire } from 'node:module';
+
+export interface PeerCredentials {
+  pid: number;
+  uid: number;
+  gid: number;
+}
+
+/** Bytes and descriptors of one SOCK_SEQPACKET message; the receiver owns the descriptors. */
+export interface Packet {
+  bytes: Buffer;
+  fds: number[];
+}
+
+/** A SOCK_SEQPACKET unix socket on the loop. `send` is false when the peer's queue is full (then wait for onDrain). */
+export interface PacketSocket {
+  readonly fd: number;
+  send(bytes: Uint8Array, fds?: readonly number[]): boolean;
+  onPacket: ((packet: Packet) => void) | null;
+  onDrain: (() => void) | null;
+  onClose: ((error: NodeJS.ErrnoException | null) => void) | null;
+  peerCredentials(): PeerCredentials;
+  close(): void;
+}
+
+export interface PacketServer {
+  onConnection: ((socket: PacketSocket) => void) | null;
+  close(): void;
+}
+
+/** Calls `onReady` once the descriptor is readable (level triggered, until stopped). For eventfds and pidfds. */
+export interface FdWatch {
+  stop(): void;
+}
+
+/**
+ * Peeks PMI sockets (edge triggered, SO_PEEK_OFF): each byte of a request is delivered once per adoption, consumed by
+ * rank-init later. One callback a wake-up: records of u32 key, u32 length, bytes, padded to 4; length 0xffffffff = peer closed.
+ */
+export interface PmiPoller {
+  add(key: number, fd: number): void;
+  remove(key: number): void;
+  onData: ((records: Buffer) => void) | null;
+  close(): void;
+}
+
+/**
+ * A thread that moves output from pipes into spool files with splice(2) at explicit offsets: the file's length is the
+ * truth, so a killed agent loses and doubles nothing. Files are `<directory>/<name>.<first offset>` made on first byte.
+ */
+export interface OutputPump {
+  /** `offset` = bytes already spooled. The pump owns `fd` from here on. */
+  add(id: number, fd: number, directory: string, name: string, offset: bigint, segmentBytes: number): void;
+  /** Stops reading (the rank blocks once its pipe is full) and starts again. */
+  pause(id: number, paused: boolean): void;
+  remove(id: number): void;
+  /** Tells a front (a PacketSocket's descriptor, duplicated) of growth of these streams directly from the thread: packet of
+   * u32 FRONT_GREW (see native/front/protocol.h), then {u32 id, u32 flags (1 = end), u64 length} records. */
+  subscribe(socketFd: number, ids: readonly number[]): number;
+  unsubscribe(subscription: number): void;
+  /** Records of u32 id, u32 flags (1 end of file, 2 error), u64 length, i32 errno, u32 0: the newest a stream, coalesced. */
+  onProgress: ((records: Buffer) => void) | null;
+  close(): void;
+}
+
+/** Moves input from a spool file (its description's own position) into a pipe or pty; closes the pipe's duplicate at the end. */
+export interface InputPump {
+  add(id: number, spoolFd: number, pipeFd: number): void;
+  /** Spool bytes up to `length` may be delivered; `end`: there will be no more. */
+  advance(id: number, length: bigint, end: boolean): void;
+  remove(id: number): void;
+  /** u32 id, u32 flags (1 all delivered, 2 error/reader gone), u64 position, i32 errno, u32 0. */
+  onProgress: ((records: Buffer) => void) | null;
+  close(): void;
+}
+
+export interface Native {
+  pidfdOpen(pid: number): number;
+  pidfdGetfd(pidfd: number, fd: number): number;
+  pidfdSignal(pidfd: number, signal: number): void;
+  /** waitid(P_PIDFD, WEXITED|WNOHANG): wait status, or null when it has not ended or is not our child. */
+  reap(pidfd: number): number | null;
+  setChildSubreaper(): void;
+  close(fd: number): void;
+  dup(fd: number): number;
+  /** A memfd with these bytes, sealed against every change when `sealed`. */
+  memfd(name: string, bytes: Uint8Array, sealed: boolean): number;
+  /** Reads a whole memfd or file from offset 0. */
+  readAll(fd: number, maxBytes: number): Buffer;
+  /** LOCK_EX|LOCK_NB; false when somebody else holds it. */
+  flock(fd: number): boolean;
+  /** A read-only shared mapping; unmapped when collected. */
+  mapReadOnly(fd: number, length: number): ArrayBuffer;
+  eventfdRead(fd: number): bigint;
+  peerCredentials(fd: number): PeerCredentials;
+  /** Groups of a user as initgroups(3), by the host's own name service. */
+  groupsOf(user: string, gid: number): number[];
+  user(nameOrUid: string | number): { name: string; uid: number; gid: number; home: string; shell: string } | null;
+  group(nameOrGid: string | number): { name: string; gid: number } | null;
+  connectPacket(path: string): PacketSocket;
+  /** Takes over an existing SEQPACKET descriptor. */
+  packetSocket(fd: number): PacketSocket;
+  listenPacket(path: string, mode: number): PacketServer;
+  watch(fd: number, onReady: () => void): FdWatch;
+  pmiPoller(): PmiPoller;
+  outputPump(): OutputPump;
+  inputPump(): InputPump;
+  setWindowSize(ptyFd: number, rows: number, columns: number): void;
+  fallocatePunchHole(fd: number, offset: bigint, length: bigint): void;
+}
+
+let loaded: Native | undefined;
+
+/** The native module; throws with what to do when it has not been built. `build/native/muster.node` of the checkout. */
+export function native(): Native {
+  if (loaded) return loaded;
+  const require = createRequire(import.meta.url);
+  const path = process.env['MUSTER_NATIVE'] ?? new URL('../../build/native/muster.node', import.meta.url).pathname;
+  try {
+    loaded = require(path) as Native;
+  } catch (cause) {
+    throw new Error(`MUSTER_NATIVE_MISSING: cannot load ${path}: run "make build"`, { cause });
+  }
+  return loaded;
+}
