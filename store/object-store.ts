@@ -105,6 +105,11 @@ export interface DeleteOptions {
   readonly preconditions?: Preconditions | undefined;
 }
 
+/** Either it is gone for good, or finalizers hold it and it has a deletionTimestamp. */
+export type DeleteResult<T> =
+  | { readonly gone: true; readonly uid: string }
+  | { readonly gone: false; readonly object: T };
+
 /** Merge patch is RFC 7386; JSON patch is RFC 6902. A `metadata.resourceVersion` in a merge patch is a precondition. */
 export type Patch =
   | { readonly type: 'merge'; readonly patch: unknown }
@@ -180,13 +185,13 @@ export interface ObjectStore {
   ): Promise<T>;
 
   /**
-   * Returns the object: gone, or with a deletionTimestamp if finalizers still hold it (it goes when the last one is
-   * removed). Throws NotFound; Conflict if a precondition fails.
+   * An object with finalizers gets a deletionTimestamp and goes when the last finalizer is removed. Throws NotFound;
+   * Conflict if a precondition fails.
    */
   delete<T extends KubernetesObject = AnyObject>(
     type: ResourceType,
     key: ObjectKey,
     options?: DeleteOptions,
     signal?: AbortSignal,
-  ): Promise<T>;
+  ): Promise<DeleteResult<T>>;
 }
