@@ -1,0 +1,494 @@
+// Generated from crds/*.yaml by crds/generate-types.ts. Do not edit: change the YAML and run `make generate`.
+import type { Condition, KubernetesObject } from './objects.ts';
+
+/** What the user wants. Controllers never write it. */
+export interface ProcessGroupSpec {
+  /** Number of ranks. Required with processes; a restore takes it from the checkpoint. */
+  size?: number;
+  /** The programs. Their rank sets together cover 0 to size-1, each rank exactly once. */
+  processes?: ProcessGroupProcess[];
+  /** Where ranks run. */
+  placement?: ProcessGroupPlacement;
+  /** The carrier Pods on Kubernetes; a bounded part of core's PodTemplateSpec. On bare metal use root. */
+  template?: ProcessGroupTemplate;
+  /** Root file system of the sandboxes on bare metal; Host for the node's own, or a directory that the node's configuration offers as a root. Absent, Host. */
+  root?: string;
+  /** What each rank needs. */
+  resources?: ProcessGroupResources;
+  /** As whom the ranks run. Absent, the uid that the authenticated user is mapped to, else 65534; never root by default. */
+  securityContext?: ProcessGroupSecurityContext;
+  /** Resource limits of every rank's processes (setrlimit). What is absent is as the node's configuration says. */
+  rlimits?: ProcessGroupRlimit[];
+  /** What the ranks' environment starts from; Clean for HOME, USER, SHELL, PATH and LANG only, Login for what a login of the user on the node sets. */
+  environment?: 'Clean' | 'Login';
+  /** Process management interface that the ranks get. Absent, as the cluster offers; the choice stands in status.resolved. */
+  pmi?: 'Auto' | 'PMI1' | 'PMI2' | 'PMIx' | 'None';
+  /** Where the ranks' standard input comes from and their output goes. */
+  stdio?: ProcessGroupStdio;
+  /** Whether each rank gets a terminal in place of pipes. */
+  tty?: boolean;
+  /** Isolated gives each sandbox an address of its own that moves with it; Host gives the node's network at native speed. Absent, as the cluster offers; the choice stands in status.resolved. */
+  network?: 'Isolated' | 'Host';
+  /** Whether ranks in an Isolated network reach addresses outside of their group. */
+  egress?: 'Allow' | 'Deny';
+  /** What becomes of connections to the outside at a checkpoint or move; Reset closes them, Refuse refuses the checkpoint while there are any. */
+  externalConnections?: 'Reset' | 'Refuse';
+  /** Whether the group is to stand still. Written by users, or by a queue manager that manages the group. */
+  suspend?: boolean;
+  /** How the group is suspended; Freeze stops its processes in place, Checkpoint saves and vacates, Stop ends them to start anew later. Absent, as the cluster offers; the choice stands in status.resolved. */
+  suspendPolicy?: 'Freeze' | 'Checkpoint' | 'Stop';
+  /** Checkpoints taken without being asked for. */
+  checkpointPolicy?: ProcessGroupCheckpointPolicy;
+  /** A checkpoint to go on from, in place of processes. */
+  restoreFrom?: ProcessGroupRestoreFrom;
+  /** What happens when something fails. */
+  failurePolicy?: ProcessGroupFailurePolicy;
+  /** Bounds on the whole group. Reaching one ends it, and status tells which. */
+  limits?: ProcessGroupLimits;
+  /** Seconds between SIGTERM and SIGKILL when the group is ended. */
+  gracePeriodSeconds?: number;
+  /** Seconds after which a finished group is deleted. Absent, never. */
+  ttlSecondsAfterFinished?: number;
+  /** Queue that the group waits in. */
+  queueName?: string;
+  /** Larger goes first where groups compete. */
+  priority?: number;
+  /** Groups that must have come so far before this one starts. */
+  dependsOn?: ProcessGroupDependency[];
+  /** Controller that carries the group out. Absent or muster.dev/processgroup-controller, Muster's own. */
+  managedBy?: string;
+}
+
+/** One program and the ranks that run it. */
+export interface ProcessGroupProcess {
+  /** Name of this entry, unique in the group. */
+  name: string;
+  /** Ranks that run this program, as a rank set such as "0-3,7" or "0-14:2" (every second rank). */
+  ranks: string;
+  /** The program and its first arguments. A program without a slash is searched in path. No shell is involved. */
+  command: string[];
+  /** Further arguments, appended to command. */
+  args?: string[];
+  /** Environment variables of these ranks. They win over what the environment setting brings. */
+  env?: ProcessGroupProcessEnvVar[];
+  /** Working directory, an absolute path inside the sandbox, entered as the job's user. Absent, the user's home directory, or / where there is none. */
+  workingDir?: string;
+  /** Directories to search for the program, separated by colons. Absent, the PATH of the rank's environment. */
+  path?: string;
+  /** A tool such as a debugger or monitor, started beside each of these ranks as the job's user. It ends with its rank. */
+  coProcess?: ProcessGroupProcessCoProcess;
+}
+
+/** One environment variable, with a value or a fact about the rank. */
+export interface ProcessGroupProcessEnvVar {
+  /** Name of the variable. */
+  name: string;
+  /** Its value, taken literally. */
+  value?: string;
+  /** Fact that becomes the value; of the rank itself (Rank, LocalRank, Node, Ordinal of its sandbox), of its sandbox (LocalSize) or of the group (Size, GroupName, GroupNamespace, GroupUid), or the name of this entry (ProcessName). */
+  rankField?: 'Rank' | 'Size' | 'LocalRank' | 'LocalSize' | 'Node' | 'Ordinal' | 'GroupName' | 'GroupNamespace' | 'GroupUid' | 'ProcessName';
+}
+
+/** A tool such as a debugger or monitor, started beside each of these ranks as the job's user. It ends with its rank. */
+export interface ProcessGroupProcessCoProcess {
+  /** The tool and its arguments. The variable MUSTER_RANK_PID tells it the process to look at. */
+  command: string[];
+}
+
+/** Where ranks run. */
+export interface ProcessGroupPlacement {
+  /** Nodes to use, in this order, as in a host file. A node named n times takes n shares. Absent, any node that nodeSelector lets through. */
+  nodes?: string[];
+  /** Labels that a node must carry to be used. */
+  nodeSelector?: Record<string, string>;
+  /** Ranks for each node, or for each mention in nodes. Absent, as many as the node has free cores. */
+  ranksPerNode?: number;
+  /** Block fills a node before it takes the next; Cyclic deals ranks out one at a time. */
+  policy?: 'Block' | 'Cyclic';
+  /** Ranks in one sandbox, which is what migrates as a whole. Absent, all of the group's ranks on a node share one. */
+  ranksPerSandbox?: number;
+  /** What each rank is bound to. */
+  binding?: 'None' | 'Core' | 'Socket';
+}
+
+/** The carrier Pods on Kubernetes; a bounded part of core's PodTemplateSpec. On bare metal use root. */
+export interface ProcessGroupTemplate {
+  /** Labels and annotations of the carrier Pods. Can change while the group is vacated. */
+  metadata?: ProcessGroupTemplateMetadata;
+  /** What the carrier Pods are made of. */
+  spec?: ProcessGroupTemplateSpec;
+}
+
+/** Labels and annotations of the carrier Pods. Can change while the group is vacated. */
+export interface ProcessGroupTemplateMetadata {
+  /** Labels of the Pods. */
+  labels?: Record<string, string>;
+  /** Annotations of the Pods. */
+  annotations?: Record<string, string>;
+}
+
+/** What the carrier Pods are made of. */
+export interface ProcessGroupTemplateSpec {
+  /** Container image that is the root of every sandbox. */
+  image?: string;
+  /** When the image is pulled; absent, as core decides by its tag. */
+  imagePullPolicy?: 'Always' | 'IfNotPresent' | 'Never';
+  /** Secrets to pull the image with. */
+  imagePullSecrets?: ProcessGroupTemplateSpecImagePullSecret[];
+  /** Service account of the Pods. */
+  serviceAccountName?: string;
+  /** Scheduler that places the Pods. */
+  schedulerName?: string;
+  /** Priority class of the Pods. */
+  priorityClassName?: string;
+  /** Labels that a Pod's node must carry. Can change while the group is vacated. */
+  nodeSelector?: Record<string, string>;
+  /** Taints that the Pods tolerate. Can change while the group is vacated. */
+  tolerations?: ProcessGroupTemplateSpecToleration[];
+  /** Volumes of the Pods, each of exactly one kind. Host paths are not among them; the node's configuration binds those. */
+  volumes?: ProcessGroupTemplateSpecVolume[];
+  /** Where the volumes appear in the sandboxes. */
+  volumeMounts?: ProcessGroupTemplateSpecVolumeMount[];
+}
+
+/** A Secret in the group's namespace. */
+export interface ProcessGroupTemplateSpecImagePullSecret {
+  /** Name of the Secret. */
+  name: string;
+}
+
+/** One toleration, as in core. */
+export interface ProcessGroupTemplateSpecToleration {
+  /** Key of the taint; absent, every key. */
+  key?: string;
+  /** How value is compared; absent, Equal. */
+  operator?: 'Exists' | 'Equal';
+  /** Value of the taint, for Equal. */
+  value?: string;
+  /** Effect of the taint; absent, every effect. */
+  effect?: 'NoSchedule' | 'PreferNoSchedule' | 'NoExecute';
+  /** How long a NoExecute taint is tolerated; absent, for ever. */
+  tolerationSeconds?: number;
+}
+
+/** One volume. */
+export interface ProcessGroupTemplateSpecVolume {
+  /** Name that volumeMounts refer to. */
+  name: string;
+  /** An empty directory that lives as long as the Pod. */
+  emptyDir?: ProcessGroupTemplateSpecVolumeEmptyDir;
+  /** A claim in the group's namespace. */
+  persistentVolumeClaim?: ProcessGroupTemplateSpecVolumePersistentVolumeClaim;
+  /** A ConfigMap in the group's namespace. */
+  configMap?: ProcessGroupTemplateSpecVolumeConfigMap;
+  /** A Secret in the group's namespace. */
+  secret?: ProcessGroupTemplateSpecVolumeSecret;
+}
+
+/** An empty directory that lives as long as the Pod. */
+export interface ProcessGroupTemplateSpecVolumeEmptyDir {
+  /** Memory for a tmpfs, else the node's disk. */
+  medium?: '' | 'Memory';
+  /** Most it may hold. */
+  sizeLimit?: number | string;
+}
+
+/** A claim in the group's namespace. */
+export interface ProcessGroupTemplateSpecVolumePersistentVolumeClaim {
+  /** Name of the claim. */
+  claimName: string;
+  /** Whether every mount is read-only. */
+  readOnly?: boolean;
+}
+
+/** A ConfigMap in the group's namespace. */
+export interface ProcessGroupTemplateSpecVolumeConfigMap {
+  /** Name of the ConfigMap. */
+  name: string;
+  /** Whether it may be missing. */
+  optional?: boolean;
+}
+
+/** A Secret in the group's namespace. */
+export interface ProcessGroupTemplateSpecVolumeSecret {
+  /** Name of the Secret. */
+  secretName: string;
+  /** Whether it may be missing. */
+  optional?: boolean;
+}
+
+/** One mount. */
+export interface ProcessGroupTemplateSpecVolumeMount {
+  /** Name of one of volumes. */
+  name: string;
+  /** Absolute path inside the sandbox. */
+  mountPath: string;
+  /** Path inside the volume to mount instead of its root. */
+  subPath?: string;
+  /** Whether ranks may not write to it. */
+  readOnly?: boolean;
+}
+
+/** What each rank needs. */
+export interface ProcessGroupResources {
+  /** Amounts that placement sets aside for each rank, such as cpu, memory or a device's resource name. */
+  requests?: Record<string, number | string>;
+  /** Amounts that each rank may not exceed. */
+  limits?: Record<string, number | string>;
+  /** Device sets, by the names that the node's configuration gives them, which appear in the sandbox's /dev. */
+  devices?: string[];
+}
+
+/** As whom the ranks run. Absent, the uid that the authenticated user is mapped to, else 65534; never root by default. */
+export interface ProcessGroupSecurityContext {
+  /** User id of the ranks. The nodes' own list of allowed ids has the last word. */
+  runAsUser?: number;
+  /** Group id of the ranks. Absent, the user's own group on the node, else the same number as the user. */
+  runAsGroup?: number;
+  /** Further group ids of the ranks. */
+  supplementalGroups?: number[];
+  /** File mode creation mask in octal, such as "022". Absent, 022. */
+  umask?: string;
+}
+
+/** One limit. */
+export interface ProcessGroupRlimit {
+  /** Which limit. */
+  name: 'AddressSpace' | 'Core' | 'Cpu' | 'Data' | 'FileSize' | 'Locks' | 'MemoryLock' | 'MessageQueue' | 'Nice' | 'OpenFiles' | 'Processes' | 'ResidentSet' | 'RealTimePriority' | 'RealTime' | 'PendingSignals' | 'Stack';
+  /** Soft limit, a number or Unlimited. Absent, the same as hard. */
+  soft?: number | string;
+  /** Hard limit, a number or Unlimited. Absent, the same as soft. */
+  hard?: number | string;
+}
+
+/** Where the ranks' standard input comes from and their output goes. */
+export interface ProcessGroupStdio {
+  /** Which ranks get the input of the attached client. The others read end of file. */
+  stdin?: 'None' | 'Rank0' | 'All';
+  /** Collect for the group's log, Files for a file of each rank in the sandbox, Discard for nothing. */
+  stdout?: 'Collect' | 'Files' | 'Discard';
+  /** As stdout. */
+  stderr?: 'Collect' | 'Files' | 'Discard';
+  /** Name of each rank's file for stdout Files, opened inside the sandbox as the job's user. %r is the rank, %s the size, %h the node, %g the group's name, %% a percent sign. */
+  stdoutFile?: string;
+  /** As stdoutFile, for stderr. The same name as stdoutFile sends both to one file. */
+  stderrFile?: string;
+  /** Whether every line shown to a reader begins with its rank. */
+  labelRanks?: boolean;
+  /** What happens when the log's quota is used up; Rotate drops the oldest output, Block lets the ranks wait until somebody has read it. */
+  whenFull?: 'Rotate' | 'Block';
+  /** Most bytes of collected output kept for the group on one node. Absent, as the node's configuration says. */
+  logQuota?: number | string;
+}
+
+/** Checkpoints taken without being asked for. */
+export interface ProcessGroupCheckpointPolicy {
+  /** Seconds of running between two checkpoints, or Auto to choose by their cost and the failure rate. */
+  interval?: number | string;
+  /** How many of the policy's own checkpoints are kept. Others are never removed. */
+  keep?: number;
+  /** Storage, by the name an administrator gave it. Absent, the cluster's default. */
+  storage?: string;
+  /** Nodes or stores that hold each image. Absent, as the storage says. */
+  copies?: number;
+  /** Whether one is taken when the group is suspended with Freeze. */
+  onSuspend?: boolean;
+  /** Whether one is taken in time before the wall time ends. */
+  beforeWallTime?: boolean;
+  /** What takes the images. */
+  engine?: 'Auto' | 'Criu';
+  /** What a restore does with files that were open for writing; Truncate cuts them back to the checkpoint, Snapshot keeps copies, Refuse takes no checkpoint while there are any. */
+  openFiles?: 'Truncate' | 'Snapshot' | 'Refuse';
+}
+
+/** A checkpoint to go on from, in place of processes. */
+export interface ProcessGroupRestoreFrom {
+  /** Name of a Checkpoint in the same namespace. */
+  checkpointName: string;
+}
+
+/** What happens when something fails. */
+export interface ProcessGroupFailurePolicy {
+  /** When a rank fails; Abort ends the group, Continue lets the others run. */
+  rank?: 'Abort' | 'Continue';
+  /** When a node is lost; Fail ends the group, Restart starts it from the beginning, RestoreLatestCheckpoint goes on from the last checkpoint. */
+  node?: 'Fail' | 'Restart' | 'RestoreLatestCheckpoint';
+  /** How often the group may be started again before it fails for good. */
+  maxRestarts?: number;
+}
+
+/** Bounds on the whole group. Reaching one ends it, and status tells which. */
+export interface ProcessGroupLimits {
+  /** Seconds that the group may run, suspended time left out. May only grow. */
+  wallTimeSeconds?: number;
+  /** CPU seconds that all ranks together may use. */
+  cpuTimeSeconds?: number;
+  /** Memory that the ranks of one sandbox together may use. */
+  memory?: number | string;
+  /** Signal that every rank gets before the wall time ends. Absent, SIGUSR1 where warningSeconds is given. */
+  warningSignal?: 'SIGHUP' | 'SIGINT' | 'SIGQUIT' | 'SIGUSR1' | 'SIGUSR2' | 'SIGALRM' | 'SIGTERM' | 'SIGURG' | 'SIGXCPU' | 'SIGWINCH';
+  /** How long before the end of the wall time the warning is sent. */
+  warningSeconds?: number;
+}
+
+/** One group to wait for. */
+export interface ProcessGroupDependency {
+  /** Name of a ProcessGroup in the same namespace. */
+  name: string;
+  /** What it must have reached; Finished is Succeeded or Failed. */
+  until?: 'Running' | 'Succeeded' | 'Finished';
+}
+
+/** What Muster sees. Written by its controllers only. */
+export interface ProcessGroupStatus {
+  /** Generation of the spec that this status speaks of. */
+  observedGeneration?: number;
+  /** One word for people, derived from the conditions. Programs read the conditions. */
+  phase?: 'Pending' | 'Placing' | 'Starting' | 'Running' | 'Suspending' | 'Suspended' | 'Resuming' | 'Stopping' | 'Succeeded' | 'Failed' | 'Stalled';
+  /** Placed, Running, Suspended (reason Frozen or Vacated), Succeeded, Failed, Reconciling and Stalled. */
+  conditions?: Condition[];
+  /** What keeps the group from running beside spec.suspend. */
+  holds?: ProcessGroupHold[];
+  /** How many ranks stand where. */
+  ranks?: ProcessGroupRanks;
+  /** Nodes that hold ranks of the group. */
+  nodeCount?: number;
+  /** Where the sandboxes are, in the order of their ordinals. Neighbours alike in incarnation and shape share one entry. */
+  placement?: ProcessGroupStatusPlacement[];
+  /** When the first launch was ordered. From then on placement and resources are fixed unless the group is vacated. */
+  startTime?: string;
+  /** When all ranks ran for the first time. */
+  runningTime?: string;
+  /** When the group succeeded or failed. */
+  finishTime?: string;
+  /** Since when wall time is being counted. Absent while suspended. */
+  activeSince?: string;
+  /** Wall time counted before activeSince. */
+  activeSeconds?: number;
+  /** How the group ended; of a failed one, the first failing rank. */
+  exitSummary?: ProcessGroupExitSummary;
+  /** What the group has used so far. */
+  usage?: ProcessGroupUsage;
+  /** The latest restorable checkpoint. Also in the annotation muster.dev/last-checkpoint, for schedulers that choose victims. */
+  lastCheckpoint?: ProcessGroupLastCheckpoint;
+  /** How often the whole group was started again. */
+  restarts?: number;
+  /** Choices that the cluster made where the spec left them open. Fixed for the life of the group. */
+  resolved?: ProcessGroupResolved;
+}
+
+/** One hold. */
+export interface ProcessGroupHold {
+  /** Who holds. */
+  name: 'Drain' | 'Queue' | 'Health' | 'Fence';
+  /** Why, in one word. */
+  reason: string;
+  /** Why, for people. */
+  message?: string;
+  /** Since when. */
+  since?: string;
+}
+
+/** How many ranks stand where. */
+export interface ProcessGroupRanks {
+  /** Ranks that the group is to have. */
+  desired?: number;
+  /** Ranks that were started and have not ended, frozen ones too. */
+  running?: number;
+  /** Ranks that exited with 0. */
+  succeeded?: number;
+  /** Ranks that exited with another code or by a signal. */
+  failed?: number;
+  /** Ranks that could not be started. */
+  startFailed?: number;
+  /** Two of these numbers for printing, such as 4/4. */
+  summary?: string;
+}
+
+/** One sandbox, or several with consecutive ordinals. */
+export interface ProcessGroupStatusPlacement {
+  /** Ordinal of the first sandbox. */
+  ordinal: number;
+  /** Node of each sandbox, as a node list such as "node[1-4],big1"; its length is the number of sandboxes. */
+  nodes: string;
+  /** Incarnation of these sandboxes, raised by every restore or move. */
+  incarnation: number;
+  /** Ranks of the first sandbox, as a rank set such as "0-3" or "0-30:2". */
+  ranks: string;
+  /** What each further sandbox's ranks are shifted by. Absent where there is one sandbox. */
+  rankStep?: number;
+}
+
+/** How the group ended; of a failed one, the first failing rank. */
+export interface ProcessGroupExitSummary {
+  /** The rank. */
+  rank?: number;
+  /** Its entry in processes. */
+  processName?: string;
+  /** Its exit code. Absent when a signal ended it or it could not be started. */
+  code?: number;
+  /** Signal that ended it, such as SIGSEGV. */
+  signal?: string;
+  /** Node it ran on. */
+  node?: string;
+  /** Why, in one word, such as RankFailed, RankSignaled, StartFailed or WallTimeExceeded. */
+  reason?: string;
+  /** Why, for people. */
+  message?: string;
+  /** How many ranks ended in which way, the most frequent first. */
+  exitCodes?: ProcessGroupExitSummaryExitCount[];
+}
+
+/** One way to end. */
+export interface ProcessGroupExitSummaryExitCount {
+  /** Exit code. */
+  code?: number;
+  /** Signal, where there is no code. */
+  signal?: string;
+  /** Ranks that ended so. */
+  count: number;
+  /** Those ranks as a rank set, cut off with a final "," where it grows long. */
+  ranks?: string;
+}
+
+/** What the group has used so far. */
+export interface ProcessGroupUsage {
+  /** CPU time of all ranks. */
+  cpuSeconds?: number;
+  /** Largest memory of any sandbox. */
+  maxMemoryBytes?: number;
+  /** Bytes of output collected from all ranks. */
+  stdoutBytes?: number;
+}
+
+/** The latest restorable checkpoint. Also in the annotation muster.dev/last-checkpoint, for schedulers that choose victims. */
+export interface ProcessGroupLastCheckpoint {
+  /** Name of the Checkpoint. */
+  name?: string;
+  /** When its cut was taken. */
+  time?: string;
+  /** Whether it survives the loss of any one node. */
+  durable?: boolean;
+  /** Size of its images, as a quantity. */
+  imageSize?: string;
+}
+
+/** Choices that the cluster made where the spec left them open. Fixed for the life of the group. */
+export interface ProcessGroupResolved {
+  /** The network in force. */
+  network?: 'Isolated' | 'Host';
+  /** The suspend policy in force. */
+  suspendPolicy?: 'Freeze' | 'Checkpoint' | 'Stop';
+  /** The process management interface in force. */
+  pmi?: 'PMI1' | 'PMI2' | 'PMIx' | 'None';
+  /** User id of the ranks. */
+  runAsUser?: number;
+  /** Group id of the ranks. */
+  runAsGroup?: number;
+}
+
+/** A parallel job. Its ranks are started together, watched, suspended, checkpointed, moved and ended together. */
+export interface ProcessGroup extends KubernetesObject<'ProcessGroup'> {
+  spec: ProcessGroupSpec;
+  status?: ProcessGroupStatus;
+}
