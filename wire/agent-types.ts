@@ -1,0 +1,353 @@
+// The messages of agent.proto as TypeScript sees them after decoding: every field is there (its default when it was not
+// sent), a message that was not sent is null, a oneof names its member in `body`. u64 are numbers: exact below 2^53,
+// so offsets and sizes are exact and nanoseconds since the epoch are good to a quarter of a microsecond.
+// For sending any field may be left out: `Sent<T>`. load.test.ts compares this file with the .proto.
+
+/** What may be given to a stream's write: fields left out take their default. */
+export type Sent<T> = T extends Buffer
+  ? Uint8Array
+  : T extends readonly (infer E)[]
+    ? readonly Sent<E>[]
+    : T extends object
+      ? { [K in keyof T]?: Sent<T[K]> | undefined }
+      : T;
+
+export interface SandboxId {
+  groupUid: string;
+  ordinal: number;
+  incarnation: number;
+}
+
+export interface AgentMessage {
+  body: 'hello' | 'heartbeat' | 'facts' | 'verbReply' | 'event';
+  hello?: AgentHello;
+  heartbeat?: Heartbeat;
+  facts?: Facts;
+  verbReply?: VerbReply;
+  event?: AgentEvent;
+}
+
+export interface AgentHello {
+  versionMin: number;
+  versionMax: number;
+  node: string;
+  instance: string;
+  bootId: string;
+  build: string;
+  capacity: Capacity | null;
+  peerAddress: string;
+  localSocket: string;
+  labels: Record<string, string>;
+  features: string[];
+  missing: string[];
+  clockNs: number;
+}
+
+export interface Capacity {
+  cpus: number;
+  memoryBytes: number;
+  sockets: number;
+  cores: number;
+  architecture: string;
+  kernel: string;
+  os: string;
+  topologyXmlDigest: string;
+}
+
+export interface Heartbeat {
+  sequence: number;
+  load: Load | null;
+  clockNs: number;
+}
+
+export interface Load {
+  load1: number;
+  load5: number;
+  load15: number;
+  memoryAvailableBytes: number;
+  swapUsedBytes: number;
+  cpuPressureAvg10: number;
+  memoryPressureAvg10: number;
+  ioPressureAvg10: number;
+  diskFreeBytes: number;
+  diskTotalBytes: number;
+  sandboxes: number;
+  ranks: number;
+}
+
+export interface Facts {
+  full: boolean;
+  sandboxes: SandboxFact[];
+  forgotten: SandboxId[];
+  desiredRevision: number;
+}
+
+export interface SandboxFact {
+  id: SandboxId | null;
+  state: string;
+  reason: string;
+  message: string;
+  ranksTotal: number;
+  ranksRunning: number;
+  succeeded: string;
+  failures: RankEnd[];
+  failuresTotal: number;
+  abort: Abort | null;
+  frozen: boolean;
+  startedNs: number;
+  ranksStartedNs: number;
+  endedNs: number;
+  cpuUs: number;
+  memoryBytes: number;
+  memoryPeakBytes: number;
+  oomKills: number;
+  logBytes: number;
+  logsComplete: boolean;
+  pmiInitialized: boolean;
+  pmiFinalized: boolean;
+  pmiBadLines: number;
+  limitExceeded: string;
+  bootId: string;
+  initPid: number;
+}
+
+export interface RankEnd {
+  rank: number;
+  waitStatus: number;
+  stage: number;
+  error: number;
+  message: string;
+  endedNs: number;
+  byUs: boolean;
+  withoutFinalize: boolean;
+}
+
+export interface Abort {
+  rank: number;
+  exitCode: number;
+  message: string;
+  atNs: number;
+}
+
+export interface VerbReply {
+  verbId: number;
+  ok: boolean;
+  reached: number;
+  message: string;
+}
+
+export interface AgentEvent {
+  id: SandboxId | null;
+  type: string;
+  reason: string;
+  message: string;
+}
+
+export interface HubMessage {
+  body: 'welcome' | 'desired' | 'verb' | 'heartbeatAck' | 'openStream' | 'refused';
+  welcome?: Welcome;
+  desired?: Desired;
+  verb?: Verb;
+  heartbeatAck?: HeartbeatAck;
+  openStream?: OpenStream;
+  refused?: Refused;
+}
+
+export interface Welcome {
+  version: number;
+  clusterId: string;
+  heartbeatSeconds: number;
+  clockNs: number;
+}
+
+export interface Refused {
+  code: string;
+  message: string;
+  leader: string;
+}
+
+export interface HeartbeatAck {
+  sequence: number;
+}
+
+export interface Desired {
+  full: boolean;
+  sandboxes: SandboxSpec[];
+  removed: SandboxId[];
+  revision: number;
+}
+
+export interface SandboxSpec {
+  id: SandboxId | null;
+  namespace: string;
+  groupName: string;
+  want: string;
+  graceSeconds: number;
+  size: number;
+  sandboxes: number;
+  ranks: string;
+  hostname: string;
+  processMapping: string;
+  kvsName: string;
+  pmi: string;
+  programs: Program[];
+  uid: number;
+  gid: number;
+  groups: number[];
+  groupsFromNode: boolean;
+  umask: number;
+  rlimits: Rlimit[];
+  environment: string;
+  env: EnvVar[];
+  stdin: string;
+  stdout: string;
+  stderr: string;
+  stdoutPattern: string;
+  stderrPattern: string;
+  whenFull: string;
+  logQuotaBytes: number;
+  tty: boolean;
+  memoryLimitBytes: number;
+  cpuLimitMilli: number;
+  cpuTimeLimitSeconds: number;
+  binding: string;
+  devices: string[];
+  root: string;
+  tree: Tree | null;
+  abortOnFailure: boolean;
+  warningSignal: number;
+  owner: string;
+  ownerUid: number;
+  frontToken: string;
+  clusterId: string;
+}
+
+export interface Program {
+  name: string;
+  ranks: string;
+  argv: string[];
+  env: EnvVar[];
+  workingDir: string;
+  path: string;
+  appNumber: number;
+  coProcess: boolean;
+}
+
+export interface EnvVar {
+  name: string;
+  value: string;
+  rankField: string;
+}
+
+export interface Rlimit {
+  name: string;
+  soft: number;
+  hard: number;
+}
+
+export interface Tree {
+  parent: number;
+  parentNode: string;
+  parentAddress: string;
+  children: TreeChild[];
+}
+
+export interface TreeChild {
+  ordinal: number;
+  node: string;
+}
+
+export interface Verb {
+  verbId: number;
+  id: SandboxId | null;
+  kind: string;
+  signal: number;
+  ranks: string;
+  signalId: number;
+  rows: number;
+  columns: number;
+}
+
+export interface OpenStream {
+  streamId: number;
+  id: SandboxId | null;
+  kind: string;
+  ranks: string;
+  streams: number[];
+  from: LogPosition[];
+  follow: boolean;
+  tailLines: number;
+}
+
+export interface LogPosition {
+  rank: number;
+  stream: number;
+  offset: number;
+}
+
+export interface Chunk {
+  streamId: number;
+  rank: number;
+  stream: number;
+  offset: number;
+  data: Buffer;
+  end: boolean;
+  error: string;
+  window: number;
+  allEnded: boolean;
+}
+
+export interface TreeMessage {
+  body: 'hello' | 'welcome' | 'contribution' | 'result' | 'failed' | 'nameRequest' | 'nameReply';
+  hello?: TreeHello;
+  welcome?: TreeWelcome;
+  contribution?: FenceContribution;
+  result?: FenceResult;
+  failed?: FenceFailed;
+  nameRequest?: NameRequest;
+  nameReply?: NameReply;
+}
+
+export interface TreeHello {
+  id: SandboxId | null;
+  parent: number;
+  kvsName: string;
+  have: number;
+  version: number;
+}
+
+export interface TreeWelcome {
+  need: number;
+  version: number;
+}
+
+export interface FenceContribution {
+  fence: number;
+  delta: Buffer;
+}
+
+export interface FenceResult {
+  fence: number;
+  delta: Buffer;
+}
+
+export interface FenceFailed {
+  fence: number;
+  message: string;
+}
+
+export interface NameRequest {
+  token: number;
+  ordinal: number;
+  kind: string;
+  service: string;
+  port: string;
+}
+
+export interface NameReply {
+  token: number;
+  ordinal: number;
+  rc: number;
+  port: string;
+  message: string;
+}
