@@ -23,6 +23,7 @@ const singular: Record<string, string> = {
   sandboxes: 'Sandbox',
   disks: 'Disk',
   networks: 'Network',
+  checks: 'Check',
   devices: 'Device',
   images: 'Image',
   moves: 'Move',

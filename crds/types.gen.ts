@@ -492,3 +492,355 @@ export interface ProcessGroup extends KubernetesObject<'ProcessGroup'> {
   spec: ProcessGroupSpec;
   status?: ProcessGroupStatus;
 }
+
+/** What is wanted. Immutable. */
+export interface CheckpointSpec {
+  /** Name of the ProcessGroup in the same namespace. */
+  processGroupName: string;
+  /** What the group does after its images were taken; Stop ends it only once they are safe and checked. */
+  then?: 'Continue' | 'Stop';
+  /** Storage, by the name an administrator gave it. Absent, the group's, else the cluster's default. */
+  storage?: string;
+  /** Nodes or stores that hold each image. Absent, as the storage says. */
+  copies?: number;
+  /** Seconds after which the attempt is given up and the group goes on as if nothing had been asked. */
+  deadlineSeconds?: number;
+  /** Whether the images are deleted with this object. */
+  deletionPolicy?: 'Delete' | 'Retain';
+}
+
+/** What Muster sees. Written by its controllers only. */
+export interface CheckpointStatus {
+  /** Generation of the spec that this status speaks of. */
+  observedGeneration?: number;
+  /** One word for people, derived from the conditions. Programs read the conditions. */
+  phase?: 'Pending' | 'Preparing' | 'Dumping' | 'Saving' | 'Ready' | 'Durable' | 'Deleting' | 'Failed';
+  /** Ready (restorable while its nodes live), Durable (survives the loss of any one node), Failed, Reconciling and Stalled. */
+  conditions?: Condition[];
+  /** UID of the group that the images are of. */
+  processGroupUid?: string;
+  /** Ranks in the images. */
+  size?: number;
+  /** Storage in use. */
+  storage?: string;
+  /** What took the images, with its version. */
+  engine?: string;
+  /** Digest of the image manifest, which a restore checks before anything else. */
+  manifestDigest?: string;
+  /** Bytes of all images. */
+  imageBytes?: number;
+  /** The same as a quantity, for printing. */
+  imageSize?: string;
+  /** Nodes that hold images, as a node list such as "node[1-4]". Absent where the storage is outside of the nodes. */
+  nodes?: string;
+  /** Smallest number of copies that any image has now. */
+  copies?: number;
+  /** How far it has come. */
+  progress?: CheckpointProgress;
+  /** When work on it began. */
+  startTime?: string;
+  /** The moment that a restore goes back to. */
+  cutTime?: string;
+  /** When it became ready or failed. */
+  finishTime?: string;
+  /** How long the ranks stood still. */
+  downtimeMilliseconds?: number;
+}
+
+/** How far it has come. */
+export interface CheckpointProgress {
+  /** Sandboxes to dump. */
+  sandboxes?: number;
+  /** Sandboxes dumped. */
+  dumped?: number;
+  /** Sandboxes whose images are where the storage wants them. */
+  saved?: number;
+  /** Bytes written so far. */
+  bytesWritten?: number;
+}
+
+/** A checkpoint of a ProcessGroup. It is not owned by the group and outlives it. */
+export interface Checkpoint extends KubernetesObject<'Checkpoint'> {
+  spec: CheckpointSpec;
+  status?: CheckpointStatus;
+}
+
+/** What is wanted. Immutable. */
+export interface MigrationSpec {
+  /** Name of the ProcessGroup in the same namespace. */
+  processGroupName: string;
+  /** Node to leave. With ranks, only their sandboxes on it. */
+  from?: string;
+  /** Node to go to. Absent, placement chooses. */
+  to?: string;
+  /** Ranks to move, as a rank set. They must be whole sandboxes, else the migration is refused and names the boundaries. Absent, all on from. */
+  ranks?: string;
+  /** How memory is moved; StopAndCopy while the ranks stand still, PreCopy most of it before, PostCopy most of it after. */
+  strategy?: 'Auto' | 'StopAndCopy' | 'PreCopy' | 'PostCopy';
+  /** Whether files that the ranks have open on the source's own disks go along. Otherwise such files refuse the migration. */
+  copyFiles?: boolean;
+  /** Seconds after which the attempt is given up and the ranks go on where they were. */
+  deadlineSeconds?: number;
+  /** Seconds after which the finished object is deleted. Absent, never. */
+  ttlSecondsAfterFinished?: number;
+}
+
+/** What Muster sees. Written by its controllers only. */
+export interface MigrationStatus {
+  /** Generation of the spec that this status speaks of. */
+  observedGeneration?: number;
+  /** One word for people, derived from the conditions. Programs read the conditions. */
+  phase?: 'Pending' | 'Preparing' | 'Copying' | 'Switching' | 'Completed' | 'Aborting' | 'Failed';
+  /** Completed (reason NothingToDo too), Failed, Reconciling and Stalled. */
+  conditions?: Condition[];
+  /** Strategy in use. */
+  strategy?: 'StopAndCopy' | 'PreCopy' | 'PostCopy';
+  /** Nodes that ranks leave, as a node list. */
+  source?: string;
+  /** Nodes that they go to, as a node list. */
+  target?: string;
+  /** Ranks that move, as a rank set. */
+  ranks?: string;
+  /** The sandboxes that move. */
+  moves?: MigrationMove[];
+  /** Bytes sent for all. */
+  transferredBytes?: number;
+  /** Longest time that any rank stood still. */
+  downtimeMilliseconds?: number;
+  /** When work on it began. */
+  startTime?: string;
+  /** When it completed or failed. */
+  finishTime?: string;
+}
+
+/** One sandbox. */
+export interface MigrationMove {
+  /** Its ordinal. */
+  ordinal: number;
+  /** Node that it leaves. */
+  from: string;
+  /** Node that it goes to. */
+  to?: string;
+  /** Its incarnation on the new node. */
+  incarnation?: number;
+  /** How far it has come. */
+  state?: 'Pending' | 'Copying' | 'Switching' | 'Completed' | 'Failed';
+  /** Bytes sent for it. */
+  bytes?: number;
+  /** How long its ranks stood still. */
+  downtimeMilliseconds?: number;
+}
+
+/** A move of whole sandboxes of a ProcessGroup to other nodes. */
+export interface Migration extends KubernetesObject<'Migration'> {
+  spec: MigrationSpec;
+  status?: MigrationStatus;
+}
+
+/** How the node is to be treated. Written by administrators. */
+export interface NodeMonitorSpec {
+  /** Seconds between two measurements of load and health. Heartbeats have a rhythm of their own. */
+  intervalSeconds?: number;
+  /** Whether nothing new is to be placed on the node. On Kubernetes a cordoned Node counts as well. */
+  cordon?: boolean;
+  /** Whether the node is to be emptied. */
+  drain?: NodeMonitorDrain;
+  /** Health checks to run, by the names of programs in the administrator's directory on the node. */
+  healthChecks?: NodeMonitorHealthCheck[];
+  /** For workstations that belong to somebody; when groups give way to the owner. */
+  ownerReclaim?: NodeMonitorOwnerReclaim;
+}
+
+/** Whether the node is to be emptied. */
+export interface NodeMonitorDrain {
+  /** Whether every group is to leave the node. Implies cordon. */
+  enabled?: boolean;
+  /** How they leave; Migrate to other nodes, Checkpoint and vacate, Suspend by their own policy, or Kill. */
+  policy?: 'Migrate' | 'Checkpoint' | 'Suspend' | 'Kill';
+}
+
+/** One check. */
+export interface NodeMonitorHealthCheck {
+  /** Name of the program, without a path. */
+  name: string;
+  /** Seconds between two runs. */
+  intervalSeconds?: number;
+  /** Seconds after which a run counts as failed. */
+  timeoutSeconds?: number;
+  /** Failed runs in a row that make the node unhealthy. */
+  failureThreshold?: number;
+  /** What is done then. */
+  action?: 'Report' | 'Cordon' | 'Drain';
+}
+
+/** For workstations that belong to somebody; when groups give way to the owner. */
+export interface NodeMonitorOwnerReclaim {
+  /** Seconds without input at terminals and console after which the node may be used; input ends that. */
+  idleSeconds?: number;
+  /** Load, of processes that are not Muster's, above which the owner counts as back. */
+  maxLoad?: number;
+  /** How groups give way. */
+  policy?: 'Migrate' | 'Checkpoint' | 'Suspend' | 'Kill';
+}
+
+/** What the node's agent reports, and conditions by the controllers. Heartbeats are leases and not here. */
+export interface NodeMonitorStatus {
+  /** Generation of the spec that this status speaks of. */
+  observedGeneration?: number;
+  /** One word for people, derived from the conditions. Programs read the conditions. */
+  phase?: 'Pending' | 'Ready' | 'NotReady' | 'Cordoned' | 'Draining' | 'Drained' | 'Unhealthy';
+  /** Ready, Healthy, Draining, Reclaimed, MemoryPressure, DiskPressure, Reconciling and Stalled. */
+  conditions?: Condition[];
+  /** Whether nothing new is placed on the node, for whatever reason. */
+  cordoned?: boolean;
+  /** What the node is. */
+  node?: NodeMonitorNode;
+  /** What the node can do, such as Criu or VxLan; what it cannot, its agent logs with the reason. */
+  features?: string[];
+  /** Processor features as the kernel names them, which a restore compares. */
+  cpuFeatures?: string;
+  /** What the node has, by resource name. */
+  capacity?: Record<string, number | string>;
+  /** What groups may use of it. */
+  allocatable?: Record<string, number | string>;
+  /** Processors, for binding. */
+  topology?: NodeMonitorTopology;
+  /** Load averages. */
+  load?: NodeMonitorLoad;
+  /** Memory. */
+  memory?: NodeMonitorMemory;
+  /** Share of the last ten seconds in which something waited, in percent (the kernel's pressure stall information). */
+  pressure?: NodeMonitorPressure;
+  /** File systems that Muster uses. */
+  disks?: NodeMonitorDisk[];
+  /** Network interfaces. */
+  networks?: NodeMonitorNetwork[];
+  /** Device sets that the node's configuration offers to resources.devices. */
+  devices?: string[];
+  /** What runs on the node. */
+  sandboxes?: NodeMonitorSandboxes;
+  /** Latest results of the health checks. */
+  checks?: NodeMonitorCheck[];
+}
+
+/** What the node is. */
+export interface NodeMonitorNode {
+  /** Host and port that other agents reach this one at. */
+  address?: string;
+  /** Its own host name. */
+  hostName?: string;
+  /** Version of the agent. */
+  agentVersion?: string;
+  /** Version of the agents' protocol that it speaks. */
+  protocolVersion?: number;
+  /** Identity of the running kernel. */
+  bootId?: string;
+  /** Identity of the machine. */
+  machineId?: string;
+  /** Version of the kernel. */
+  kernel?: string;
+  /** Name of the operating system. */
+  osImage?: string;
+  /** Processor architecture, such as x64. */
+  architecture?: string;
+  /** Whether the agent runs as root, and so has the means for everything. */
+  privileged?: boolean;
+}
+
+/** Processors, for binding. */
+export interface NodeMonitorTopology {
+  /** Sockets. */
+  sockets?: number;
+  /** Memory nodes. */
+  numaNodes?: number;
+  /** Cores. */
+  cores?: number;
+  /** Hardware threads. */
+  threads?: number;
+  /** Hardware threads of each core, as a rank set such as "0,64", cores of one socket together. */
+  coreSets?: string[];
+  /** Hardware threads of each socket, as a rank set. */
+  socketSets?: string[];
+}
+
+/** Load averages. */
+export interface NodeMonitorLoad {
+  /** Of one minute. */
+  one?: number;
+  /** Of five minutes. */
+  five?: number;
+  /** Of fifteen minutes. */
+  fifteen?: number;
+}
+
+/** Memory. */
+export interface NodeMonitorMemory {
+  /** All of it. */
+  totalBytes?: number;
+  /** What can be had without swapping. */
+  availableBytes?: number;
+  /** Swap in use. */
+  swapUsedBytes?: number;
+}
+
+/** Share of the last ten seconds in which something waited, in percent (the kernel's pressure stall information). */
+export interface NodeMonitorPressure {
+  /** For a processor. */
+  cpu?: number;
+  /** For memory. */
+  memory?: number;
+  /** For input and output. */
+  io?: number;
+}
+
+/** One file system. */
+export interface NodeMonitorDisk {
+  /** Where it is mounted. */
+  path: string;
+  /** Its size. */
+  totalBytes?: number;
+  /** What is free. */
+  availableBytes?: number;
+}
+
+/** One interface. */
+export interface NodeMonitorNetwork {
+  /** Its name. */
+  name: string;
+  /** Its speed, in Mbit/s. */
+  speedMbit?: number;
+  /** What it receives. */
+  receivedBytesPerSecond?: number;
+  /** What it sends. */
+  sentBytesPerSecond?: number;
+}
+
+/** What runs on the node. */
+export interface NodeMonitorSandboxes {
+  /** Sandboxes. */
+  count?: number;
+  /** Ranks in them. */
+  ranks?: number;
+  /** Sandboxes that stand still. */
+  frozen?: number;
+}
+
+/** One result. */
+export interface NodeMonitorCheck {
+  /** Name of the check. */
+  name: string;
+  /** Whether it passed. */
+  passed: boolean;
+  /** Failed runs in a row. */
+  failures?: number;
+  /** First line of what it said. */
+  message?: string;
+  /** When the result last changed. */
+  time?: string;
+}
+
+/** A node, by its own name. Made when its agent registers. */
+export interface NodeMonitor extends KubernetesObject<'NodeMonitor'> {
+  spec: NodeMonitorSpec;
+  status?: NodeMonitorStatus;
+}
