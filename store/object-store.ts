@@ -107,8 +107,7 @@ export interface DeleteOptions {
 
 /** Either it is gone for good, or finalizers hold it and it has a deletionTimestamp. */
 export type DeleteResult<T> =
-  | { readonly gone: true; readonly uid: string }
-  | { readonly gone: false; readonly object: T };
+  { readonly gone: true; readonly uid: string } | { readonly gone: false; readonly object: T };
 
 /** Merge patch is RFC 7386; JSON patch is RFC 6902. A `metadata.resourceVersion` in a merge patch is a precondition. */
 export type Patch =

@@ -146,7 +146,9 @@ export class StoreError extends Error {
               causes: causes.map((cause) => ({
                 reason: cause.reason ?? 'FieldValueInvalid',
                 message:
-                  cause.expected === undefined ? cause.message : `${cause.message} (expected ${cause.expected})`,
+                  cause.expected === undefined
+                    ? cause.message
+                    : `${cause.message} (expected ${cause.expected})`,
                 field: cause.field,
               })),
             }),

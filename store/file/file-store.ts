@@ -1,0 +1,596 @@
+/**
+ * The ObjectStore in a directory of its own. All objects are in memory; a write is decided at once against the state
+ * that includes the writes still on their way to the disk, and answered, listed and watched only when it is
+ * durable. The rules of a write are `transition.ts`, the disk is `journal.ts` and `group-commit.ts`; this file ties
+ * them together and keeps the version counter.
+ */
+import { randomUUID, randomInt } from 'node:crypto';
+import { EventWindow } from '../event-window.ts';
+import { concernsGarbage, type GarbageStep } from '../garbage.ts';
+import { GarbageCollector } from '../garbage-collector.ts';
+import { selectionOf } from '../label-selector.ts';
+import type {
+  AnyObject,
+  DeleteOptions,
+  DeleteResult,
+  KubernetesObject,
+  ListOptions,
+  ObjectKey,
+  ObjectList,
+  ObjectStore,
+  OwnerReference,
+  Patch,
+  PatchOptions,
+  WatchEvent,
+  WatchOptions,
+} from '../object-store.ts';
+import { ObjectTable, OwnerIndex, tableKeyOf, tableKeyOfObject } from '../object-table.ts';
+import { Pages } from '../pages.ts';
+import { applyPatch } from '../patch.ts';
+import { frozenCopy } from '../plain.ts';
+import { resourceNameOf, type ResourceType } from '../resource.ts';
+import { StoreError } from '../store-error.ts';
+import {
+  createdObject,
+  deletedObject,
+  errorOf,
+  keyOf,
+  statusUpdatedObject,
+  updatedObject,
+  withResourceVersion,
+  type Admit,
+  type Change,
+  type StoredObject,
+} from '../transition.ts';
+import { bookmarkOf, streamOf, tooOld } from '../watch-stream.ts';
+import { nodeFileSystem, type FileSystem } from './file-system.ts';
+import { closedError, GroupCommit } from './group-commit.ts';
+import { Journal, versionOf, type Log, type Operation, type Problem, type Recovered } from './journal.ts';
+import { takeOwnership } from './ownership.ts';
+
+export interface FileStoreOptions {
+  readonly directory: string;
+  readonly types: readonly ResourceType[];
+  readonly admit?: Admit | undefined;
+  readonly log?: Log | undefined;
+  readonly fileSystem?: FileSystem | undefined;
+  /** Takes the directory for this process alone, or throws naming who has it. */
+  readonly own?: ((directory: string) => Disposable) | undefined;
+  readonly now?: (() => number) | undefined;
+  readonly newUid?: (() => string) | undefined;
+  /** How many changes of each kind a watch may resume over. */
+  readonly windowEvents?: number | undefined;
+  readonly bookmarkEveryMs?: number | undefined;
+  readonly maxObjectBytes?: number | undefined;
+  readonly compactBytes?: number | undefined;
+}
+
+interface Pending {
+  /** Undefined: removed. */
+  readonly object: StoredObject | undefined;
+  readonly durable: Promise<void>;
+}
+
+const suffixLetters = 'bcdfghjklmnpqrstvwxz2456789';
+const maxJournalFiles = 8;
+
+export class FileStore implements ObjectStore, AsyncDisposable {
+  readonly types: readonly ResourceType[];
+  /** What was found damaged or foreign when the store was opened, and where it was set aside. */
+  readonly problems: readonly Problem[];
+
+  readonly #options: FileStoreOptions;
+  readonly #ownership: Disposable;
+  readonly #commit: GroupCommit;
+  readonly #garbage: GarbageCollector;
+  readonly #tables = new Map<string, ObjectTable>();
+  readonly #windows = new Map<string, EventWindow>();
+  readonly #owners = new OwnerIndex();
+  readonly #pages = new Pages<StoredObject>();
+  readonly #pending = new Map<string, Pending>();
+  readonly #touched = new Set<EventWindow>();
+  /** Objects of kinds this build does not know: kept as they are, and shown to nobody. */
+  readonly #unknown = new Map<string, Operation>();
+  readonly #windowEvents: number;
+  #decided = 0;
+  #committed = 0;
+  #closed = false;
+  /** From this version on every change is in the windows, unless it has left them again. */
+  #floor = 0;
+
+  static async open(options: FileStoreOptions): Promise<FileStore> {
+    const ownership = (options.own ?? takeOwnership)(options.directory);
+    try {
+      const journal = new Journal(options.fileSystem ?? nodeFileSystem, options.directory);
+      const recovered = await journal.open(randomUUID());
+      const store = new FileStore(options, ownership, journal, recovered.problems);
+      store.#load(recovered);
+      for (const problem of recovered.problems)
+        options.log?.error({ ...problem }, 'store set something aside');
+      const repaired = recovered.problems.length > 0 && recovered.replaceable;
+      const long = recovered.journalFiles > maxJournalFiles || recovered.journalBytes > store.#compactBytes;
+      if (repaired || long) await store.#commit.compact();
+      return store;
+    } catch (error) {
+      ownership[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  private constructor(
+    options: FileStoreOptions,
+    ownership: Disposable,
+    journal: Journal,
+    problems: readonly Problem[],
+  ) {
+    this.#options = options;
+    this.#ownership = ownership;
+    this.types = options.types;
+    this.problems = problems;
+    this.#windowEvents = options.windowEvents ?? 4096;
+    for (const type of options.types) this.#tables.set(resourceNameOf(type), new ObjectTable(type));
+    this.#commit = new GroupCommit(
+      journal,
+      { snapshot: () => this.#snapshot(), version: () => this.#committed, applied: () => this.#wake() },
+      { directory: options.directory, compactBytes: this.#compactBytes, log: options.log },
+    );
+    this.#garbage = new GarbageCollector({
+      find: (uid) => this.#owners.find(uid)?.object,
+      dependentsOf: (uid) => this.#owners.dependentsOf(uid).map(({ object }) => object),
+      ownerState: (object, owner) => this.#ownerState(object, owner),
+      perform: (step) => this.#performGarbageStep(step),
+      failed: (error, step) =>
+        options.log?.warn(
+          { err: error, kind: step.object.kind, name: step.object.metadata.name },
+          'garbage waits',
+        ),
+    });
+  }
+
+  get #compactBytes(): number {
+    return this.#options.compactBytes ?? 16 * 1024 * 1024;
+  }
+
+  /** The number of objects. */
+  get size(): number {
+    let size = 0;
+    for (const table of this.#tables.values()) size += table.size;
+    return size;
+  }
+
+  async get<T extends KubernetesObject = AnyObject>(
+    type: ResourceType,
+    key: ObjectKey,
+    signal?: AbortSignal,
+  ): Promise<T> {
+    signal?.throwIfAborted();
+    this.#refuseIfClosed();
+    const found = this.#table(type).get(tableKeyFor(type, key));
+    if (found === undefined) throw notFound(type, key);
+    return Promise.resolve(found as unknown as T);
+  }
+
+  async list<T extends KubernetesObject = AnyObject>(
+    type: ResourceType,
+    options: ListOptions = {},
+    signal?: AbortSignal,
+  ): Promise<ObjectList<T>> {
+    signal?.throwIfAborted();
+    this.#refuseIfClosed();
+    const table = this.#table(type);
+    if (options.continue !== undefined && options.continue !== '') {
+      return Promise.resolve(this.#pages.next(options.continue, options.limit) as unknown as ObjectList<T>);
+    }
+    const selection = selectionOf(options);
+    const all = table.sorted(type.namespaced ? options.namespace : undefined);
+    const items = selection === undefined ? all : all.filter(selection);
+    const page = this.#pages.first(items, String(this.#committed), options.limit);
+    return Promise.resolve(page as unknown as ObjectList<T>);
+  }
+
+  watch<T extends KubernetesObject = AnyObject>(
+    type: ResourceType,
+    options: WatchOptions = {},
+    signal?: AbortSignal,
+  ): AsyncIterable<WatchEvent<T>> {
+    return this.#watch(type, options, signal) as AsyncIterable<WatchEvent<never>>;
+  }
+
+  async *#watch(
+    type: ResourceType,
+    options: WatchOptions,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<WatchEvent<AnyObject>, void, undefined> {
+    this.#refuseIfClosed();
+    const table = this.#table(type);
+    const window = this.#window(table.resource);
+    const selection = selectionOf(options);
+    const { resourceVersion = '0' } = options;
+    let position: number | undefined;
+    if (resourceVersion === '0' || resourceVersion === '') {
+      position = window.end;
+      const version = this.#committed;
+      for (const object of table.sorted(type.namespaced ? options.namespace : undefined)) {
+        if (signal?.aborted) return;
+        if (selection === undefined || selection(object)) yield { type: 'ADDED', object };
+      }
+      if (options.bookmarks) yield bookmarkOf(type, version, true);
+    } else {
+      const version = Number(resourceVersion);
+      if (!/^\d{1,16}$/.test(resourceVersion)) {
+        throw errorOf('BadRequest', type, undefined, `resourceVersion ${resourceVersion} is not a number`);
+      }
+      position = version > this.#committed ? undefined : window.positionAfter(version);
+      if (position === undefined) throw tooOld(type, resourceVersion);
+    }
+    const source = {
+      type,
+      window,
+      version: () => this.#committed,
+      closed: () => (this.#closed ? closedError(this.#options.directory) : undefined),
+    };
+    const bookmarkEveryMs = options.bookmarks ? (this.#options.bookmarkEveryMs ?? 60_000) : undefined;
+    yield* streamOf(source, { position, selection, bookmarkEveryMs }, signal);
+  }
+
+  async create<T extends KubernetesObject = AnyObject>(
+    type: ResourceType,
+    object: T,
+    signal?: AbortSignal,
+  ): Promise<T> {
+    signal?.throwIfAborted();
+    const generated = (object.metadata?.name ?? '') === '' && (object.metadata?.generateName ?? '') !== '';
+    for (let attempt = 0; ; attempt += 1) {
+      const birth = { uid: this.#newUid(), nowMs: this.#now(), suffix: randomSuffix() };
+      const born = createdObject(type, object, birth, this.#options.admit);
+      try {
+        const result = await this.#write(type, keyOf(type, born), (head) => {
+          if (head !== undefined) throw alreadyExists(type, head);
+          return { kind: 'put', object: born };
+        });
+        return result.object as unknown as T;
+      } catch (error) {
+        if (!generated || attempt >= 8 || !(error instanceof StoreError) || error.reason !== 'AlreadyExists')
+          throw error;
+      }
+    }
+  }
+
+  async update<T extends KubernetesObject = AnyObject>(
+    type: ResourceType,
+    object: T,
+    signal?: AbortSignal,
+  ): Promise<T> {
+    signal?.throwIfAborted();
+    const key = keyOf(type, object);
+    const result = await this.#write(type, key, (head) =>
+      updatedObject(type, orNotFound(type, key, head), object, this.#options.admit),
+    );
+    return result.object as unknown as T;
+  }
+
+  async updateStatus<T extends KubernetesObject = AnyObject>(
+    type: ResourceType,
+    object: T,
+    signal?: AbortSignal,
+  ): Promise<T> {
+    signal?.throwIfAborted();
+    const key = keyOf(type, object);
+    const result = await this.#write(type, key, (head) =>
+      statusUpdatedObject(type, orNotFound(type, key, head), object, this.#options.admit),
+    );
+    return result.object as unknown as T;
+  }
+
+  async patch<T extends KubernetesObject = AnyObject>(
+    type: ResourceType,
+    key: ObjectKey,
+    patch: Patch,
+    options: PatchOptions = {},
+    signal?: AbortSignal,
+  ): Promise<T> {
+    signal?.throwIfAborted();
+    const result = await this.#write(type, key, (head) => {
+      const old = orNotFound(type, key, head);
+      const patched = applyPatch(old, patch) as KubernetesObject;
+      const { name, namespace, uid } = patched.metadata ?? {};
+      if (name !== old.metadata.name || namespace !== old.metadata.namespace || uid !== old.metadata.uid) {
+        throw errorOf('Invalid', type, old.metadata.name, 'a patch may not change name, namespace or uid');
+      }
+      const change = options.subresource === 'status' ? statusUpdatedObject : updatedObject;
+      return change(type, old, patched, this.#options.admit);
+    });
+    return result.object as unknown as T;
+  }
+
+  async delete<T extends KubernetesObject = AnyObject>(
+    type: ResourceType,
+    key: ObjectKey,
+    options: DeleteOptions = {},
+    signal?: AbortSignal,
+  ): Promise<DeleteResult<T>> {
+    signal?.throwIfAborted();
+    const result = await this.#write(type, key, (head) => {
+      const old = orNotFound(type, key, head);
+      return deletedObject(type, old, options, this.#now(), this.#owners.hasDependents(old.metadata.uid));
+    });
+    if (result.kind === 'remove') return { gone: true, uid: result.object.metadata.uid };
+    return { gone: false, object: result.object as unknown as T };
+  }
+
+  /** Resolves when the garbage collector has nothing left to do. */
+  collected(): Promise<void> {
+    return this.#garbage.idle();
+  }
+
+  /** Replaces the journal by a snapshot now. */
+  compact(): Promise<void> {
+    return this.#commit.compact();
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#garbage.stop();
+    await this.#commit.close();
+    for (const window of this.#windows.values()) window.wake();
+    this.#ownership[Symbol.dispose]();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Decides a write on the newest state, hands it to the disk, and returns what it came to. */
+  async #write(
+    type: ResourceType,
+    key: ObjectKey,
+    decide: (head: StoredObject | undefined) => Change,
+  ): Promise<Change> {
+    const table = this.#table(type);
+    const tableKey = tableKeyFor(type, key);
+    const pendingKey = `${table.resource} ${tableKey}`;
+    for (let attempt = 0; ; attempt += 1) {
+      this.#refuseIfClosed();
+      const pending = this.#pending.get(pendingKey);
+      const head = pending === undefined ? table.get(tableKey) : pending.object;
+      let change: Change;
+      try {
+        change = decide(head);
+      } catch (error) {
+        // What was refused because of a write that is not durable yet is judged again when it is, or is not.
+        if (pending === undefined || attempt > 0) throw error;
+        await pending.durable.catch(() => undefined);
+        continue;
+      }
+      if (change.kind === 'none') {
+        await pending?.durable;
+        return change;
+      }
+      return await this.#commitChange(table, tableKey, pendingKey, change);
+    }
+  }
+
+  async #commitChange(table: ObjectTable, key: string, pendingKey: string, change: Change): Promise<Change> {
+    const version = this.#decided + 1;
+    const object = withResourceVersion(change.object, version);
+    const operation: Operation = [table.resource, key, change.kind === 'remove' ? version : object];
+    const text = JSON.stringify(operation);
+    this.#refuseIfTooLarge(table.type, object, text.length);
+    this.#decided = version;
+    let entry: Pending | undefined;
+    const forget = (): void => {
+      if (this.#pending.get(pendingKey) === entry) this.#pending.delete(pendingKey);
+    };
+    const durable = this.#commit.submit({
+      text,
+      apply: () => {
+        forget();
+        this.#committed = version;
+        this.#apply(table, key, change.kind === 'remove', object, version);
+      },
+      refuse: forget,
+    });
+    entry = { object: change.kind === 'remove' ? undefined : object, durable };
+    if (!this.#closed) this.#pending.set(pendingKey, entry);
+    await durable;
+    return { kind: change.kind, object };
+  }
+
+  #apply(table: ObjectTable, key: string, removed: boolean, object: StoredObject, version: number): void {
+    const previous = removed ? table.delete(key) : table.set(key, object);
+    if (removed) this.#owners.remove(previous ?? object);
+    else this.#owners.put(table, object);
+    const window = this.#window(table.resource);
+    const type = removed ? 'DELETED' : previous === undefined ? 'ADDED' : 'MODIFIED';
+    window.push({ version, type, object, previous });
+    this.#touched.add(window);
+    this.#lookForGarbage(object, removed, previous);
+  }
+
+  #lookForGarbage(object: StoredObject, removed: boolean, previous: StoredObject | undefined): void {
+    const { uid, deletionTimestamp } = object.metadata;
+    if (removed || deletionTimestamp !== undefined) {
+      for (const { object: dependent } of this.#owners.dependentsOf(uid))
+        this.#garbage.look(dependent.metadata.uid);
+    }
+    if (!removed && concernsGarbage(object)) this.#garbage.look(uid);
+    // An owner in deletion may have waited for this one to go, or to stop naming it.
+    for (const owner of previous?.metadata.ownerReferences ?? []) {
+      if (this.#owners.find(owner.uid)?.object.metadata.deletionTimestamp !== undefined)
+        this.#garbage.look(owner.uid);
+    }
+  }
+
+  #load({ snapshot, snapshotVersion, journal, version, problems }: Recovered): void {
+    // After a repair nobody may resume: what was lost would be missed.
+    const damaged = problems.length > 0;
+    this.#floor = damaged ? version : snapshotVersion;
+    for (const operation of snapshot) this.#replay(operation, false);
+    for (const operation of journal) this.#replay(operation, !damaged);
+    this.#decided = version;
+    this.#committed = version;
+    if (this.#unknown.size > 0) {
+      this.#options.log?.warn(
+        { objects: this.#unknown.size },
+        'store keeps objects of kinds it does not know',
+      );
+    }
+    for (const { object } of this.#owners.all()) {
+      if (concernsGarbage(object)) this.#garbage.look(object.metadata.uid);
+    }
+  }
+
+  #replay(operation: Operation, remember: boolean): void {
+    const [resource, key, value] = operation;
+    const table = this.#tables.get(resource);
+    if (table === undefined) {
+      if (typeof value === 'number') this.#unknown.delete(`${resource} ${key}`);
+      else this.#unknown.set(`${resource} ${key}`, operation);
+      return;
+    }
+    const version = versionOf(operation);
+    const previous = table.get(key);
+    let object: StoredObject;
+    if (typeof value === 'number') {
+      if (previous === undefined) return;
+      table.delete(key);
+      this.#owners.remove(previous);
+      object = withResourceVersion(previous, version);
+    } else {
+      object = frozenCopy(value) as StoredObject;
+      if (previous !== undefined && previous.metadata.uid !== object.metadata.uid)
+        this.#owners.remove(previous);
+      table.set(key, object);
+      this.#owners.put(table, object);
+    }
+    const type = typeof value === 'number' ? 'DELETED' : previous === undefined ? 'ADDED' : 'MODIFIED';
+    if (remember) this.#window(resource).push({ version, type, object, previous });
+  }
+
+  #snapshot(): readonly Operation[] {
+    const operations: Operation[] = [...this.#unknown.values()];
+    for (const table of this.#tables.values()) {
+      for (const object of table.values())
+        operations.push([table.resource, tableKeyOfObject(object), object]);
+    }
+    return operations;
+  }
+
+  #wake(): void {
+    for (const window of this.#touched) window.wake();
+    this.#touched.clear();
+  }
+
+  #ownerState(object: StoredObject, owner: OwnerReference): 'present' | 'waiting' | 'absent' | 'unknown' {
+    const found = this.#owners.find(owner.uid);
+    if (found === undefined) {
+      const [group, version] = owner.apiVersion.includes('/')
+        ? owner.apiVersion.split('/')
+        : ['', owner.apiVersion];
+      const known = this.types.some(
+        (type) => type.kind === owner.kind && type.group === group && type.version === version,
+      );
+      return known ? 'absent' : 'unknown';
+    }
+    const { namespace, deletionTimestamp, finalizers } = found.object.metadata;
+    if (namespace !== undefined && namespace !== object.metadata.namespace) return 'absent';
+    const foreground = deletionTimestamp !== undefined && (finalizers ?? []).includes('foregroundDeletion');
+    return foreground ? 'waiting' : 'present';
+  }
+
+  async #performGarbageStep(step: GarbageStep): Promise<void> {
+    const { uid, resourceVersion, name, namespace } = step.object.metadata;
+    const found = this.#owners.find(uid);
+    if (found === undefined) return;
+    const { type } = found.table;
+    const key = { name, namespace };
+    switch (step.kind) {
+      case 'delete':
+        await this.delete(type, key, {
+          propagation: step.propagation,
+          preconditions: { uid, resourceVersion },
+        });
+        return;
+      case 'drop-owners':
+      case 'drop-finalizer': {
+        const { metadata } = step.object;
+        const changed =
+          step.kind === 'drop-owners'
+            ? {
+                ownerReferences: (metadata.ownerReferences ?? []).filter(
+                  (owner) => !step.uids.includes(owner.uid),
+                ),
+              }
+            : { finalizers: (metadata.finalizers ?? []).filter((finalizer) => finalizer !== step.finalizer) };
+        const object = { ...step.object, metadata: { ...metadata, ...changed } };
+        await this.#write(type, key, (head) => updatedObject(type, orNotFound(type, key, head), object));
+      }
+    }
+  }
+
+  #table(type: ResourceType): ObjectTable {
+    const table = this.#tables.get(resourceNameOf(type));
+    if (table === undefined) {
+      throw new StoreError('NotFound', `This store keeps no ${resourceNameOf(type)}`, { kind: type.plural });
+    }
+    return table;
+  }
+
+  #window(resource: string): EventWindow {
+    let window = this.#windows.get(resource);
+    if (window === undefined) {
+      window = new EventWindow(this.#windowEvents, this.#floor);
+      this.#windows.set(resource, window);
+    }
+    return window;
+  }
+
+  #refuseIfTooLarge(type: ResourceType, object: StoredObject, length: number): void {
+    const most = this.#options.maxObjectBytes ?? 1.5 * 1024 * 1024;
+    if (length > most) {
+      throw errorOf(
+        'TooLarge',
+        type,
+        object.metadata.name,
+        `it is ${length} characters, more than the ${most} allowed`,
+      );
+    }
+  }
+
+  #refuseIfClosed(): void {
+    if (this.#closed) throw closedError(this.#options.directory);
+  }
+
+  #now(): number {
+    return (this.#options.now ?? Date.now)();
+  }
+
+  #newUid(): string {
+    return (this.#options.newUid ?? randomUUID)();
+  }
+}
+
+function tableKeyFor(type: ResourceType, key: ObjectKey): string {
+  return tableKeyOf(type.namespaced ? (key.namespace ?? 'default') : undefined, key.name);
+}
+
+function orNotFound(type: ResourceType, key: ObjectKey, head: StoredObject | undefined): StoredObject {
+  if (head === undefined) throw notFound(type, key);
+  return head;
+}
+
+function notFound(type: ResourceType, key: ObjectKey): StoreError {
+  const where = type.namespaced ? ` in namespace ${key.namespace ?? 'default'}` : '';
+  return errorOf('NotFound', type, key.name, `not found${where}`);
+}
+
+function alreadyExists(type: ResourceType, object: StoredObject): StoreError {
+  const ending =
+    object.metadata.deletionTimestamp === undefined ? '' : ' and is being deleted; wait until it is gone';
+  return errorOf('AlreadyExists', type, object.metadata.name, `already exists${ending}`);
+}
+
+function randomSuffix(): string {
+  return Array.from({ length: 5 }, () => suffixLetters[randomInt(suffixLetters.length)]).join('');
+}
