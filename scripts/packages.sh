@@ -5,10 +5,15 @@
 set -euo pipefail
 . "$(dirname "$0")/progress.sh"
 
+# One question to dpkg for all names; what it does not know it leaves out of its answer.
 missing_of() {
-  local name
+  local installed name
+  installed=$(dpkg-query --show --showformat='${Package} ${db:Status-Status}\n' "$@" 2>/dev/null || true)
   for name in "$@"; do
-    [ "$(dpkg-query --show --showformat='${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || echo "$name"
+    case $'\n'"$installed"$'\n' in
+      *$'\n'"$name installed"$'\n'*) ;;
+      *) echo "$name" ;;
+    esac
   done
 }
 

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Builds Muster in the checkout: the native programs into build/native, the bundle into build/dist, and bin/muster. Each step
+# finds out itself what is old. bin/muster is the thin C front where it was built (it starts jobs without starting Node and
+# runs the Node CLI for everything else), and a shell script that runs the Node CLI where it was not.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/progress.sh
+node=$(scripts/node-path.sh)
+
+mkdir -p build bin
+if [ -f native/Makefile ]; then make --silent -C native -j "$(nproc)"; fi
+if [ -f cli/main.ts ]; then "$node" scripts/bundle.ts; fi
+
+if [ -x build/native/front ]; then
+  ln -sfn ../build/native/front bin/muster
+elif [ -f build/dist/muster.mjs ]; then
+  rm -f bin/muster
+  cat >bin/muster <<'END'
+#!/bin/sh
+root=$(dirname "$(dirname "$(readlink -f "$0")")")
+exec "$("$root/scripts/node-path.sh")" "$root/build/dist/muster.mjs" "$@"
+END
+  chmod +x bin/muster
+fi

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Runs the tests and ends with the line `tests: N passed, N failed, N skipped`, whatever happened: `test.sh [FILTER...]`,
+# a filter being a part of a file's path. Fails when a test failed, when a file could not be loaded, and when no test ran.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+mkdir -p build
+counts=$(mktemp build/test-counts.XXXXXX)
+trap 'rm -f "$counts"' EXIT
+# Tests must not find the cluster, or the job, of whoever runs them.
+unset MUSTER_HOME MUSTER_RANK PMI_RANK PMI_SIZE PMI_FD MPIEXEC_TIMEOUT
+node=$(scripts/node-path.sh)
+export PATH="${node%/*}:$PATH" MUSTER_TEST_COUNTS="$PWD/$counts"
+
+status=0
+"$node" node_modules/vitest/vitest.mjs run --reporter=default --reporter=./scripts/test-summary.ts "$@" </dev/null || status=$?
+if ! read -r passed failed skipped <"$counts"; then
+  # vitest itself broke before it could count.
+  passed=0 failed=1 skipped=0
+fi
+if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then failed=1; fi
+if [ "$((passed + failed))" -eq 0 ]; then
+  echo 'no test ran'
+  failed=1
+fi
+echo "tests: $passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]

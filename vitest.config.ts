@@ -1,0 +1,33 @@
+/**
+ * Two sets of tests. `unit` lies beside the code and runs in parallel; `system` is test/: it starts processes, makes network
+ * namespaces and measures time, so its files run one after another, after the others.
+ */
+import { defineConfig } from 'vitest/config';
+
+const code = ['crds', 'store', 'wire', 'controllers', 'node-agent', 'native', 'cli', 'bench', 'scripts'];
+
+export default defineConfig({
+  test: {
+    // fast-check runs name their seed when they fail, so the order of tests need not be shuffled.
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: [`{${code.join(',')}}/**/*.test.ts`],
+          testTimeout: 20_000,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        test: {
+          name: 'system',
+          include: ['test/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 120_000,
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
+  },
+});
