@@ -1,0 +1,175 @@
+/**
+ * Objects as the rows of a table: the `Table` that kubectl asks the server for, and the same as text for the
+ * command line. Columns are the kind's printer columns after its name. Pure; the time is passed in.
+ */
+import type { KubernetesObject } from '../object-store.ts';
+import type { PrinterColumn, ResourceType } from '../resource.ts';
+import { parseJsonPath, valuesAt, type PathStep } from './json-path.ts';
+
+export interface TableColumn {
+  readonly name: string;
+  readonly type: string;
+  readonly format: string;
+  readonly description: string;
+  readonly priority: number;
+}
+
+export interface TableRow {
+  readonly cells: readonly unknown[];
+  readonly object?: unknown;
+}
+
+export interface Table {
+  readonly kind: 'Table';
+  readonly apiVersion: 'meta.k8s.io/v1';
+  readonly metadata: {
+    readonly resourceVersion?: string;
+    readonly continue?: string;
+    readonly remainingItemCount?: number;
+  };
+  readonly columnDefinitions: readonly TableColumn[];
+  readonly rows: readonly TableRow[];
+}
+
+export type IncludeObject = 'None' | 'Metadata' | 'Object';
+
+export interface TableOptions {
+  readonly nowMs: number;
+  readonly include?: IncludeObject;
+  readonly metadata?: Table['metadata'];
+}
+
+interface Column extends TableColumn {
+  readonly path: readonly PathStep[];
+}
+
+const nameColumn: Column = {
+  name: 'Name',
+  type: 'string',
+  format: 'name',
+  description: 'Name of the object; unique in its namespace',
+  priority: 0,
+  path: parseJsonPath('.metadata.name')!,
+};
+const ageColumn: PrinterColumn = { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' };
+
+const columnsOfType = new WeakMap<ResourceType, readonly Column[]>();
+
+function columnsOf(type: ResourceType): readonly Column[] {
+  let columns = columnsOfType.get(type);
+  if (columns === undefined) {
+    columns = [nameColumn, ...(type.printerColumns ?? [ageColumn]).map(columnOf)];
+    columnsOfType.set(type, columns);
+  }
+  return columns;
+}
+
+function columnOf(column: PrinterColumn): Column {
+  const { name, type, format = '', description = '', priority = 0 } = column;
+  return { name, type, format, description, priority, path: parseJsonPath(column.jsonPath) ?? [] };
+}
+
+export function tableOf(
+  type: ResourceType,
+  objects: readonly KubernetesObject[],
+  options: TableOptions,
+): Table {
+  const columns = columnsOf(type);
+  const include = options.include ?? 'Metadata';
+  return {
+    kind: 'Table',
+    apiVersion: 'meta.k8s.io/v1',
+    metadata: options.metadata ?? {},
+    columnDefinitions: columns.map(({ path: _, ...definition }) => definition),
+    rows: objects.map((object) => ({
+      cells: columns.map((column) => cellOf(object, column, options.nowMs)),
+      ...(include === 'None' ? {} : { object: include === 'Object' ? object : partialOf(object) }),
+    })),
+  };
+}
+
+function partialOf({ metadata }: KubernetesObject): unknown {
+  return { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata };
+}
+
+function cellOf(object: KubernetesObject, column: Column, nowMs: number): unknown {
+  if (column.path.length === 0) return null;
+  const values = valuesAt(object, column.path).filter((value) => value !== null && value !== undefined);
+  if (values.length === 0) return null;
+  switch (column.type) {
+    case 'date': {
+      const then = Date.parse(String(values[0]));
+      return Number.isNaN(then) ? '<unknown>' : durationText(nowMs - then);
+    }
+    case 'integer':
+    case 'number':
+    case 'boolean':
+      return typeof values[0] === 'object' ? JSON.stringify(values[0]) : values[0];
+    default:
+      return values
+        .map((value) => (typeof value === 'object' ? JSON.stringify(value) : String(value)))
+        .join(',');
+  }
+}
+
+/** As kubectl prints ages: `5s`, `3m20s`, `45m`, `2d4h`, `1y30d`. */
+export function durationText(durationMs: number): string {
+  const seconds = Math.floor(durationMs / 1000);
+  if (seconds < -1) return '<invalid>';
+  if (seconds < 0) return '0s';
+  if (seconds < 120) return `${seconds}s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 10) return withRest(minutes, 'm', seconds % 60, 's');
+  if (minutes < 180) return `${minutes}m`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 8) return withRest(hours, 'h', minutes % 60, 'm');
+  if (hours < 48) return `${hours}h`;
+  const days = Math.floor(hours / 24);
+  if (hours < 192) return withRest(days, 'd', hours % 24, 'h');
+  if (days < 730) return `${days}d`;
+  const years = Math.floor(days / 365);
+  return years < 8 ? withRest(years, 'y', days % 365, 'd') : `${years}y`;
+}
+
+function withRest(whole: number, unit: string, rest: number, restUnit: string): string {
+  return rest === 0 ? `${whole}${unit}` : `${whole}${unit}${rest}${restUnit}`;
+}
+
+export interface TextOptions {
+  readonly wide?: boolean;
+  /** Adds a column of namespaces in front. */
+  readonly withNamespace?: boolean;
+  readonly noHeaders?: boolean;
+}
+
+/** The table as lines of aligned text, without a last newline. Control characters become `?`. */
+export function tableText(table: Table, options: TextOptions = {}): string {
+  const shown = table.columnDefinitions.flatMap(({ priority }, index) =>
+    priority === 0 || options.wide === true ? [index] : [],
+  );
+  const lines: string[][] = [];
+  if (options.noHeaders !== true) {
+    const heads = shown.map((index) => table.columnDefinitions[index]!.name.toUpperCase());
+    lines.push(options.withNamespace ? ['NAMESPACE', ...heads] : heads);
+  }
+  for (const row of table.rows) {
+    const cells = shown.map((index) => cellText(row.cells[index]));
+    const metadata = (row.object as KubernetesObject | undefined)?.metadata;
+    lines.push(options.withNamespace ? [metadata?.namespace ?? '', ...cells] : cells);
+  }
+  const widths = (lines[0] ?? []).map((_, column) => Math.max(...lines.map((line) => line[column]!.length)));
+  return lines
+    .map((line) =>
+      line
+        .map((cell, column) => cell.padEnd(widths[column]!))
+        .join('   ')
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
+function cellText(cell: unknown): string {
+  if (cell === null || cell === undefined) return '';
+  // eslint-disable-next-line no-control-regex -- exactly those must not reach a terminal
+  return String(cell as string | number | boolean).replace(/[\u0000-\u001f\u007f-\u009f]/g, '?');
+}
