@@ -1,0 +1,62 @@
+// What an agent is told when it starts, and what an administrator lets jobs do on this node. Plain data with defaults;
+// nothing here reads files or the environment, and nothing of it comes from the API.
+import type { Logger } from 'pino';
+
+/** A directory or file of the host that sandboxes see too. */
+export interface Bind {
+  readonly source: string;
+  /** Where it is in the sandbox; absent: at the same path. */
+  readonly target?: string;
+  readonly readOnly?: boolean;
+}
+
+export interface NodeConfig {
+  readonly binds: readonly Bind[];
+  /** Users that ranks may run as, whatever the API says: "1000-65534,70000". */
+  readonly allowedUids: string;
+  /** Directories that may serve as a sandbox's root in place of the host's own. */
+  readonly allowedRoots: readonly string[];
+  /** Device nodes that jobs may ask for. */
+  readonly devices: readonly string[];
+  /** Bytes of log kept for each stream of a rank when the group does not say. */
+  readonly logQuotaBytes: number;
+  /** Cgroup, delegated to the agent, below which those of sandboxes are made. */
+  readonly cgroupParent: string;
+}
+
+export const defaultNodeConfig: NodeConfig = {
+  binds: [],
+  allowedUids: '1000-65534',
+  allowedRoots: [],
+  devices: [],
+  logQuotaBytes: 256 * 1024 * 1024,
+  cgroupParent: 'muster.slice',
+};
+
+/** Files in PEM: the cluster's authority, this node's certificate (its common name is the node's name) and key. */
+export interface TlsPaths {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+}
+
+export interface AgentConfig {
+  readonly node: string;
+  readonly stateDir: string;
+  /** host:port of hubs, tried in turn. */
+  readonly hubAddresses: readonly string[];
+  readonly tls: TlsPaths;
+  /** Where other nodes' agents reach this one; the port is chosen free when it is 0. */
+  readonly peerHost: string;
+  readonly peerPort: number;
+  /** Address under which ranks of other nodes reach ranks here; absent: peerHost. */
+  readonly address?: string;
+  /** Path of the socket for `muster run` on this machine; empty: none. */
+  readonly localSocket: string;
+  /** Holds rank-init and launch. */
+  readonly nativeDir: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly nodeConfig: NodeConfig;
+  readonly build: string;
+  readonly logger: Logger;
+}
