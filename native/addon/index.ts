@@ -17,7 +17,11 @@ export interface Packet {
   fds: number[];
 }
 
-/** A SOCK_SEQPACKET unix socket on the loop. `send` is false when the peer's queue is full (then wait for onDrain). */
+/**
+ * A SOCK_SEQPACKET unix socket on the loop. `send` is false when the peer's queue is full (nothing was sent: wait for onDrain)
+ * and throws EPIPE when the peer has gone. onClose comes once, after the descriptor was closed, when the peer has gone (null)
+ * or the socket broke; not after close(). Packets that arrive while onPacket is null are dropped, their descriptors closed.
+ */
 export interface PacketSocket {
   readonly fd: number;
   send(bytes: Uint8Array, fds?: readonly number[]): boolean;
@@ -33,7 +37,7 @@ export interface PacketServer {
   close(): void;
 }
 
-/** Calls `onReady` once the descriptor is readable (level triggered, until stopped). For eventfds and pidfds. */
+/** Calls `onReady` while the descriptor is readable (level triggered, until stopped). For eventfds and pidfds. It watches a duplicate. */
 export interface FdWatch {
   stop(): void;
 }
@@ -41,6 +45,7 @@ export interface FdWatch {
 /**
  * Peeks PMI sockets (edge triggered, SO_PEEK_OFF): each byte of a request is delivered once per adoption, consumed by
  * rank-init later. One callback a wake-up: records of u32 key, u32 length, bytes, padded to 4; length 0xffffffff = peer closed.
+ * The poller owns a descriptor from `add` (which peeks from the first unconsumed byte again) to `remove` or `close`.
  */
 export interface PmiPoller {
   add(key: number, fd: number): void;
@@ -54,11 +59,12 @@ export interface PmiPoller {
  * truth, so a killed agent loses and doubles nothing. Files are `<directory>/<name>.<first offset>` made on first byte.
  */
 export interface OutputPump {
-  /** `offset` = bytes already spooled. The pump owns `fd` from here on. */
+  /** `offset` = bytes already spooled. The pump owns `fd` from here on (not when this throws). */
   add(id: number, fd: number, directory: string, name: string, offset: bigint, segmentBytes: number): void;
-  /** Stops reading (the rank blocks once its pipe is full) and starts again. */
+  /** Stops reading (the rank blocks once its pipe is full) and starts again. Once it returns, no byte is moved. */
   pause(id: number, paused: boolean): void;
-  remove(id: number): void;
+  /** Closes the descriptor; once it returns no byte is moved. The bytes spooled in all, null when there is no such stream. */
+  remove(id: number): bigint | null;
   /** Tells a front (a PacketSocket's descriptor, duplicated) of growth of these streams directly from the thread: packet of
    * u32 FRONT_GREW (see native/front/protocol.h), then {u32 id, u32 flags (1 = end), u64 length} records. */
   subscribe(socketFd: number, ids: readonly number[]): number;
@@ -73,7 +79,8 @@ export interface InputPump {
   add(id: number, spoolFd: number, pipeFd: number): void;
   /** Spool bytes up to `length` may be delivered; `end`: there will be no more. */
   advance(id: number, length: bigint, end: boolean): void;
-  remove(id: number): void;
+  /** Closes both descriptors; once it returns no byte is moved. The position reached, null when there is no such stream. */
+  remove(id: number): bigint | null;
   /** u32 id, u32 flags (1 all delivered, 2 error/reader gone), u64 position, i32 errno, u32 0. */
   onProgress: ((records: Buffer) => void) | null;
   close(): void;
@@ -96,7 +103,13 @@ export interface Native {
   flock(fd: number): boolean;
   /** A read-only shared mapping; unmapped when collected. */
   mapReadOnly(fd: number, length: number): ArrayBuffer;
+  /** A new eventfd; `eventfdRead` gives what it counted since the last read, 0n when nothing. */
+  eventfd(): number;
   eventfdRead(fd: number): bigint;
+  /** A new pipe: [read end, write end]. */
+  pipe(): [number, number];
+  /** A new pair of unix sockets, SOCK_SEQPACKET or SOCK_STREAM. */
+  socketPair(packets: boolean): [number, number];
   peerCredentials(fd: number): PeerCredentials;
   /** Groups of a user as initgroups(3), by the host's own name service. */
   groupsOf(user: string, gid: number): number[];
