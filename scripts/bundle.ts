@@ -7,7 +7,7 @@
  */
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { join, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 
 const root = join(import.meta.dirname, '..');
@@ -21,16 +21,17 @@ const placeOfSources: Plugin = {
       if (path.includes('/node_modules/')) return undefined;
       const text = await readFile(path, 'utf8');
       if (!text.includes('import.meta.')) return { contents: text, loader: 'ts' };
-      const source = relative(dist, path);
-      const url = `new URL(${JSON.stringify(source)}, import.meta.url)`;
-      const contents = text
-        .replaceAll('import.meta.main', 'false')
-        .replaceAll('import.meta.filename', `decodeURIComponent(${url}.pathname)`)
-        .replaceAll(
-          'import.meta.dirname',
-          `decodeURIComponent(new URL(${JSON.stringify(relative(dist, join(path, '..')))}, import.meta.url).pathname)`,
-        )
-        .replaceAll(/import\.meta\.url(?!\)\.pathname)/g, `${url}.href`);
+      const place = (of: string): string => `new URL(${JSON.stringify(relative(dist, of))}, import.meta.url)`;
+      const replacements: Record<string, string> = {
+        main: 'false',
+        url: `${place(path)}.href`,
+        filename: `decodeURIComponent(${place(path)}.pathname)`,
+        dirname: `decodeURIComponent(${place(dirname(path))}.pathname)`,
+      };
+      // In one pass: the replacements themselves speak of import.meta.url.
+      const contents = text.replaceAll(/import\.meta\.(main|url|filename|dirname)\b/g, (whole, name: string) => {
+        return replacements[name] ?? whole;
+      });
       return { contents, loader: 'ts' };
     });
   },
@@ -80,6 +81,10 @@ try {
   writeFileSync(join(fresh, 'muster.mjs'), front);
   putInPlace(join(fresh, 'muster.mjs'), join(dist, 'muster.mjs'));
   if (changed.length > 0) process.stderr.write(`bundle: wrote ${changed.length} files to build/dist\n`);
+} catch (error) {
+  // esbuild has shown what is wrong in the sources; anything else is a fault of this script.
+  if (!(error instanceof Error && 'errors' in error)) throw error;
+  process.exitCode = 1;
 } finally {
   rmSync(fresh, { recursive: true, force: true });
 }
