@@ -113,7 +113,9 @@ export interface Native {
   peerCredentials(fd: number): PeerCredentials;
   /** Groups of a user as initgroups(3), by the host's own name service. */
   groupsOf(user: string, gid: number): number[];
-  user(nameOrUid: string | number): { name: string; uid: number; gid: number; home: string; shell: string } | null;
+  user(
+    nameOrUid: string | number,
+  ): { name: string; uid: number; gid: number; home: string; shell: string } | null;
   group(nameOrGid: string | number): { name: string; gid: number } | null;
   connectPacket(path: string): PacketSocket;
   /** Takes over an existing SEQPACKET descriptor. */
@@ -133,7 +135,8 @@ let loaded: Native | undefined;
 export function native(): Native {
   if (loaded) return loaded;
   const require = createRequire(import.meta.url);
-  const path = process.env['MUSTER_NATIVE'] ?? new URL('../../build/native/muster.node', import.meta.url).pathname;
+  const path =
+    process.env['MUSTER_NATIVE'] ?? new URL('../../build/native/muster.node', import.meta.url).pathname;
   try {
     loaded = require(path) as Native;
   } catch (cause) {
