@@ -242,7 +242,13 @@ describe('FileStore on a disk that is full or fails', () => {
             await store.list(widgets);
             disk.fault = () => undefined;
             expect(await run(store, after, expected, sizes)).toEqual([]);
-            const recovered = disk.afterPowerLoss(random(seed));
+            // A short write at the end, so that the leftovers of a longer refused one would show.
+          await store.create(racks, { metadata: { name: 'r' }, spec: {} });
+          {
+            await using orderly = await open(disk.afterPowerLoss(() => 0));
+            expect(orderly.problems).toEqual([]);
+          }
+          const recovered = disk.afterPowerLoss(random(seed));
             await using again = await open(recovered);
             await check(again, expected);
           },

@@ -1,7 +1,7 @@
 /**
  * A disk with a page cache that can lose power or fail at any step. What was synced survives; of what was not, any
- * sector of a write may or may not be there after the crash, and any prefix of the directory's changes. A sync that
- * fails forgets what it should have written, as Linux does.
+ * sector of a write may or may not be there after the crash, and any prefix, sometimes any subset, of the changes of
+ * names. A sync that fails forgets what it should have written, as Linux does.
  */
 import path from 'node:path';
 import type { FileSystem, StoreFile } from '../../store/file/file-system.ts';
@@ -40,7 +40,10 @@ export class SimulatedDisk implements FileSystem {
     const disk = new SimulatedDisk();
     const names = new Map(this.#durableNames);
     const kept = Math.floor(random() * (this.#nameChanges.length + 1));
-    for (const change of this.#nameChanges.slice(0, kept)) change.apply(names);
+    const anyOrder = random() < 0.4;
+    this.#nameChanges.forEach((change, index) => {
+      if (anyOrder ? random() < 0.5 : index < kept) change.apply(names);
+    });
     const copies = new Map<Inode, Inode>();
     for (const [name, inode] of names) {
       let copy = copies.get(inode);
