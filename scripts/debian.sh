@@ -21,7 +21,7 @@ debian_options() {
   printf '%s\n' \
     -o "Dir::Etc::sourcelist=$dir/debian.sources" -o Dir::Etc::sourceparts=/dev/null \
     -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null \
-    -o "Dir::State::lists=$dir/lists" -o "Dir::Cache=$dir/cache" -o Acquire::Languages=none \
+    -o "Dir::State::status=$dir/status" -o "Dir::State::lists=$dir/lists" -o "Dir::Cache=$dir/cache" -o Acquire::Languages=none \
     -o APT::Sandbox::User= -o Acquire::Retries=3 -o APT::Update::Post-Invoke-Success= -o APT::Update::Error-Mode=any
 }
 
@@ -31,6 +31,7 @@ debian_view() {
   mirror=$(debian_mirror)
   [ -n "$mirror" ] || fail "apt on this machine has no Debian mirror: add one to /etc/apt/sources.list.d"
   mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
+  : >"$dir/status" # no package counts as installed: what the machine has says nothing about the other release
   printf 'Types: %s\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n' \
     "$type" "$mirror" "$suite" "$debian_keyring" >"$dir/debian.sources"
   quietly "fetching the package lists of Debian $suite" debian_apt "$dir" update
