@@ -1,9 +1,7 @@
-// Reads the CustomResourceDefinitions in this folder: for each kind its names, its OpenAPI schema and its
-// printer columns. Everything else in crds/ is derived from what this file returns. It takes the YAML as
-// given; whether a real API server accepts it is tested elsewhere. Read at first use, once for each kind.
-import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { load } from 'js-yaml';
+// The CustomResourceDefinitions as data: for each kind its names, its OpenAPI schema and its printer columns.
+// Everything else in crds/ works on what this file returns. It takes the generated JSON as given, so that
+// no YAML is parsed and no file looked for at run time; `make verify` holds the JSON to the YAML.
+import generated from './definitions.gen.json' with { type: 'json' };
 
 export interface CelRule {
   rule: string;
@@ -61,12 +59,13 @@ export interface Definition {
   schema: JsonSchema;
   columns: PrinterColumn[];
   /** The whole document, as it is applied to an API server. */
-  manifest: Record<string, unknown>;
+  manifest: CrdManifest;
 }
 
-export const crdFiles = ['processgroup.yaml', 'checkpoint.yaml', 'migration.yaml', 'nodemonitor.yaml'] as const;
-
-interface CrdDocument extends Record<string, unknown> {
+export interface CrdManifest {
+  apiVersion: string;
+  kind: string;
+  metadata: { name: string };
   spec: {
     group: string;
     scope: 'Namespaced' | 'Cluster';
@@ -79,11 +78,10 @@ interface CrdDocument extends Record<string, unknown> {
   };
 }
 
-export function readDefinition(path: string): Definition {
-  const manifest = load(readFileSync(path, 'utf8'), { filename: path }) as CrdDocument;
+export function definitionFrom(manifest: CrdManifest): Definition {
   const { group, scope, names, versions } = manifest.spec;
   const version = versions[0];
-  if (!version || versions.length !== 1) throw new Error(`${path}: expected exactly one version`);
+  if (!version || versions.length !== 1) throw new Error(`${names.kind}: expected exactly one version`);
   return {
     kind: names.kind,
     group,
@@ -99,23 +97,21 @@ export function readDefinition(path: string): Definition {
   };
 }
 
-const cache = new Map<string, Definition>();
+const definitions = new Map<string, Definition>();
 
-/** The definition of one of our kinds, read at the first call. */
-export function definitionOf(kind: string): Definition | undefined {
-  const known = cache.get(kind);
-  if (known) return known;
-  const file = `${kind.toLowerCase()}.yaml`;
-  if (!(crdFiles as readonly string[]).includes(file)) return undefined;
-  const definition = readDefinition(join(import.meta.dirname, file));
-  if (definition.kind !== kind) return undefined;
-  cache.set(kind, definition);
-  return definition;
+/** All four, for those who install, serve or document them. */
+export function allDefinitions(): Definition[] {
+  if (definitions.size === 0) {
+    for (const manifest of generated as unknown as CrdManifest[]) {
+      const definition = definitionFrom(manifest);
+      definitions.set(definition.kind, definition);
+    }
+  }
+  return [...definitions.values()];
 }
 
-/** All four, for those who install or document them. */
-export function allDefinitions(): Definition[] {
-  return crdFiles
-    .filter((file) => existsSync(join(import.meta.dirname, file)))
-    .map((file) => readDefinition(join(import.meta.dirname, file)));
+/** The definition of one of our kinds; nothing for other kinds. */
+export function definitionOf(kind: string): Definition | undefined {
+  if (definitions.size === 0) allDefinitions();
+  return definitions.get(kind);
 }

@@ -1,10 +1,7 @@
-// Writes crds/types.gen.ts from the CustomResourceDefinitions: one interface for each object in a schema,
+// Makes crds/types.gen.ts from the CustomResourceDefinitions: one interface for each object in a schema,
 // named by its path, one string union for each enum. It knows the part of OpenAPI that our schemas use and
-// stops with an error at anything else, so that no field is ever typed by guess. Deterministic: `make verify`
-// runs it with --check and fails on a difference.
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { crdFiles, readDefinition, type JsonSchema } from './definitions.ts';
+// stops with an error at anything else, so that no field is ever typed by guess. Pure; generate.ts runs it.
+import type { Definition, JsonSchema } from './definitions.ts';
 
 const singular: Record<string, string> = {
   processes: 'Process',
@@ -99,25 +96,11 @@ export function typesOf(kind: string, root: JsonSchema): string {
   return out.join('\n');
 }
 
-export function generateTypes(directory: string): string {
+export function generateTypes(definitions: readonly Definition[]): string {
   const parts = [
     '// Generated from crds/*.yaml by crds/generate-types.ts. Do not edit: change the YAML and run `make generate`.\n' +
       "import type { Condition, KubernetesObject } from './objects.ts';\n",
+    ...definitions.map((definition) => typesOf(definition.kind, definition.schema)),
   ];
-  for (const file of crdFiles) {
-    if (!existsSync(join(directory, file))) continue;
-    const definition = readDefinition(join(directory, file));
-    parts.push(typesOf(definition.kind, definition.schema));
-  }
   return parts.join('\n');
-}
-
-if (import.meta.main) {
-  const target = join(import.meta.dirname, 'types.gen.ts');
-  const text = generateTypes(import.meta.dirname);
-  if (!process.argv.includes('--check')) writeFileSync(target, text);
-  else if (readFileSync(target, 'utf8') !== text) {
-    process.stderr.write('crds/types.gen.ts is not what crds/*.yaml say: run `make generate`\n');
-    process.exitCode = 1;
-  }
 }

@@ -6,9 +6,16 @@ const someRanks = fc.uniqueArray(fc.integer({ min: 0, max: 300 }), { maxLength: 
 const sorted = (ranks: Iterable<number>) => [...ranks].sort((a, b) => a - b);
 const someRange = fc
   .tuple(fc.integer({ min: 0, max: 200 }), fc.integer({ min: 0, max: 60 }), fc.integer({ min: 1, max: 40 }))
-  .map(([first, steps, stride]) => ({ first, last: first + steps * stride, stride: steps === 0 ? 1 : stride }));
+  .map(([first, steps, stride]) => ({
+    first,
+    last: first + steps * stride,
+    stride: steps === 0 ? 1 : stride,
+  }));
 const ranksIn = (range: { first: number; last: number; stride: number }) =>
-  Array.from({ length: (range.last - range.first) / range.stride + 1 }, (_, i) => range.first + i * range.stride);
+  Array.from(
+    { length: (range.last - range.first) / range.stride + 1 },
+    (_, i) => range.first + i * range.stride,
+  );
 
 describe('RankSet', () => {
   it.each([
@@ -69,7 +76,10 @@ describe('RankSet', () => {
       fc.property(fc.array(someRange, { maxLength: 6 }), fc.boolean(), (ranges, many) => {
         // Enough further strided ranges, far away, to take the other road.
         const all = many
-          ? [...ranges, ...Array.from({ length: 70 }, (_, i) => ({ first: 9000 + i, last: 9400 + i, stride: 100 }))]
+          ? [
+              ...ranges,
+              ...Array.from({ length: 70 }, (_, i) => ({ first: 9000 + i, last: 9400 + i, stride: 100 })),
+            ]
           : ranges;
         const seen = new Set<number>();
         const doubled = new Set<number>();

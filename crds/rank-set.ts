@@ -34,7 +34,8 @@ export class RankSet implements Iterable<number> {
     if (text === '') return RankSet.empty;
     const ranges = text.split(',').map((word) => parsePart(word, text));
     const clash = overlapOf(ranges);
-    if (clash) throw new RankSetError(`rank ${clash.rank} is named twice in "${shorten(text)}"; name each rank once`);
+    if (clash)
+      throw new RankSetError(`rank ${clash.rank} is named twice in "${shorten(text)}"; name each rank once`);
     return RankSet.of(ranges);
   }
 
@@ -102,7 +103,9 @@ export class RankSet implements Iterable<number> {
 
   /** Every rank moved by this many. */
   shift(by: number): RankSet {
-    return new RankSet(this.ranges.map((r) => ({ first: r.first + by, last: r.last + by, stride: r.stride })));
+    return new RankSet(
+      this.ranges.map((r) => ({ first: r.first + by, last: r.last + by, stride: r.stride })),
+    );
   }
 
   toString(): string {
@@ -148,7 +151,9 @@ function parsePart(word: string, text: string): RankRange {
   const match = part.exec(word);
   if (!match) {
     const where = text === word ? '' : ` in "${shorten(text)}"`;
-    throw new RankSetError(`"${shorten(word)}"${where} is not a rank, a range a-b or a range with stride a-b:s`);
+    throw new RankSetError(
+      `"${shorten(word)}"${where} is not a rank, a range a-b or a range with stride a-b:s`,
+    );
   }
   const first = Number(match[1]);
   const last = match[2] === undefined ? first : Number(match[2]);
@@ -261,7 +266,9 @@ function joined(sorted: readonly RankRange[]): RankRange[] {
   const out: RankRange[] = [];
   for (const range of sorted) {
     const before = out.at(-1);
-    const alike = before && (before.stride === range.stride || (range.first === range.last && before.last > before.first));
+    const alike =
+      before &&
+      (before.stride === range.stride || (range.first === range.last && before.last > before.first));
     if (alike && range.first === before.last + before.stride) {
       out[out.length - 1] = { first: before.first, last: range.last, stride: before.stride };
     } else out.push(range);
@@ -272,7 +279,7 @@ function joined(sorted: readonly RankRange[]): RankRange[] {
 /** Greedy: the longest run with one stride; strided runs only from three ranks on. */
 function compress(ranks: ArrayLike<number>): RankRange[] {
   const out: RankRange[] = [];
-  for (let i = 0; i < ranks.length; ) {
+  for (let i = 0; i < ranks.length;) {
     const first = ranks[i]!;
     const stride = i + 1 < ranks.length ? ranks[i + 1]! - first : 1;
     let end = i;

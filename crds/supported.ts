@@ -1,0 +1,91 @@
+// What this build does not carry out yet, one row a field with the reason. The controller shows what
+// `unsupported` finds as Stalled, reason NotSupported, before anything starts; nothing is ever ignored.
+// A feature that is built removes its row. Pure.
+import { ownController } from './names.ts';
+import type { ProcessGroup, ProcessGroupSpec } from './types.gen.ts';
+
+export interface Unsupported {
+  field: string;
+  message: string;
+}
+
+interface Row {
+  field: string;
+  /** The value in question where this spec asks for it. */
+  asks: (spec: ProcessGroupSpec) => unknown;
+  why: string;
+}
+
+const when = <T>(value: T | undefined, ...values: T[]) =>
+  value !== undefined && values.includes(value) ? value : undefined;
+
+const rows: readonly Row[] = [
+  {
+    field: 'network',
+    asks: (spec) => when(spec.network, 'Isolated'),
+    why: "sandboxes share the node's network; use Host or leave it out",
+  },
+  { field: 'egress', asks: (spec) => spec.egress, why: 'it needs network Isolated; leave it out' },
+  {
+    field: 'externalConnections',
+    asks: (spec) => spec.externalConnections,
+    why: 'it needs network Isolated; leave it out',
+  },
+  {
+    field: 'suspendPolicy',
+    asks: (spec) => when(spec.suspendPolicy, 'Checkpoint'),
+    why: 'there are no checkpoints; use Freeze or Stop',
+  },
+  {
+    field: 'checkpointPolicy',
+    asks: (spec) => spec.checkpointPolicy,
+    why: 'there are no checkpoints; leave it out',
+  },
+  { field: 'restoreFrom', asks: (spec) => spec.restoreFrom, why: 'there are no checkpoints; give processes' },
+  {
+    field: 'failurePolicy.node',
+    asks: (spec) => when(spec.failurePolicy?.node, 'Restart', 'RestoreLatestCheckpoint'),
+    why: 'groups are not started a second time; use Fail',
+  },
+  {
+    field: 'template',
+    asks: (spec) => spec.template,
+    why: 'there are no carrier Pods without Kubernetes; leave it out',
+  },
+  {
+    field: 'root',
+    asks: (spec) => (spec.root === 'Host' ? undefined : spec.root),
+    why: "sandboxes use the node's own root; use Host or leave it out",
+  },
+  { field: 'queueName', asks: (spec) => spec.queueName, why: 'there are no queues; leave it out' },
+  {
+    field: 'dependsOn',
+    asks: (spec) => (spec.dependsOn?.length ? spec.dependsOn : undefined),
+    why: 'groups do not wait for one another; leave it out',
+  },
+  {
+    field: 'managedBy',
+    asks: (spec) => (spec.managedBy === ownController ? undefined : spec.managedBy),
+    why: `groups of other controllers are not handed on; use ${ownController} or leave it out`,
+  },
+  {
+    field: 'pmi',
+    asks: (spec) => when(spec.pmi, 'PMI2', 'PMIx'),
+    why: 'ranks are served PMI-1; use PMI1, Auto or None',
+  },
+  {
+    field: 'processes[].coProcess',
+    asks: (spec) => spec.processes?.find((entry) => entry.coProcess)?.name,
+    why: 'co-processes are not started; leave it out',
+  },
+];
+
+/** What of this group cannot be carried out; empty when all of it can. */
+export function unsupported(group: Pick<ProcessGroup, 'spec'>): Unsupported[] {
+  return rows.flatMap(({ field, asks, why }) => {
+    const value = asks(group.spec);
+    if (value === undefined) return [];
+    const shown = typeof value === 'string' ? ` ${value}` : '';
+    return [{ field: `spec.${field}`, message: `${field}${shown} is not supported by this build: ${why}` }];
+  });
+}
