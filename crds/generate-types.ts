@@ -24,6 +24,7 @@ const singular: Record<string, string> = {
   devices: 'Device',
   images: 'Image',
   moves: 'Move',
+  raised: 'Raised',
   storages: 'Storage',
   sockets: 'Socket',
   transfers: 'Transfer',

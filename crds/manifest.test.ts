@@ -53,7 +53,10 @@ describe('parseManifests', () => {
   });
 
   it('takes lists apart and skips empty documents', () => {
-    const { objects } = parseManifests('---\n---\nkind: List\nitems:\n- kind: A\n- kind: B\n---\n# nothing\n', 'f');
+    const { objects } = parseManifests(
+      '---\n---\nkind: List\nitems:\n- kind: A\n- kind: B\n---\n# nothing\n',
+      'f',
+    );
     expect(objects.map(({ object, line }) => [object.kind, line])).toEqual([
       ['A', 5],
       ['B', 6],
@@ -70,7 +73,9 @@ describe('parseManifests', () => {
   });
 
   const bomb = ['a0: &a0 [x,x,x,x,x,x,x,x,x,x]']
-    .concat(Array.from({ length: 9 }, (_, i) => `a${i + 1}: &a${i + 1} [${Array(10).fill(`*a${i}`).join(',')}]`))
+    .concat(
+      Array.from({ length: 9 }, (_, i) => `a${i + 1}: &a${i + 1} [${Array(10).fill(`*a${i}`).join(',')}]`),
+    )
     .join('\n');
 
   it.each([

@@ -49,20 +49,31 @@ interface PositionNode {
 }
 
 export function parseManifests(text: string, file: string): ParsedManifests {
-  const refuse = (line: number, message: string): ParsedManifests => ({ objects: [], errors: [{ file, line, message }] });
+  const refuse = (line: number, message: string): ParsedManifests => ({
+    objects: [],
+    errors: [{ file, line, message }],
+  });
   const bytes = text.length > manifestBytesLimit ? text.length : Buffer.byteLength(text);
   if (bytes > manifestBytesLimit)
-    return refuse(1, `the file has more than ${manifestBytesLimit} bytes (${bytes}); split it, or hand data over in files of its own`);
+    return refuse(
+      1,
+      `the file has more than ${manifestBytesLimit} bytes (${bytes}); split it, or hand data over in files of its own`,
+    );
   const lines = new LineIndex(text);
   let positions: PositionNode[];
   let values: unknown[];
   try {
     const events = parseEvents(text, { filename: file, maxDepth: depthLimit });
     positions = positionsOf(text, events);
-    values = constructFromEvents(events, { source: text, filename: file, schema: CORE_SCHEMA.withTags(mergeTag) });
+    values = constructFromEvents(events, {
+      source: text,
+      filename: file,
+      schema: CORE_SCHEMA.withTags(mergeTag),
+    });
   } catch (error) {
     if (error instanceof PositionError) return refuse(lines.lineAt(error.offset), error.message);
-    if (error instanceof YAMLException) return refuse((error.mark?.line ?? 0) + 1, `is no valid YAML: ${error.reason}`);
+    if (error instanceof YAMLException)
+      return refuse((error.mark?.line ?? 0) + 1, `is no valid YAML: ${error.reason}`);
     throw error;
   }
   const parsed: ParsedManifests = { objects: [], errors: [] };
@@ -75,12 +86,24 @@ export function placeErrors(errors: readonly FieldError[], parsed: ParsedObject,
   return errors.map((error) => ({ ...error, file, line: parsed.lineOf(error.field) }));
 }
 
-function collect(value: unknown, position: PositionNode, file: string, lines: LineIndex, parsed: ParsedManifests): void {
+function collect(
+  value: unknown,
+  position: PositionNode,
+  file: string,
+  lines: LineIndex,
+  parsed: ParsedManifests,
+): void {
   if (value === null || value === undefined) return;
   const line = lines.lineAt(position.offset);
   if (typeof value !== 'object' || Array.isArray(value)) {
-    const what = Array.isArray(value) ? 'a list' : `the ${typeof value} ${JSON.stringify(value).slice(0, 60)}`;
-    parsed.errors.push({ file, line, message: `is ${what}, not an object; separate objects by lines of "---"` });
+    const what = Array.isArray(value)
+      ? 'a list'
+      : `the ${typeof value} ${JSON.stringify(value).slice(0, 60)}`;
+    parsed.errors.push({
+      file,
+      line,
+      message: `is ${what}, not an object; separate objects by lines of "---"`,
+    });
     return;
   }
   const object = value as KubernetesObject & { items?: unknown };
@@ -113,7 +136,12 @@ class PositionError extends Error {
 /** One tree of offsets for each document; in the order of the events, without recursion. */
 function positionsOf(text: string, events: readonly Event[]): PositionNode[] {
   const documents: PositionNode[] = [];
-  const stack: { node: PositionNode; key?: string | undefined; keyOffset: number; anchor?: string | undefined }[] = [];
+  const stack: {
+    node: PositionNode;
+    key?: string | undefined;
+    keyOffset: number;
+    anchor?: string | undefined;
+  }[] = [];
   let anchors = new Map<string, PositionNode | 'open'>();
   let expanded = 0;
   let document: PositionNode | undefined;
@@ -167,10 +195,14 @@ function positionsOf(text: string, events: readonly Event[]): PositionNode[] {
         const name = text.slice(event.anchorStart, event.anchorEnd);
         const target = anchors.get(name);
         if (target === 'open') throw new PositionError(event.anchorStart, `alias *${name} contains itself`);
-        if (!target) throw new PositionError(event.anchorStart, `alias *${name} has no anchor &${name} before it`);
+        if (!target)
+          throw new PositionError(event.anchorStart, `alias *${name} has no anchor &${name} before it`);
         expanded += target.weight;
         if (expanded > expansionLimit)
-          throw new PositionError(event.anchorStart, `aliases expand to more than ${expansionLimit} characters; write the values out`);
+          throw new PositionError(
+            event.anchorStart,
+            `aliases expand to more than ${expansionLimit} characters; write the values out`,
+          );
         const top = stack.at(-1);
         if (top) top.node.weight += target.weight;
         add({ ...target, offset: event.anchorStart });

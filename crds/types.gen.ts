@@ -353,7 +353,7 @@ export interface ProcessGroupStatus {
   ranks?: ProcessGroupRanks;
   /** Nodes that hold ranks of the group. */
   nodeCount?: number;
-  /** Where the sandboxes are, in the order of their ordinals. Neighbours alike in incarnation and shape share one entry. */
+  /** Where the sandboxes are, in the order of their ordinals. Neighbours whose ranks are alike but for a shift share one entry. */
   placement?: ProcessGroupStatusPlacement[];
   /** When the first launch was ordered. From then on placement and resources are fixed unless the group is vacated. */
   startTime?: string;
@@ -411,12 +411,22 @@ export interface ProcessGroupStatusPlacement {
   ordinal: number;
   /** Node of each sandbox, as a node list such as "node[1-4],big1"; its length is the number of sandboxes. */
   nodes: string;
-  /** Incarnation of these sandboxes, raised by every restore or move. */
+  /** Incarnation of these sandboxes but for those in raised. Every restore or move raises it. */
   incarnation: number;
+  /** Sandboxes of this entry with a higher incarnation. */
+  raised?: ProcessGroupStatusPlacementRaised[];
   /** Ranks of the first sandbox, as a rank set such as "0-3" or "0-30:2". */
   ranks: string;
   /** What each further sandbox's ranks are shifted by. Absent where there is one sandbox. */
   rankStep?: number;
+}
+
+/** Sandboxes of one incarnation. */
+export interface ProcessGroupStatusPlacementRaised {
+  /** Their ordinals, as a rank set such as "3,7". */
+  ordinals: string;
+  /** Their incarnation. */
+  incarnation: number;
 }
 
 /** How the group ended; of a failed one, the first failing rank. */
