@@ -55,8 +55,8 @@ int main(int argc, char **argv) {
   double started = MPI_Wtime();
   double from = (double)rank / size, to = (double)(rank + 1) / size;
   double part = is_simpson ? simpson(from, to, intervals) : midpoint(from, to, intervals);
-  printf("rank %d of %d on %s%s%s: %ld intervals, %s rule, part %.12f\n", rank, size, host, label ? ", " : "",
-         label ? label : "", intervals, rule, part);
+  printf("rank %d of %d on %s%s%s: %ld intervals, %s rule, part %.12f\n", rank, size, host, label ? ", " : "", label ? label : "",
+         intervals, rule, part);
   fflush(stdout);
 
   double pi = 0;

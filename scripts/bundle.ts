@@ -29,9 +29,12 @@ const placeOfSources: Plugin = {
         dirname: `decodeURIComponent(${place(dirname(path))}.pathname)`,
       };
       // In one pass: the replacements themselves speak of import.meta.url.
-      const contents = text.replaceAll(/import\.meta\.(main|url|filename|dirname)\b/g, (whole, name: string) => {
-        return replacements[name] ?? whole;
-      });
+      const contents = text.replaceAll(
+        /import\.meta\.(main|url|filename|dirname)\b/g,
+        (whole, name: string) => {
+          return replacements[name] ?? whole;
+        },
+      );
       return { contents, loader: 'ts' };
     });
   },

@@ -15,7 +15,9 @@ const differs = Object.keys(wanted).some((path) => {
   const found = installed[path];
   // Optional packages for other machines are not installed.
   if (found === undefined) return wanted[path].optional !== true;
-  return found.version !== wanted[path].version || found.integrity !== wanted[path].integrity || !existsSync(path);
+  return (
+    found.version !== wanted[path].version || found.integrity !== wanted[path].integrity || !existsSync(path)
+  );
 });
 const foreign = Object.keys(installed).some((path) => wanted[path] === undefined);
 process.exit(differs || foreign ? 1 : 0);

@@ -15,14 +15,22 @@
 #include <unistd.h>
 
 static const char *const names[] = {
-    [RLIMIT_CPU] = "Max cpu time",           [RLIMIT_FSIZE] = "Max file size",
-    [RLIMIT_DATA] = "Max data size",         [RLIMIT_STACK] = "Max stack size",
-    [RLIMIT_CORE] = "Max core file size",    [RLIMIT_RSS] = "Max resident set",
-    [RLIMIT_NPROC] = "Max processes",        [RLIMIT_NOFILE] = "Max open files",
-    [RLIMIT_MEMLOCK] = "Max locked memory",  [RLIMIT_AS] = "Max address space",
-    [RLIMIT_LOCKS] = "Max file locks",       [RLIMIT_SIGPENDING] = "Max pending signals",
-    [RLIMIT_MSGQUEUE] = "Max msgqueue size", [RLIMIT_NICE] = "Max nice priority",
-    [RLIMIT_RTPRIO] = "Max realtime priority", [RLIMIT_RTTIME] = "Max realtime timeout",
+    [RLIMIT_CPU] = "Max cpu time",
+    [RLIMIT_FSIZE] = "Max file size",
+    [RLIMIT_DATA] = "Max data size",
+    [RLIMIT_STACK] = "Max stack size",
+    [RLIMIT_CORE] = "Max core file size",
+    [RLIMIT_RSS] = "Max resident set",
+    [RLIMIT_NPROC] = "Max processes",
+    [RLIMIT_NOFILE] = "Max open files",
+    [RLIMIT_MEMLOCK] = "Max locked memory",
+    [RLIMIT_AS] = "Max address space",
+    [RLIMIT_LOCKS] = "Max file locks",
+    [RLIMIT_SIGPENDING] = "Max pending signals",
+    [RLIMIT_MSGQUEUE] = "Max msgqueue size",
+    [RLIMIT_NICE] = "Max nice priority",
+    [RLIMIT_RTPRIO] = "Max realtime priority",
+    [RLIMIT_RTTIME] = "Max realtime timeout",
 };
 
 struct limit {
@@ -75,9 +83,7 @@ static int answered(long pid, long resource, const void *wanted, void *told) {
 
 static long (*real_syscall)(long, ...);
 
-__attribute__((constructor)) static void find_real(void) {
-  *(void **)&real_syscall = dlsym(RTLD_NEXT, "syscall");
-}
+__attribute__((constructor)) static void find_real(void) { *(void **)&real_syscall = dlsym(RTLD_NEXT, "syscall"); }
 
 /* CRIU calls prlimit64 by its number. All six arguments are passed on whatever the call takes: that is what libc's own does. */
 long syscall(long number, ...) {

@@ -43,8 +43,7 @@ int main(int argc, char **argv) {
   long value = SIDE ? 2 : 1, expected[2] = {1, 2};
   for (long step = 0; step < steps; step++) {
     long theirs = 0;
-    if (half_rank == 0)
-      MPI_Sendrecv(&value, 1, MPI_LONG, 0, 3, &theirs, 1, MPI_LONG, 0, 3, both, MPI_STATUS_IGNORE);
+    if (half_rank == 0) MPI_Sendrecv(&value, 1, MPI_LONG, 0, 3, &theirs, 1, MPI_LONG, 0, 3, both, MPI_STATUS_IGNORE);
     MPI_Bcast(&theirs, 1, MPI_LONG, 0, half);
     value = SIDE ? (theirs + 2 * value) % 1000003 : (3 * value + theirs) % 1000003;
     long x = expected[0], y = expected[1];
@@ -57,8 +56,8 @@ int main(int argc, char **argv) {
     }
   }
   if (half_rank == 0) {
-    printf("coupler-%c DONE ranks=%d of=%d appnum=%d steps=%ld value=%ld\n", name, half_size, size,
-           has_appnum ? *appnum : -1, steps, value);
+    printf("coupler-%c DONE ranks=%d of=%d appnum=%d steps=%ld value=%ld\n", name, half_size, size, has_appnum ? *appnum : -1,
+           steps, value);
     fflush(stdout);
   }
   MPI_Comm_free(&both);

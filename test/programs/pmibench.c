@@ -204,8 +204,8 @@ int main(int argc, char **argv) {
   if (rank == 0) {
     printf("{\"ranks\":%d,\"barriers\":%ld,\"pairs\":%ld,\"barrierMeanUs\":%.1f,\"barrierP50Us\":%.1f,"
            "\"barrierP99Us\":%.1f,\"putUs\":%.2f,\"fenceUs\":%.1f,\"getUs\":%.2f,\"exchangeUs\":%.1f}\n",
-           size, barriers, pairs, barrier_mean, times[barriers / 2], times[barriers * 99 / 100], put_mean, fence,
-           get_mean, exchange);
+           size, barriers, pairs, barrier_mean, times[barriers / 2], times[barriers * 99 / 100], put_mean, fence, get_mean,
+           exchange);
     fflush(stdout);
   }
   send_line("cmd=finalize");
