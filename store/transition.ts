@@ -26,7 +26,9 @@ export type Admit = (
   operation: 'CREATE' | 'UPDATE',
   object: KubernetesObject,
   oldObject?: KubernetesObject,
-) => { readonly object: KubernetesObject } | { readonly errors: readonly FieldError[] };
+) =>
+  | { readonly object: KubernetesObject; readonly errors?: undefined }
+  | { readonly object?: undefined; readonly errors: readonly FieldError[] };
 
 export type Change =
   | { readonly kind: 'put'; readonly object: StoredObject }
@@ -276,7 +278,7 @@ function admitted(
   if (wrong.length > 0) throw invalid(wrong);
   if (admit === undefined) return frozenCopy(object) as unknown as StoredObject;
   const verdict = old === undefined ? admit(operation, object) : admit(operation, object, old);
-  if ('errors' in verdict) throw invalid(verdict.errors);
+  if (verdict.errors !== undefined) throw invalid(verdict.errors);
   return frozenCopy({ ...verdict.object, metadata: object.metadata }) as unknown as StoredObject;
 }
 

@@ -243,12 +243,12 @@ describe('FileStore on a disk that is full or fails', () => {
             disk.fault = () => undefined;
             expect(await run(store, after, expected, sizes)).toEqual([]);
             // A short write at the end, so that the leftovers of a longer refused one would show.
-          await store.create(racks, { metadata: { name: 'r' }, spec: {} });
-          {
-            await using orderly = await open(disk.afterPowerLoss(() => 0));
-            expect(orderly.problems).toEqual([]);
-          }
-          const recovered = disk.afterPowerLoss(random(seed));
+            await store.create(racks, { metadata: { name: 'r' }, spec: {} });
+            {
+              await using orderly = await open(disk.afterPowerLoss(() => 0));
+              expect(orderly.problems).toEqual([]);
+            }
+            const recovered = disk.afterPowerLoss(random(seed));
             await using again = await open(recovered);
             await check(again, expected);
           },
