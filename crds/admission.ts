@@ -95,7 +95,7 @@ function kindOfObject(object: unknown): Kind | FieldError {
     message:
       kind === undefined
         ? 'is required'
-        : `cannot be ${String(kind)}${near ? `; did you mean ${near}?` : ''}`,
+        : `cannot be ${typeof kind === 'string' ? kind : JSON.stringify(kind)}${near ? `; did you mean ${near}?` : ''}`,
     reason: kind === undefined ? 'FieldValueRequired' : 'FieldValueNotSupported',
     expected: `one of ${known.join(', ')}`,
   };

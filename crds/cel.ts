@@ -109,7 +109,10 @@ function keyOf(item: unknown, keys: readonly string[]): string {
 function canonical(schema: JsonSchema, value: unknown): unknown {
   if (Array.isArray(value)) {
     const items = schema.items;
-    const parts = items && items.type === 'object' ? value.map((item) => canonical(items, item)) : value;
+    const parts =
+      items && items.type === 'object'
+        ? value.map((item: unknown) => canonical(items, item))
+        : (value as unknown[]);
     const listType = schema['x-kubernetes-list-type'];
     if (listType !== 'map' && listType !== 'set') return parts;
     const keys = schema['x-kubernetes-list-map-keys'];

@@ -53,7 +53,7 @@ function boundsText(schema: JsonSchema): string {
 
 function defaultText(schema: JsonSchema): string {
   if (schema.default === undefined || typeof schema.default === 'object') return '';
-  return ` Default: \`${String(schema.default)}\`.`;
+  return ` Default: \`${JSON.stringify(schema.default).replaceAll('"', '')}\`.`;
 }
 
 function cell(text: string): string {

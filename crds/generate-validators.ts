@@ -1,7 +1,7 @@
 // Makes crds/validators.gen.js: ajv's validators for our kinds, compiled ahead of time, because compiling
 // them at start would cost every command some 80 ms. The schemas are made strict on the way: what a schema
 // does not name is an error. Kubernetes' own extensions are left to their own files (CEL, list types).
-import Ajv, { type AnySchema } from 'ajv';
+import Ajv from 'ajv';
 import standaloneCode from 'ajv/dist/standalone/index.js';
 import { build } from 'esbuild';
 import type { Definition, JsonSchema } from './definitions.ts';
@@ -49,7 +49,7 @@ export async function generateValidators(definitions: readonly Definition[]): Pr
       ? { ...metadataSchema, properties: { ...metadataSchema.properties, name: strictSchema(name) } }
       : metadataSchema;
     schema.required = ['apiVersion', 'kind', 'metadata', 'spec'];
-    ajv.addSchema({ $id: definition.kind, ...schema } as AnySchema);
+    ajv.addSchema({ $id: definition.kind, ...schema });
     names[definition.kind] = definition.kind;
   }
   const bundle = await build({

@@ -149,19 +149,23 @@ function unknownText(kind: Kind, root: JsonSchema, steps: PathStep[], name: stri
   const known = Object.keys(schema?.properties ?? {});
   const near = nearest(name, known);
   if (near) return `is not a field of ${kind}; did you mean ${near}?`;
-  const elsewhere = pathsNamed(root.properties?.spec, name, 'spec');
-  if (elsewhere.length > 0) return `is not a field here; ${elsewhere.slice(0, 3).join(' or ')} is`;
+  const all = fieldsBelow(root.properties?.spec, 'spec');
+  const meant = nearest(name, all.keys());
+  if (meant) return `is not a field here; ${all.get(meant)!.slice(0, 3).join(' or ')} is`;
   const shown = known.length > 12 ? `${known.slice(0, 12).join(', ')}, ...` : known.join(', ');
   return `is not a field of ${kind}; here there are ${shown}`;
 }
 
-function pathsNamed(schema: JsonSchema | undefined, name: string, path: string): string[] {
-  if (!schema) return [];
-  const own = schema.properties && Object.hasOwn(schema.properties, name) ? [`${path}.${name}`] : [];
-  const parts = Object.entries(schema.properties ?? {}).flatMap(([key, part]) =>
-    pathsNamed(part.items ?? part, name, `${path}.${key}${part.items ? '[]' : ''}`),
-  );
-  return [...own, ...parts];
+/** The paths of every field name below. */
+function fieldsBelow(schema: JsonSchema | undefined, path: string, found = new Map<string, string[]>()) {
+  for (const [name, part] of Object.entries(schema?.properties ?? {})) {
+    const here = `${path}.${name}`;
+    const paths = found.get(name);
+    if (paths) paths.push(here);
+    else found.set(name, [here]);
+    fieldsBelow(part.items ?? part, part.items ? `${here}[]` : here, found);
+  }
+  return found;
 }
 
 /** Keyed lists in which a key comes twice. */
