@@ -41,7 +41,7 @@ enum start_stage {
   STAGE_BAD_REQUEST = 8,
 };
 
-/* 192 bytes a slot. A slot is one process started by START; slots are given out in ascending order and never reused. */
+/* 176 bytes a slot. A slot is one process started by START; slots are given out in ascending order and never reused. */
 struct slot {
   uint32_t rank;        /* global rank, or START_NO_RANK for a co-process or exec */
   uint32_t start_id;    /* the caller's number for this start: the same (rank, start_id) starts once */
