@@ -147,6 +147,12 @@ static int write_maps(pid_t pid, struct failure *failure) {
   return write_file(pid, "gid_map", text, failure);
 }
 
+/* A uid other than 0 loses its capabilities at exec, and with them the right to empty the bounding set: done before. */
+static void empty_bounding_set(void) {
+  for (unsigned long capability = 0; capability < 64; capability++)
+    if (prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 1) prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+}
+
 /* --- pid 1 until it is rank-init --- */
 
 static int become_init(int ready, int init, struct failure *failure) {
@@ -160,6 +166,7 @@ static int become_init(int ready, int init, struct failure *failure) {
   if (options.hostname && sethostname(options.hostname, strlen(options.hostname)) < 0)
     return failed(failure, "hostname", options.hostname);
   if (strcmp(options.network, "new") == 0 && raise_loopback(failure) < 0) return -1;
+  if (options.user_namespace && options.uids.inside != 0) empty_bounding_set();
   if (setsid() < 0) return failed(failure, "setsid", NULL);
   if (skipped[0]) {
     struct ready_report note = {.magic = READY_MAGIC, .error = -1, .stage = "skipped"};

@@ -217,9 +217,9 @@ static int place_bind(const struct mount *mount, struct failure *failure) {
   struct stat stat_;
   if (fstat(mount->descriptor, &stat_) < 0 || follow(mount->target, path) < 0 ||
       make_target(path, S_ISDIR(stat_.st_mode)) < 0)
-    return failed(failure, "bind", mount->target);
-  if (mount->read_only && read_only(mount->descriptor) < 0) return failed(failure, "bind", mount->target);
-  if (place_tree(mount->descriptor, path) < 0) return failed(failure, "bind", mount->target);
+    return failed(failure, "bind-target", mount->target);
+  if (mount->read_only && read_only(mount->descriptor) < 0) return failed(failure, "bind-target", mount->target);
+  if (place_tree(mount->descriptor, path) < 0) return failed(failure, "bind-target", mount->target);
   close(mount->descriptor);
   return 0;
 }

@@ -24,6 +24,12 @@ static bool parse_map(const char *text, struct id_map *map) {
   return true;
 }
 
+static bool parse_slots(struct options *options, const char *value) {
+  options->slots = value;
+  long slots = strspn(value, "0123456789") == strlen(value) ? strtol(value, NULL, 10) : 0;
+  return slots >= 1 && slots <= SLOTS_MAX;
+}
+
 static struct mount *new_mount(struct options *options) {
   return options->mounts_count < MOUNTS_MAX ? &options->mounts[options->mounts_count++] : NULL;
 }
@@ -84,7 +90,7 @@ static bool parse_maps(struct options *options, char *value) {
 
 static bool parse_one(struct options *options, const char *name, char *value) {
   if (strcmp(name, "--init") == 0) options->init = value;
-  else if (strcmp(name, "--slots") == 0) options->slots = value;
+  else if (strcmp(name, "--slots") == 0) return parse_slots(options, value);
   else if (strcmp(name, "--hostname") == 0) options->hostname = value;
   else if (strcmp(name, "--root") == 0) options->root = value;
   else if (strcmp(name, "--net") == 0) options->network = value;

@@ -219,6 +219,11 @@ export class Sandbox implements AsyncDisposable {
     return this.run({ argv: ['sh', '-c', script], ...entry });
   }
 
+  /** Leaves the control socket to another agent: there is one at a time. */
+  abandonControl(): void {
+    this.#control.close();
+  }
+
   /** Lets go without ending the sandbox, as an agent that dies. */
   abandon(): void {
     this.#control.close();
