@@ -39,7 +39,7 @@ const direction = Object.entries(mayImport).map(([folder, allowed]) => {
 });
 
 export default tseslint.config(
-  { ignores: ['build/', 'node_modules/', '**/*.gen.ts', 'eslint.config.js', 'scripts/*.mjs', '.ci/'] },
+  { ignores: ['build/', 'node_modules/', '**/*.gen.*', 'eslint.config.js', 'scripts/*.mjs', '.ci/'] },
   {
     files: ['**/*.ts'],
     extends: [tseslint.configs.base],
