@@ -9,7 +9,7 @@
  */
 import type { ProcessGroupPlacement, ProcessGroupResources } from '../../crds/types.gen.ts';
 import type { Reason } from '../../crds/conditions.ts';
-import { parseQuantity } from './quantity.ts';
+import { quantityOf } from '../../crds/quantity.ts';
 import { RankRuns } from './rank-runs.ts';
 
 export interface NodeOffer {
@@ -269,7 +269,7 @@ function listed(parts: readonly string[]): string {
 
 function amountOf(resources: ProcessGroupResources | undefined, name: string): number {
   const text = resources?.requests?.[name];
-  return text === undefined ? 0 : (parseQuantity(text) ?? 0);
+  return text === undefined ? 0 : quantityOf(text) || 0;
 }
 
 /** node2 before node10. */

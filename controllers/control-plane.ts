@@ -1,0 +1,226 @@
+/**
+ * Composes store, hub and controllers to a control plane that runs until it is told to stop. It reads no environment, no
+ * files and no command line; whoever starts it hands in all of that.
+ */
+import type { Logger } from 'pino';
+import { isTrue } from '../crds/conditions.ts';
+import type { NodeMonitor, ProcessGroup } from '../crds/types.gen.ts';
+import type { KubernetesObject, ObjectStore, ResourceType } from '../store/object-store.ts';
+import { checkpointReconciler } from './checkpoint/reconcile.ts';
+import { ClientLeaseBook } from './client-lease.ts';
+import { Hub, type HubTls } from './hub/hub.ts';
+import { migrationReconciler } from './migration/reconcile.ts';
+import { offersOf } from './node-monitor/offers.ts';
+import { NodeMonitorReconciler } from './node-monitor/reconcile.ts';
+import type { GroupSecrets } from './process-group/perform.ts';
+import { ProcessGroupReconciler } from './process-group/reconcile.ts';
+import type { EndRequest } from './process-group/seen.ts';
+import { assignmentsOf } from './process-group/observe.ts';
+import { checkpointType, migrationType, nodeMonitorType, processGroupType } from './resource-types.ts';
+import { systemClock, type Clock } from './runtime/clock.ts';
+import { EventRecorder } from './runtime/event-recorder.ts';
+import { runReconciler } from './runtime/manager.ts';
+import { ObjectSource } from './runtime/object-source.ts';
+import { keyOf, type Key, type Reconciler } from './runtime/reconciler.ts';
+import { WorkQueue } from './runtime/work-queue.ts';
+
+export interface ControlPlaneOptions {
+  readonly store: ObjectStore;
+  /** `host:port` that agents dial; port 0 takes a free one. */
+  readonly hubListen: string;
+  readonly tls: HubTls;
+  readonly clusterId: string;
+  readonly secrets: GroupSecrets;
+  readonly logger: Logger;
+  readonly clock?: Clock;
+  readonly leaseMs?: number;
+  readonly heartbeatSeconds?: number;
+  readonly clientLeaseMs?: number;
+  readonly protoPath?: string;
+}
+
+export interface ControlPlane extends AsyncDisposable {
+  readonly hub: Hub;
+  readonly clientLeases: ClientLeaseBook;
+  /** Settles when all that the store held has been looked at once. */
+  readonly ready: Promise<void>;
+  /** Settles when everything has stopped. */
+  readonly stopped: Promise<void>;
+  /** Ends a group though its spec says nothing of it, as Ctrl-C does. False when the group is not known. */
+  endGroup(uid: string, request: EndRequest): boolean;
+  close(): Promise<void>;
+}
+
+const parallelGroups = 16;
+
+export async function runControlPlane(options: ControlPlaneOptions, signal: AbortSignal): Promise<ControlPlane> {
+  const { store, logger, clusterId, secrets, clock = systemClock } = options;
+  const stop = new AbortController();
+  const both = AbortSignal.any([signal, stop.signal]);
+  const groupQueue = new WorkQueue(clock);
+  const nodeQueue = new WorkQueue(clock);
+  const events = new EventRecorder(store, clock, logger);
+  const leases = new ClientLeaseBook(clock, options.clientLeaseMs);
+  const waiting = new Set<Key>();
+
+  const groups = new ObjectSource<ProcessGroup>({
+    store, clock, logger,
+    type: processGroupType,
+    changed: (key, after) => {
+      if (after && isUnplaced(after)) waiting.add(key);
+      else waiting.delete(key);
+      groupQueue.add(key);
+    },
+  }); // prettier-ignore
+  const offersChanged = (): void => {
+    for (const key of waiting) groupQueue.add(key);
+  };
+  const monitors = new ObjectSource<NodeMonitor>({
+    store, clock, logger,
+    type: nodeMonitorType,
+    changed: (key, after, before) => {
+      nodeQueue.add(key);
+      if (after?.metadata.generation !== before?.metadata.generation) offersChanged();
+      if (!sameLabels(after, before)) offersChanged();
+    },
+  }); // prettier-ignore
+
+  const standings = new Map<string, string>();
+  const hub = await Hub.start({
+    listen: options.hubListen,
+    tls: options.tls,
+    clusterId,
+    clock,
+    logger,
+    ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
+    ...(options.heartbeatSeconds === undefined ? {} : { heartbeatSeconds: options.heartbeatSeconds }),
+    ...(options.protoPath === undefined ? {} : { protoPath: options.protoPath }),
+    groupChanged: (uid) => {
+      const key = reconciler.keyOf(uid);
+      if (key !== undefined) groupQueue.add(key);
+    },
+    nodeChanged: (node) => {
+      nodeQueue.add(node);
+      const standing = hub.nodes.standing(node);
+      if (standings.get(node) === standing) return;
+      standings.set(node, standing);
+      offersChanged();
+      for (const key of groupsOn(node, groups.objects)) groupQueue.add(key);
+    },
+    agentEvent: (_node, event) => {
+      const key = event.id ? reconciler.keyOf(event.id.groupUid) : undefined;
+      const group = key === undefined ? undefined : groups.objects.get(key);
+      const type = event.type === 'Warning' ? 'Warning' : 'Normal';
+      if (group) events.record(group, { type, reason: event.reason, message: event.message });
+    },
+  });
+  const reconciler = new ProcessGroupReconciler({
+    store, hub, clock, leases, events, secrets, clusterId, logger,
+    offers: (exceptUid) =>
+      offersOf({
+        monitors: monitors.objects,
+        states: hub.nodes.all(),
+        standing: (node) => hub.nodes.standing(node),
+        silentMs: (node) => hub.nodes.silentMs(node),
+        ranksOn: (node) => hub.desired.ranksOn(node, exceptUid),
+      }),
+  }); // prettier-ignore
+
+  const first = new FirstRound(groups);
+  const started = [
+    monitors.run(both),
+    groups.run(both),
+    runReconciler({ reconciler, queue: groupQueue, parallel: parallelGroups, logger, visited: (key) => first.visited(key) }, both),
+    runReconciler({ reconciler: new NodeMonitorReconciler({ store, nodes: hub.nodes, clock }), queue: nodeQueue, parallel: 4, logger }, both),
+    runKind(checkpointType, checkpointReconciler(store, clock), { store, clock, logger }, both),
+    runKind(migrationType, migrationReconciler(store, clock), { store, clock, logger }, both),
+  ];
+  const ready = Promise.all([monitors.listed, groups.listed]).then(async () => {
+    for (const group of groups.objects.values()) for (const { node } of assignmentsOf(group)) hub.nodes.expect(node);
+    for (const node of monitors.objects.keys()) hub.nodes.expect(node);
+    await first.done;
+    if (!both.aborted) hub.markComplete();
+  });
+  const stopped = Promise.all(started).then(async () => {
+    events[Symbol.dispose]();
+    await hub.close();
+  });
+  const close = async (): Promise<void> => {
+    stop.abort();
+    await stopped;
+  };
+  return {
+    hub,
+    clientLeases: leases,
+    ready,
+    stopped,
+    endGroup: (uid, request) => {
+      const key = reconciler.requestEnd(uid, request);
+      if (key !== undefined) groupQueue.add(key);
+      return key !== undefined;
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+/** Every group that the first list showed has been visited without a failure, or is gone. */
+class FirstRound {
+  readonly #groups: ObjectSource<ProcessGroup>;
+  readonly #visited = new Set<Key>();
+  readonly #done = Promise.withResolvers<void>();
+  #left: Set<Key> | undefined;
+
+  constructor(groups: ObjectSource<ProcessGroup>) {
+    this.#groups = groups;
+    void groups.listed.then(() => {
+      this.#left = new Set([...groups.objects.values()].map(keyOf).filter((key) => !this.#visited.has(key)));
+      this.#check();
+    });
+  }
+
+  get done(): Promise<void> {
+    return this.#done.promise;
+  }
+
+  visited(key: Key): void {
+    if (this.#left?.size === 0) return;
+    this.#visited.add(key);
+    this.#left?.delete(key);
+    this.#check();
+  }
+
+  #check(): void {
+    for (const key of this.#left ?? []) if (!this.#groups.objects.has(key)) this.#left?.delete(key);
+    if (this.#left?.size === 0) {
+      this.#visited.clear();
+      this.#done.resolve();
+    }
+  }
+}
+
+async function runKind<T extends KubernetesObject>(
+  type: ResourceType,
+  reconciler: Reconciler,
+  { store, clock, logger }: { store: ObjectStore; clock: Clock; logger: Logger },
+  signal: AbortSignal,
+): Promise<void> {
+  const queue = new WorkQueue(clock);
+  const source = new ObjectSource<T>({ store, type, clock, logger, changed: (key) => queue.add(key) });
+  await Promise.all([source.run(signal), runReconciler({ reconciler, queue, parallel: 1, logger }, signal)]);
+}
+
+function isUnplaced({ status, metadata }: ProcessGroup): boolean {
+  if (metadata.deletionTimestamp !== undefined || status?.placement !== undefined) return false;
+  return !isTrue(status?.conditions, 'Failed') && !isTrue(status?.conditions, 'Succeeded');
+}
+
+function* groupsOn(node: string, groups: ReadonlyMap<Key, ProcessGroup>): Generator<Key> {
+  for (const [key, group] of groups) {
+    if (assignmentsOf(group).some((assignment) => assignment.node === node)) yield key;
+  }
+}
+
+function sameLabels(a: NodeMonitor | undefined, b: NodeMonitor | undefined): boolean {
+  return JSON.stringify(a?.metadata.labels ?? {}) === JSON.stringify(b?.metadata.labels ?? {});
+}

@@ -1,0 +1,184 @@
+/**
+ * What every node shall hold: the sandboxes of all groups by node, with a revision that grows with every change.
+ * The ProcessGroup controller writes it, sessions read it. It is rebuilt from the store after a start; until all of it
+ * is there (`complete`) no agent is told "this is everything", so a starting hub never ends what it has not yet read.
+ */
+import type { SandboxId, SandboxSpec, Sent } from '../../wire/agent-types.ts';
+import { sandboxKey } from './sandbox-key.ts';
+
+export type Want = 'Run' | 'Freeze' | 'End' | 'Kill' | 'Keep';
+
+export type DesiredSpec = Omit<Sent<SandboxSpec>, 'id'> & { readonly id: SandboxId };
+
+export interface DesiredSandbox {
+  readonly node: string;
+  readonly spec: DesiredSpec;
+}
+
+export interface Entry {
+  readonly node: string;
+  readonly spec: DesiredSpec;
+  /** False once this incarnation was seen alive: an agent that does not have it any more must not start it again. */
+  readonly mayStart: boolean;
+  readonly want: Want;
+  readonly graceSeconds: number;
+}
+
+export interface Wish {
+  readonly want: Want;
+  readonly graceSeconds: number;
+  readonly mayStart: boolean;
+}
+
+interface Group {
+  readonly entries: Entry[];
+  /** Set when the group was removed: the revision from which on no agent is told to hold it. */
+  removedAt?: number;
+}
+
+export type NodeChange = (node: string, keys: readonly string[]) => void;
+
+export class DesiredBook {
+  readonly #groups = new Map<string, Group>();
+  readonly #nodes = new Map<string, Map<string, Entry>>();
+  readonly #childrenOf = new Map<string, Set<string>>();
+  readonly #changed: NodeChange;
+  #revision: number;
+  #complete = false;
+
+  /** `firstRevision` is larger than any that an earlier hub told; the time in microseconds does. */
+  constructor(firstRevision: number, changed: NodeChange) {
+    this.#revision = firstRevision;
+    this.#changed = changed;
+  }
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  get complete(): boolean {
+    return this.#complete;
+  }
+
+  markComplete(): void {
+    this.#complete = true;
+  }
+
+  has(uid: string): boolean {
+    const group = this.#groups.get(uid);
+    return group !== undefined && group.removedAt === undefined;
+  }
+
+  groups(): Iterable<string> {
+    return this.#groups.keys();
+  }
+
+  /** The sandboxes of a group in the order of their ordinals. */
+  sandboxesOf(uid: string): readonly Entry[] {
+    return this.#groups.get(uid)?.entries ?? [];
+  }
+
+  ofNode(node: string): ReadonlyMap<string, Entry> {
+    return this.#nodes.get(node) ?? new Map<string, Entry>();
+  }
+
+  /** Sandboxes whose place in the job tree is below one on this node. */
+  dependentsOf(node: string): Iterable<string> {
+    return this.#childrenOf.get(node) ?? [];
+  }
+
+  ranksOn(node: string, except: string | undefined): number {
+    let ranks = 0;
+    for (const { spec, want } of this.ofNode(node).values()) {
+      if (spec.id.groupUid !== except && want !== 'Keep') ranks += rankCountOf(spec);
+    }
+    return ranks;
+  }
+
+  assign(uid: string, sandboxes: readonly DesiredSandbox[], wishOf: (ordinal: number) => Wish): void {
+    const entries = sandboxes.map(({ node, spec }) => ({ node, spec, ...wishOf(spec.id.ordinal) }));
+    this.#groups.set(uid, { entries });
+    for (const entry of entries) {
+      const { node, spec } = entry;
+      const key = sandboxKey(spec.id);
+      if (!this.#nodes.has(node)) this.#nodes.set(node, new Map());
+      this.#nodes.get(node)!.set(key, entry);
+      const parentNode = spec.tree?.parentNode;
+      if (parentNode) {
+        if (!this.#childrenOf.has(parentNode)) this.#childrenOf.set(parentNode, new Set());
+        this.#childrenOf.get(parentNode)!.add(key);
+      }
+    }
+    this.#tell(entries);
+  }
+
+  /** Changes what is wanted of a group's sandboxes; tells only of those for which it is news. */
+  want(uid: string, wishOf: (ordinal: number) => Wish): void {
+    const group = this.#groups.get(uid);
+    if (!group) return;
+    const news: Entry[] = [];
+    group.entries.forEach((entry, i) => {
+      const wish = wishOf(entry.spec.id.ordinal);
+      const same = entry.want === wish.want && entry.graceSeconds === wish.graceSeconds;
+      if (same && entry.mayStart === wish.mayStart) return;
+      const next = { ...entry, ...wish };
+      group.entries[i] = next;
+      this.#nodes.get(entry.node)?.set(sandboxKey(entry.spec.id), next);
+      if (!same) news.push(next);
+    });
+    if (news.length > 0) this.#tell(news);
+  }
+
+  /** From the revision returned on, agents end and forget the group. Its sandboxes stay known until `forget`. */
+  remove(uid: string): number {
+    const group = this.#groups.get(uid);
+    if (!group) return this.#revision;
+    if (group.removedAt !== undefined) return group.removedAt;
+    for (const { node, spec } of group.entries) {
+      const key = sandboxKey(spec.id);
+      this.#nodes.get(node)?.delete(key);
+      const parentNode = spec.tree?.parentNode;
+      if (parentNode) this.#childrenOf.get(parentNode)?.delete(key);
+    }
+    group.removedAt = this.#revision + 1;
+    this.#tell(group.entries);
+    return group.removedAt;
+  }
+
+  removedAt(uid: string): number | undefined {
+    return this.#groups.get(uid)?.removedAt;
+  }
+
+  forget(uid: string): void {
+    this.remove(uid);
+    this.#groups.delete(uid);
+  }
+
+  /** True, or false when it is known to lie elsewhere; undefined while nothing is known of the group. */
+  owns(node: string, id: SandboxId): boolean | undefined {
+    const group = this.#groups.get(id.groupUid);
+    if (!group) return undefined;
+    return group.entries[id.ordinal]?.node === node;
+  }
+
+  #tell(entries: readonly Entry[]): void {
+    this.#revision += 1;
+    const byNode = Map.groupBy(entries, (entry) => entry.node);
+    for (const [node, changed] of byNode) this.#changed(node, changed.map(({ spec }) => sandboxKey(spec.id)));
+  }
+}
+
+const counts = new WeakMap<object, number>();
+
+function rankCountOf(spec: DesiredSpec): number {
+  let count = counts.get(spec);
+  if (count === undefined) {
+    count = 0;
+    for (const part of (spec.ranks ?? '').split(',')) {
+      const [, first, last, stride] = /^(\d+)(?:-(\d+))?(?::(\d+))?$/.exec(part) ?? [];
+      if (first !== undefined) count += Math.floor((Number(last ?? first) - Number(first)) / Number(stride ?? 1)) + 1;
+    }
+    counts.set(spec, count);
+  }
+  return count;
+}

@@ -1,0 +1,292 @@
+/**
+ * The one thing that agents dial: a gRPC server with mutual TLS that keeps one session a node, sends what is desired
+ * down and folds what is told up. A node is who its certificate says. It decides nothing about groups: it tells who is
+ * to look (`groupChanged`, `nodeChanged`), and may be killed at any time, since agents tell everything anew.
+ */
+import { Server, ServerCredentials, type ServerOptions } from '@grpc/grpc-js';
+import type { TLSSocket } from 'node:tls';
+import type { Logger } from 'pino';
+import type { AgentEvent, AgentHello, AgentMessage, Sent, Verb } from '../../wire/agent-types.ts';
+import {
+  channelOptions,
+  loadWire,
+  protocolVersionMax,
+  protocolVersionMin,
+  type HubHandlers,
+  type SessionCall,
+  type StreamCall,
+} from '../../wire/load.ts';
+import type { Clock } from '../runtime/clock.ts';
+import { DesiredBook } from './desired-book.ts';
+import { FactTable } from './fact-table.ts';
+import { NodeTable } from './node-table.ts';
+import { Session, type SessionView } from './session.ts';
+import { Streams, type LogChunk, type LogOptions, type StdinStream } from './streams.ts';
+import { Verbs, type VerbOrder, type VerbOutcome } from './verbs.ts';
+
+export interface HubTls {
+  /** PEM texts. */
+  readonly ca: string | Buffer;
+  readonly cert: string | Buffer;
+  readonly key: string | Buffer;
+}
+
+export interface HubOptions {
+  /** `host:port`; port 0 takes a free one. */
+  readonly listen: string;
+  readonly tls: HubTls;
+  readonly clusterId: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly leaseMs?: number;
+  readonly heartbeatSeconds?: number;
+  /** Path of agent.proto where it is not beside wire/load.ts, as in a bundle. */
+  readonly protoPath?: string;
+  readonly groupChanged: (uid: string) => void;
+  readonly nodeChanged: (node: string) => void;
+  readonly agentEvent?: (node: string, event: AgentEvent) => void;
+}
+
+export const defaultLeaseMs = 60_000;
+const helloWithinMs = 10_000;
+
+export class Hub implements AsyncDisposable {
+  readonly desired: DesiredBook;
+  readonly facts = new FactTable();
+  readonly nodes: NodeTable;
+  /** Facts that were dropped because they spoke of another node's sandboxes. */
+  droppedFacts = 0;
+  readonly #options: HubOptions;
+  readonly #server: Server;
+  readonly #sessions = new Map<string, Session>();
+  readonly #nodeWaiters = new Map<string, Set<() => void>>();
+  readonly #verbs: Verbs;
+  readonly #streams: Streams;
+  readonly #sessionView: Omit<SessionView, 'isHeld'>;
+  #port = 0;
+
+  private constructor(options: HubOptions) {
+    const { clock } = options;
+    this.#options = options;
+    this.nodes = new NodeTable(clock, options.leaseMs ?? defaultLeaseMs, (node) => this.#nodeChanged(node));
+    this.desired = new DesiredBook(Math.floor(clock.now()) * 1000, (node, keys) => this.#sessions.get(node)?.changed(keys));
+    this.#sessionView = {
+      desired: this.desired,
+      peerAddressOf: (node) => this.nodes.get(node)?.hello?.peerAddress ?? '',
+    };
+    this.#verbs = new Verbs({ clock, send: (node, verb) => this.#send(node, { body: 'verb', verb }) });
+    this.#streams = new Streams({
+      clock,
+      send: (node, openStream) => this.#send(node, { body: 'openStream', openStream }),
+      isConnected: (node) => this.#sessions.has(node),
+      nodeChange: async (node, signal) => this.#nextChange(node, signal),
+      sandboxesOf: (uid) => this.desired.sandboxesOf(uid),
+    });
+    this.#server = new Server(channelOptions as unknown as ServerOptions);
+  }
+
+  static async start(options: HubOptions): Promise<Hub> {
+    const hub = new Hub(options);
+    await hub.#listen();
+    return hub;
+  }
+
+  /** The port that it listens on. */
+  get port(): number {
+    return this.#port;
+  }
+
+  get connectedNodes(): number {
+    return this.#sessions.size;
+  }
+
+  signal(uid: string, signal: number, ranks?: string): Promise<VerbOutcome> {
+    return this.order(uid, { kind: 'Signal', signal, ranks });
+  }
+
+  order(uid: string, order: VerbOrder): Promise<VerbOutcome> {
+    return this.#verbs.order(uid, this.desired.sandboxesOf(uid), order);
+  }
+
+  openLogs(uid: string, options: LogOptions, signal: AbortSignal): AsyncIterable<LogChunk> {
+    return this.#streams.logs(uid, options, signal);
+  }
+
+  openStdin(uid: string, signal: AbortSignal): Promise<StdinStream> {
+    return this.#streams.openStdin(uid, signal);
+  }
+
+  /** All that the store holds stands in the desired book: what agents hold beyond it may go. */
+  markComplete(): void {
+    if (this.desired.complete) return;
+    this.desired.markComplete();
+    for (const session of this.#sessions.values()) session.complete();
+  }
+
+  async close(): Promise<void> {
+    this.nodes.close();
+    for (const session of this.#sessions.values()) session.close();
+    this.#sessions.clear();
+    this.#server.forceShutdown();
+    await Promise.resolve();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #listen(): Promise<void> {
+    const { listen, tls, protoPath } = this.#options;
+    const handlers: HubHandlers = {
+      session: (call) => this.#session(call),
+      stream: (call) => this.#stream(call),
+    };
+    this.#server.addService(loadWire(protoPath).hubService, handlers);
+    const pair = { private_key: Buffer.from(tls.key), cert_chain: Buffer.from(tls.cert) };
+    const credentials = ServerCredentials.createSsl(Buffer.from(tls.ca), [pair], true);
+    const { promise, resolve, reject } = Promise.withResolvers<number>();
+    this.#server.bindAsync(listen, credentials, (error, port) => (error ? reject(error) : resolve(port)));
+    this.#port = await promise;
+  }
+
+  #session(call: SessionCall): void {
+    const certified = certifiedNodeOf(call);
+    let session: Session | undefined;
+    const helloTimer = this.#options.clock.after(helloWithinMs, () => call.end());
+    call.on('data', (message: AgentMessage) => {
+      if (session) return this.#receive(session, message);
+      helloTimer[Symbol.dispose]();
+      if (message.hello) session = this.#welcome(call, certified, message.hello);
+      else call.end();
+    });
+    const ended = (): void => {
+      helloTimer[Symbol.dispose]();
+      if (session) this.#ended(session);
+    };
+    call.on('end', ended);
+    call.on('error', ended);
+    call.on('cancelled', ended);
+    call.on('close', ended);
+  }
+
+  #welcome(call: SessionCall, certified: string | undefined, hello: AgentHello): Session | undefined {
+    const { clock, clusterId, logger, heartbeatSeconds = 5 } = this.#options;
+    const refused = this.#refusalOf(certified, hello);
+    if (refused) {
+      logger.warn({ node: hello.node, certified, ...refused }, 'agent refused');
+      call.write({ body: 'refused', refused: { ...refused, leader: '' } });
+      call.end();
+      return undefined;
+    }
+    const before = this.#sessions.get(hello.node);
+    if (before) this.#ended(before);
+    const view: SessionView = {
+      ...this.#sessionView,
+      isHeld: (_key, entry) => this.facts.get(entry.node, entry.spec.id) !== undefined,
+    };
+    const session = new Session(hello, call, view);
+    this.#sessions.set(hello.node, session);
+    const moved = this.nodes.get(hello.node)?.hello?.peerAddress !== hello.peerAddress;
+    const version = Math.min(hello.versionMax, protocolVersionMax);
+    session.send({ body: 'welcome', welcome: { version, clusterId, heartbeatSeconds, clockNs: clock.now() * 1e6 } });
+    logger.info({ node: hello.node, instance: hello.instance, build: hello.build, version }, 'agent connected');
+    this.nodes.connected(hello, version);
+    if (moved) this.#peerMoved(hello.node);
+    return session;
+  }
+
+  #refusalOf(certified: string | undefined, hello: AgentHello): { code: string; message: string } | undefined {
+    if (hello.node === '' || certified !== hello.node) {
+      const message = `The certificate is for node ${certified ?? '(none)'}, but the agent calls itself ${hello.node}; join the node again under its own name`;
+      return { code: 'WrongNode', message };
+    }
+    if (hello.versionMin > protocolVersionMax || hello.versionMax < protocolVersionMin) {
+      const message = `The agent on ${hello.node} speaks protocol versions ${hello.versionMin} to ${hello.versionMax}, the hub ${protocolVersionMin} to ${protocolVersionMax}; install an agent of this version or of the one before it`;
+      return { code: 'VersionSkew', message };
+    }
+    const before = this.#sessions.get(hello.node);
+    const silentMs = this.nodes.silentMs(hello.node);
+    const patienceMs = (this.#options.heartbeatSeconds ?? 5) * 3000;
+    if (before && before.instance !== hello.instance && silentMs < patienceMs) {
+      const message = `Another agent for node ${hello.node} is connected and alive; stop it first`;
+      return { code: 'SecondAgent', message };
+    }
+    return undefined;
+  }
+
+  #receive(session: Session, message: AgentMessage): void {
+    const { node } = session;
+    if (this.#sessions.get(node) !== session) return;
+    if (message.heartbeat) {
+      this.nodes.heard(node, message.heartbeat.load);
+      session.send({ body: 'heartbeatAck', heartbeatAck: { sequence: message.heartbeat.sequence } });
+    } else if (message.facts) {
+      const { facts } = message;
+      const bootId = this.nodes.get(node)?.hello?.bootId ?? '';
+      const folded = this.facts.fold(node, bootId, facts, (id) => this.desired.owns(node, id));
+      if (folded.dropped > 0) {
+        this.droppedFacts += folded.dropped;
+        this.#options.logger.warn({ node, dropped: folded.dropped }, "facts about another node's sandboxes dropped");
+      }
+      this.nodes.toldFacts(node, facts.full, facts.desiredRevision);
+      if (facts.full) session.begin();
+      for (const uid of folded.groups) this.#options.groupChanged(uid);
+    } else if (message.verbReply) this.#verbs.replied(node, message.verbReply);
+    else if (message.event) this.#options.agentEvent?.(node, message.event);
+  }
+
+  #ended(session: Session): void {
+    session.close();
+    if (this.#sessions.get(session.node) !== session) return;
+    this.#sessions.delete(session.node);
+    this.#options.logger.info({ node: session.node }, 'agent disconnected');
+    this.#verbs.disconnected(session.node);
+    this.nodes.disconnected(session.node);
+  }
+
+  #stream(call: StreamCall): void {
+    const node = certifiedNodeOf(call);
+    if (node === undefined) call.end();
+    else this.#streams.accept(node, call);
+  }
+
+  #send(node: string, message: { body: 'verb'; verb: Sent<Verb> } | { body: 'openStream'; openStream: object }): boolean {
+    const session = this.#sessions.get(node);
+    session?.send(message);
+    return session !== undefined;
+  }
+
+  /** Children in job trees learn the new address of their parent. */
+  #peerMoved(node: string): void {
+    const keys = new Set(this.desired.dependentsOf(node));
+    if (keys.size === 0) return;
+    for (const session of this.#sessions.values()) {
+      const own = this.desired.ofNode(session.node);
+      session.changed([...keys].filter((key) => own.has(key)));
+    }
+  }
+
+  #nodeChanged(node: string): void {
+    for (const wake of this.#nodeWaiters.get(node) ?? []) wake();
+    this.#nodeWaiters.delete(node);
+    this.#options.nodeChanged(node);
+  }
+
+  async #nextChange(node: string, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    if (!this.#nodeWaiters.has(node)) this.#nodeWaiters.set(node, new Set());
+    this.#nodeWaiters.get(node)!.add(resolve);
+    signal.addEventListener('abort', () => resolve(), { once: true });
+    await promise;
+  }
+}
+
+/** The node that a peer's certificate was made for: its common name, where it also carries that node's DNS name. */
+function certifiedNodeOf(call: SessionCall | StreamCall): string | undefined {
+  const certificate = call.getAuthContext().sslPeerCertificate as ReturnType<TLSSocket['getPeerCertificate']> | undefined;
+  const name = certificate?.subject?.CN;
+  if (typeof name !== 'string') return undefined;
+  const names = (certificate?.subjectaltname ?? '').split(/,\s*/);
+  return names.includes(`DNS:${name}.node.muster`) ? name : undefined;
+}

@@ -1,0 +1,161 @@
+/**
+ * One agent's session: after its hello and its full facts it is told what its node shall hold, all of it once and
+ * changes from then on, folded together while the connection is slow. It sends and receives; what facts mean and
+ * what is desired is decided elsewhere.
+ */
+import type { AgentHello, AgentMessage, HubMessage, SandboxId, Sent } from '../../wire/agent-types.ts';
+import type { SessionCall } from '../../wire/load.ts';
+import type { DesiredBook, DesiredSpec, Entry } from './desired-book.ts';
+
+export interface SessionView {
+  readonly desired: DesiredBook;
+  /** Address of a node's service Peer, or '' while it is not known. */
+  readonly peerAddressOf: (node: string) => string;
+  /** Whether the agent holds this sandbox, by its own word. */
+  readonly isHeld: (key: string, entry: Entry) => boolean;
+}
+
+/** Messages are kept below this where they can be cut. */
+const softLimitBytes = 1024 * 1024;
+
+export class Session {
+  readonly node: string;
+  readonly instance: string;
+  readonly #call: SessionCall;
+  readonly #view: SessionView;
+  readonly #pending = new Map<string, SandboxId | undefined>();
+  /** What the agent was told in this session: it may be at work on it before it says so. */
+  readonly #toldKeys = new Set<string>();
+  #told = false;
+  #toldComplete = false;
+  #congested = false;
+  #scheduled = false;
+  #closed = false;
+
+  constructor(hello: AgentHello, call: SessionCall, view: SessionView) {
+    this.node = hello.node;
+    this.instance = hello.instance;
+    this.#call = call;
+    this.#view = view;
+    call.on('drain', () => {
+      this.#congested = false;
+      this.#schedule();
+    });
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  send(message: Sent<AgentMessage> | Sent<HubMessage>): void {
+    if (this.#closed) return;
+    if (!this.#call.write(message as Sent<HubMessage>)) this.#congested = true;
+  }
+
+  /** The agent's full facts are here: from now on it can be told what is wanted. */
+  begin(): void {
+    if (this.#told) return;
+    this.#told = true;
+    for (const key of this.#view.desired.ofNode(this.node).keys()) this.#pending.set(key, undefined);
+    this.#schedule();
+  }
+
+  /** These sandboxes of the node have changed, or are gone from the book. */
+  changed(keys: Iterable<string>): void {
+    if (!this.#told) return;
+    for (const key of keys) this.#pending.set(key, undefined);
+    this.#schedule();
+  }
+
+  /** The book is complete now: what it does not hold is to go. */
+  complete(): void {
+    this.#schedule();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#call.end();
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#closed) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    if (!this.#told || this.#congested || this.#closed) return;
+    const { desired } = this.#view;
+    if (desired.complete && !this.#toldComplete) return this.#sendAll();
+    if (this.#pending.size === 0) return;
+    const entries = desired.ofNode(this.node);
+    let sandboxes: DesiredSpec[] = [];
+    const removed: SandboxId[] = [];
+    let bytes = 0;
+    for (const key of this.#pending.keys()) {
+      this.#pending.delete(key);
+      const entry = entries.get(key);
+      if (!entry) {
+        removed.push(idOf(key));
+        this.#toldKeys.delete(key);
+      } else if (this.#isTold(key, entry)) {
+        this.#toldKeys.add(key);
+        const spec = this.#specOf(entry);
+        bytes += roughSize(spec);
+        sandboxes.push(spec);
+        if (bytes > softLimitBytes) {
+          this.#sendDesired(false, sandboxes, []);
+          sandboxes = [];
+          bytes = 0;
+        }
+      }
+    }
+    if (sandboxes.length > 0 || removed.length > 0) this.#sendDesired(false, sandboxes, removed);
+  }
+
+  #sendAll(): void {
+    this.#toldComplete = true;
+    this.#pending.clear();
+    const entries = [...this.#view.desired.ofNode(this.node)];
+    const told = entries.filter(([key, entry]) => this.#isTold(key, entry));
+    for (const [key] of told) this.#toldKeys.add(key);
+    this.#sendDesired(true, told.map(([, entry]) => this.#specOf(entry)), []);
+  }
+
+  /** An incarnation that was alive once and that the agent does not have is never started again. */
+  #isTold(key: string, entry: Entry): boolean {
+    if (this.#toldKeys.has(key) || this.#view.isHeld(key, entry)) return true;
+    return entry.mayStart && (entry.want === 'Run' || entry.want === 'Freeze');
+  }
+
+  #specOf(entry: Entry): DesiredSpec {
+    const { spec, want, graceSeconds } = entry;
+    const told = { ...spec, want, graceSeconds };
+    const { tree } = spec;
+    if (!tree?.parentNode) return told;
+    return { ...told, tree: { ...tree, parentAddress: this.#view.peerAddressOf(tree.parentNode) } };
+  }
+
+  #sendDesired(full: boolean, sandboxes: DesiredSpec[], removed: SandboxId[]): void {
+    this.send({ body: 'desired', desired: { full, sandboxes, removed, revision: this.#view.desired.revision } });
+  }
+}
+
+function idOf(key: string): SandboxId {
+  const [groupUid = '', ordinal = '0', incarnation = '0'] = key.split('/');
+  return { groupUid, ordinal: Number(ordinal), incarnation: Number(incarnation) };
+}
+
+function roughSize(spec: DesiredSpec): number {
+  let size = 512;
+  for (const program of spec.programs ?? []) {
+    for (const word of program.argv ?? []) size += word.length;
+    for (const { value } of program.env ?? []) size += value?.length ?? 0;
+  }
+  for (const { value } of spec.env ?? []) size += value?.length ?? 0;
+  return size;
+}

@@ -1,0 +1,246 @@
+/**
+ * Output and input of ranks through the hub. An agent is asked to open a stream and dials back; readers pull, so a slow
+ * reader slows only itself. A log stream that breaks is taken up again where the reader stands: no byte is lost or
+ * doubled, whatever dies in between. Nothing is stored here.
+ */
+import type { Chunk, LogPosition, OpenStream, SandboxId, Sent } from '../../wire/agent-types.ts';
+import type { StreamCall } from '../../wire/load.ts';
+import type { Clock } from '../runtime/clock.ts';
+import { pause } from '../runtime/object-source.ts';
+import type { Entry } from './desired-book.ts';
+import { HubError } from './hub-error.ts';
+
+export interface LogOptions {
+  readonly ranks?: string;
+  /** 1 stdout, 2 stderr; both when left out. */
+  readonly streams?: readonly (1 | 2)[];
+  readonly from?: readonly LogPosition[];
+  readonly follow?: boolean;
+  /** Lines before the end to begin with; all when left out. */
+  readonly tailLines?: number;
+}
+
+export interface LogChunk {
+  readonly node: string;
+  readonly ordinal: number;
+  readonly rank: number;
+  readonly stream: number;
+  readonly offset: number;
+  readonly data: Buffer;
+  /** The rank's stream has ended. */
+  readonly end: boolean;
+  /** What could not be read, and why; then there is no data. */
+  readonly error: string;
+}
+
+export interface StreamPorts {
+  readonly clock: Clock;
+  readonly send: (node: string, order: Sent<OpenStream>) => boolean;
+  readonly isConnected: (node: string) => boolean;
+  /** Settles at the next change of the node's connection or facts. */
+  readonly nodeChange: (node: string, signal: AbortSignal) => Promise<void>;
+  readonly sandboxesOf: (uid: string) => readonly Entry[];
+}
+
+interface Expected {
+  readonly node: string;
+  readonly opened: (call: StreamCall, first: Chunk) => void;
+}
+
+const dialBackWithinMs = 10_000;
+
+export class Streams {
+  readonly #ports: StreamPorts;
+  readonly #expected = new Map<number, Expected>();
+  #next = 1;
+
+  constructor(ports: StreamPorts) {
+    this.#ports = ports;
+  }
+
+  /** An agent dialled back; `node` is who its certificate says it is. */
+  accept(node: string, call: StreamCall): void {
+    call.once('data', (first: Chunk) => {
+      call.pause();
+      const expected = this.#expected.get(first.streamId);
+      if (expected?.node !== node) return void call.end();
+      this.#expected.delete(first.streamId);
+      expected.opened(call, first);
+    });
+    call.on('error', () => call.end());
+  }
+
+  /** Chunks of all sandboxes as they come, each rank's stream in order. Ends when all have ended, or `signal` aborts. */
+  async *logs(uid: string, options: LogOptions, signal: AbortSignal): AsyncGenerator<LogChunk> {
+    const inner = new AbortController();
+    const both = AbortSignal.any([signal, inner.signal]);
+    const readers = this.#ports.sandboxesOf(uid).map((entry) => this.#sandboxLogs(entry, options, both));
+    const next = new Map(readers.map((reader) => [reader, step(reader)]));
+    try {
+      while (next.size > 0) {
+        const { reader, result } = await Promise.race(next.values());
+        if (result.done) {
+          next.delete(reader);
+          continue;
+        }
+        next.delete(reader);
+        next.set(reader, step(reader));
+        yield result.value;
+      }
+    } finally {
+      inner.abort();
+    }
+  }
+
+  async openStdin(uid: string, signal: AbortSignal): Promise<StdinStream> {
+    const entries = this.#ports.sandboxesOf(uid).filter(({ spec }) => takesInput(spec.stdin, spec.ranks));
+    if (entries.length === 0) {
+      throw new HubError('MUSTER_GROUP_NOT_PLACED', `ProcessGroup with uid ${uid} has no rank that takes input`);
+    }
+    const opened = await Promise.all(entries.map(({ node, spec }) => this.#open(node, spec.id, { kind: 'Stdin' }, signal)));
+    return new StdinStream(opened.map(({ call, first, streamId }) => ({ call, first, streamId })));
+  }
+
+  async *#sandboxLogs(entry: Entry, options: LogOptions, signal: AbortSignal): AsyncGenerator<LogChunk> {
+    const { node, spec } = entry;
+    const positions = new Map<string, LogPosition>();
+    for (const position of options.from ?? []) positions.set(`${position.rank}/${position.stream}`, position);
+    const chunk = { node, ordinal: spec.id.ordinal };
+    for (let attempt = 0; !signal.aborted; attempt++) {
+      try {
+        const order: Sent<OpenStream> = {
+          kind: 'Logs',
+          ranks: options.ranks ?? '',
+          streams: options.streams ?? [1, 2],
+          from: [...positions.values()],
+          follow: options.follow ?? false,
+          tailLines: attempt === 0 || positions.size === 0 ? (options.tailLines ?? -1) : -1,
+        };
+        const { call, first } = await this.#open(node, spec.id, order, signal);
+        for await (const received of chunksOf(call, first, signal)) {
+          if (received.error) {
+            yield { ...chunk, ...pick(received), data: Buffer.alloc(0), end: false, error: received.error };
+          }
+          const key = `${received.rank}/${received.stream}`;
+          const have = positions.get(key)?.offset ?? received.offset;
+          const data = received.data.subarray(Math.max(0, have - received.offset));
+          if (data.length > 0 || received.end) {
+            const offset = received.offset + received.data.length - data.length;
+            positions.set(key, { rank: received.rank, stream: received.stream, offset: offset + data.length });
+            yield { ...chunk, ...pick(received), offset, data, end: received.end, error: '' };
+          }
+          if (received.allEnded) return;
+        }
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!(error instanceof HubError) || !options.follow) {
+          const text = error instanceof Error ? error.message : String(error);
+          yield { ...chunk, rank: 0, stream: 0, offset: 0, data: Buffer.alloc(0), end: false, error: text };
+          return;
+        }
+      }
+      if (!this.#ports.sandboxesOf(spec.id.groupUid).some((other) => other.spec.id.ordinal === spec.id.ordinal)) return;
+      if (this.#ports.isConnected(node)) await pause(this.#ports.clock, 100, signal);
+      else await this.#ports.nodeChange(node, signal);
+    }
+  }
+
+  async #open(
+    node: string,
+    id: SandboxId,
+    order: Sent<OpenStream>,
+    signal: AbortSignal,
+  ): Promise<{ call: StreamCall; first: Chunk; streamId: number }> {
+    const streamId = this.#next++;
+    const { promise, resolve, reject } = Promise.withResolvers<{ call: StreamCall; first: Chunk }>();
+    this.#expected.set(streamId, { node, opened: (call, first) => resolve({ call, first }) });
+    const message = `node ${node}: no stream of sandbox ${id.ordinal} within ${dialBackWithinMs / 1000} s; see its agent's log`;
+    using _timer = this.#ports.clock.after(dialBackWithinMs, () => reject(new HubError('MUSTER_STREAM_FAILED', message)));
+    const gone = (): void => reject(new HubError('MUSTER_STREAM_FAILED', 'given up by the reader'));
+    signal.addEventListener('abort', gone, { once: true });
+    try {
+      if (signal.aborted) gone();
+      else if (!this.#ports.send(node, { ...order, streamId, id })) {
+        reject(new HubError('MUSTER_NODE_NOT_CONNECTED', `node ${node}: its agent is not connected; output kept there can be read when it is back`));
+      }
+      return { ...(await promise), streamId };
+    } finally {
+      signal.removeEventListener('abort', gone);
+      this.#expected.delete(streamId);
+    }
+  }
+}
+
+/** Input for one or several sandboxes: may be sent up to the smallest of their windows. */
+export class StdinStream {
+  readonly #targets: readonly { call: StreamCall; streamId: number; window: number }[];
+  readonly #closed = Promise.withResolvers<void>();
+  #windowMoved = Promise.withResolvers<void>();
+
+  constructor(opened: readonly { call: StreamCall; first: Chunk; streamId: number }[]) {
+    this.#targets = opened.map(({ call, first, streamId }) => ({ call, streamId, window: first.window }));
+    for (const target of this.#targets) {
+      target.call.on('data', (chunk: Chunk) => {
+        target.window = Math.max(target.window, chunk.window);
+        this.#windowMoved.resolve();
+        this.#windowMoved = Promise.withResolvers<void>();
+      });
+      const closed = (): void => {
+        this.#closed.resolve();
+        this.#windowMoved.resolve();
+      };
+      target.call.on('end', closed);
+      target.call.on('error', closed);
+      target.call.resume();
+    }
+  }
+
+  get window(): number {
+    return Math.min(...this.#targets.map((target) => target.window));
+  }
+
+  /** Settles when the window has moved, or the stream is closed. */
+  get windowMoved(): Promise<void> {
+    return this.#windowMoved.promise;
+  }
+
+  /** Settles when an agent has closed its end. */
+  get closed(): Promise<void> {
+    return this.#closed.promise;
+  }
+
+  write(offset: number, data: Uint8Array, end = false): void {
+    for (const { call, streamId } of this.#targets) call.write({ streamId, stream: 0, offset, data, end });
+  }
+
+  close(): void {
+    for (const { call } of this.#targets) call.end();
+  }
+}
+
+async function step<T>(reader: AsyncGenerator<T>): Promise<{ reader: AsyncGenerator<T>; result: IteratorResult<T> }> {
+  return { reader, result: await reader.next() };
+}
+
+async function* chunksOf(call: StreamCall, first: Chunk, signal: AbortSignal): AsyncGenerator<Chunk> {
+  const stop = (): void => void call.destroy();
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    yield first;
+    for await (const chunk of call) yield chunk as Chunk;
+  } catch (error) {
+    throw new HubError('MUSTER_STREAM_FAILED', `the stream broke: ${error instanceof Error ? error.message : String(error)}`);
+  } finally {
+    signal.removeEventListener('abort', stop);
+    call.end();
+  }
+}
+
+function pick({ rank, stream, offset }: Chunk): { rank: number; stream: number; offset: number } {
+  return { rank, stream, offset };
+}
+
+function takesInput(stdin: string | undefined, ranks: string | undefined): boolean {
+  if (stdin === 'All') return true;
+  return stdin === 'Rank0' && /^0(?:[-,]|$)/.test(ranks ?? '');
+}

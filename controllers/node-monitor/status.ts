@@ -1,0 +1,109 @@
+/**
+ * The status of a NodeMonitor from what its agent said and whether it is there. Pure. Ready is False when the lease is
+ * out; a node whose agent is away for less keeps the condition it had.
+ */
+import { conditionOf, setCondition, type ConditionInput } from '../../crds/conditions.ts';
+import type { Condition } from '../../crds/objects.ts';
+import type { NodeMonitor, NodeMonitorStatus } from '../../crds/types.gen.ts';
+import type { NodeState, Standing } from '../hub/node-table.ts';
+
+export interface NodeSeen {
+  readonly monitor: NodeMonitor;
+  readonly state: NodeState | undefined;
+  readonly standing: Standing;
+  readonly silentMs: number;
+  readonly nowMs: number;
+}
+
+export function nodeStatusOf(seen: NodeSeen): NodeMonitorStatus {
+  const { monitor, state, standing } = seen;
+  const before = monitor.status ?? {};
+  const cordoned = monitor.spec?.cordon === true || monitor.spec?.drain?.enabled === true;
+  const conditions = conditionsOf(seen);
+  const ready = conditionOf(conditions, 'Ready')?.status === 'True';
+  const generation = monitor.metadata.generation;
+  return {
+    ...before,
+    ...(generation === undefined ? {} : { observedGeneration: generation }),
+    phase: !ready ? (standing === 'Lost' || before.phase === 'NotReady' ? 'NotReady' : 'Pending') : cordoned ? 'Cordoned' : 'Ready',
+    conditions,
+    cordoned,
+    ...helloFields(state),
+    ...loadFields(state, before),
+  };
+}
+
+function conditionsOf(seen: NodeSeen): Condition[] {
+  const { monitor, standing, state, silentMs, nowMs } = seen;
+  const before = monitor.status?.conditions;
+  const { generation } = monitor.metadata;
+  const unchanged = conditionOf(before, 'Ready');
+  const ready: Omit<ConditionInput, 'type'> =
+    standing === 'Connected'
+      ? { status: 'True', reason: 'AgentReady', message: 'the agent is connected' }
+      : standing === 'Lost'
+        ? { status: 'False', reason: 'AgentGone', message: `nothing was heard of the agent for ${Math.round(silentMs / 1000)} s; start it again` }
+        : unchanged
+          ? { status: unchanged.status, reason: 'AgentReady', message: unchanged.message }
+          : { status: 'Unknown', reason: 'Progressing', message: 'the agent has not told yet what it holds' };
+  const draining = monitor.spec?.drain?.enabled === true;
+  const inputs: ConditionInput[] = [
+    ...(standing === 'Away' && unchanged ? [] : [{ type: 'Ready' as const, ...ready }]),
+    { type: 'Healthy', status: 'True', reason: 'NoChecks', message: 'no health check is configured' },
+    { type: 'Reconciling', status: 'False', reason: 'Settled', message: 'as it is to be' },
+    draining || (monitor.spec?.healthChecks?.length ?? 0) > 0 || monitor.spec?.ownerReclaim
+      ? { type: 'Stalled', status: 'True', reason: 'NotSupported', message: 'spec.drain, spec.healthChecks and spec.ownerReclaim are not supported by this build; a drained node is only cordoned' }
+      : { type: 'Stalled', status: 'False', reason: 'NotStalled', message: missingText(state) },
+  ];
+  let conditions: readonly Condition[] = before ?? [];
+  for (const input of inputs) {
+    conditions = setCondition(conditions, generation === undefined ? input : { ...input, observedGeneration: generation }, new Date(nowMs));
+  }
+  return [...conditions];
+}
+
+function missingText(state: NodeState | undefined): string {
+  const missing = state?.hello?.missing ?? [];
+  return missing.length === 0 ? 'nothing stands in the way' : `the node lacks ${missing.join('; ')}`.slice(0, 4000);
+}
+
+function helloFields(state: NodeState | undefined): Partial<NodeMonitorStatus> {
+  const hello = state?.hello;
+  const capacity = hello?.capacity;
+  if (!hello) return {};
+  return {
+    node: {
+      address: hello.peerAddress,
+      agentVersion: hello.build,
+      ...(state.version === undefined ? {} : { protocolVersion: state.version }),
+      bootId: hello.bootId,
+      ...(capacity ? { kernel: capacity.kernel, osImage: capacity.os, architecture: capacity.architecture } : {}),
+    },
+    features: hello.features,
+    ...(capacity
+      ? {
+          capacity: { cpu: capacity.cpus, memory: capacity.memoryBytes },
+          allocatable: { cpu: capacity.cpus, memory: capacity.memoryBytes },
+          topology: { sockets: capacity.sockets, cores: capacity.cores, threads: capacity.cpus },
+        }
+      : {}),
+  };
+}
+
+function loadFields(state: NodeState | undefined, before: NodeMonitorStatus): Partial<NodeMonitorStatus> {
+  const load = state?.load;
+  const totalBytes = state?.hello?.capacity?.memoryBytes ?? before.memory?.totalBytes ?? 0;
+  if (!load) return {};
+  return {
+    load: { one: load.load1, five: load.load5, fifteen: load.load15 },
+    memory: { totalBytes, availableBytes: load.memoryAvailableBytes, swapUsedBytes: load.swapUsedBytes },
+    pressure: { cpu: load.cpuPressureAvg10, memory: load.memoryPressureAvg10, io: load.ioPressureAvg10 },
+    sandboxes: { count: load.sandboxes, ranks: load.ranks },
+  };
+}
+
+/** What is worth a write at once; the rest waits for its turn. */
+export function urgentPartOf(status: NodeMonitorStatus | undefined): object {
+  const { load: _load, memory: _memory, pressure: _pressure, sandboxes: _sandboxes, disks: _disks, ...rest } = status ?? {};
+  return rest;
+}

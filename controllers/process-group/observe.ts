@@ -1,0 +1,84 @@
+/**
+ * Gathers a snapshot of one ProcessGroup from what is in memory: its object, facts, standings, leases. It decides
+ * nothing; where the group has no placement it asks where it could go.
+ */
+import { checkSpec } from '../../crds/check-spec.ts';
+import { errorText } from '../../crds/field-error.ts';
+import { annotations } from '../../crds/names.ts';
+import { unsupported } from '../../crds/supported.ts';
+import type { ProcessGroup } from '../../crds/types.gen.ts';
+import type { ClientLeaseBook } from '../client-lease.ts';
+import type { Hub } from '../hub/hub.ts';
+import { place, type NodeOffer } from '../placement/place.ts';
+import { expandPlacement, type Assignment } from '../placement/placement-status.ts';
+import type { Clock } from '../runtime/clock.ts';
+import { sandboxStateOf, type EndRequest, type SandboxView, type Seen } from './seen.ts';
+
+export interface ObservePorts {
+  readonly hub: Pick<Hub, 'facts' | 'nodes' | 'desired'>;
+  readonly clock: Clock;
+  readonly leases: ClientLeaseBook;
+  readonly offers: (exceptUid: string) => NodeOffer[];
+  readonly endRequest: (uid: string) => EndRequest | undefined;
+  readonly removedForMs: (uid: string) => number | undefined;
+}
+
+export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
+  const { clock, leases } = ports;
+  const { metadata, spec, status } = group;
+  const uid = metadata.uid ?? '';
+  const hasRun = status?.runningTime !== undefined;
+  const assignments = assignmentsOf(group);
+  const sandboxes = assignments.map((assignment) => viewOf(uid, assignment, hasRun, ports));
+  const done = status?.finishTime !== undefined || metadata.deletionTimestamp !== undefined;
+  const unplaced = sandboxes.length === 0 && !done;
+  const invalid = unplaced ? checkSpec(group).map(errorText) : [];
+  const refused = unplaced ? unsupportedOf(group) : [];
+  const placeable = unplaced && invalid.length === 0 && refused.length === 0 && spec.suspend !== true;
+  const isForeground = metadata.annotations?.[annotations.clientLease.name] !== undefined && !done;
+  return Object.freeze({
+    nowMs: clock.now(),
+    group,
+    sandboxes,
+    placing: placeable
+      ? place({ size: spec.size ?? 0, placement: spec.placement ?? {}, resources: spec.resources }, ports.offers(uid))
+      : undefined,
+    invalid,
+    unsupported: refused,
+    clientLeaseLeftMs: isForeground ? leases.leftMs(uid) : undefined,
+    endRequest: ports.endRequest(uid),
+    removedForMs: ports.removedForMs(uid),
+  });
+}
+
+/** What the schema can say and this build does not carry out, by field. */
+function unsupportedOf(group: ProcessGroup): string[] {
+  const found = unsupported(group).map(({ field, message }) => `${field}: ${message}`);
+  if (group.spec.suspendPolicy === 'Stop') {
+    found.push('spec.suspendPolicy: suspendPolicy Stop is not supported by this build: groups are not started a second time; use Freeze');
+  }
+  return found;
+}
+
+const expanded = new WeakMap<object, Assignment[]>();
+
+/** Expanded once for each version of the placement in status. */
+export function assignmentsOf(group: ProcessGroup): readonly Assignment[] {
+  const entries = group.status?.placement;
+  if (!entries) return [];
+  let assignments = expanded.get(entries);
+  if (!assignments) expanded.set(entries, (assignments = expandPlacement(entries)));
+  return assignments;
+}
+
+function viewOf(uid: string, assignment: Assignment, hasRun: boolean, { hub }: ObservePorts): SandboxView {
+  const { node, ordinal, incarnation } = assignment;
+  const id = { groupUid: uid, ordinal, incarnation };
+  const standing = hub.nodes.standing(node);
+  const known = hub.facts.get(node, id);
+  const loss = hub.facts.loss(node, id);
+  const removedAt = hub.desired.removedAt(uid);
+  const heard = removedAt !== undefined && (hub.nodes.get(node)?.desiredRevision ?? 0) >= removedAt;
+  const forgotten = hub.facts.wasForgotten(node, id) || (standing === 'Connected' && !known && heard);
+  return { ...assignment, standing, known, loss, forgotten, state: sandboxStateOf(standing, known, loss, hasRun) };
+}

@@ -1,0 +1,112 @@
+/**
+ * Carries out what plan.ts asks for, each action idempotent: done twice it changes nothing more. The only file of this
+ * folder that writes to the store's objects (but not their status) and to the desired book.
+ */
+import type { Logger } from 'pino';
+import { finalizers } from '../../crds/names.ts';
+import type { ProcessGroup } from '../../crds/types.gen.ts';
+import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
+import type { ClientLeaseBook } from '../client-lease.ts';
+import type { Hub } from '../hub/hub.ts';
+import type { EventRecorder } from '../runtime/event-recorder.ts';
+import { processGroupType } from '../resource-types.ts';
+import { specsOf, warningSignalOf, type GroupSecret } from '../spec-of.ts';
+import type { Action } from './plan.ts';
+import type { SandboxView, Seen } from './seen.ts';
+import { newAssignments } from './status.ts';
+
+/** Private records of groups, kept out of their objects. */
+export interface GroupSecrets {
+  get(uid: string, signal?: AbortSignal): Promise<GroupSecret | undefined>;
+  /** The group is gone. */
+  forget?(uid: string): void | Promise<void>;
+}
+
+export interface PerformPorts {
+  readonly store: ObjectStore;
+  readonly hub: Hub;
+  readonly secrets: GroupSecrets;
+  readonly leases: ClientLeaseBook;
+  readonly events: EventRecorder;
+  readonly clusterId: string;
+  readonly logger: Logger;
+  readonly removed: (uid: string) => void;
+  readonly gone: (uid: string) => void;
+}
+
+/** Gives back the object as it stands afterwards. */
+export async function perform(
+  action: Action,
+  seen: Seen,
+  group: ProcessGroup,
+  ports: PerformPorts,
+  signal: AbortSignal,
+): Promise<ProcessGroup> {
+  const { store, hub } = ports;
+  const { uid = '', name, namespace } = group.metadata;
+  const key = { namespace, name };
+  switch (action.kind) {
+    case 'addFinalizer':
+      return store.patch<ProcessGroup>(processGroupType, key, finalizerPatch(group, true), undefined, signal);
+    case 'want':
+      await want(action.wishOf, seen, group, ports, signal);
+      return group;
+    case 'remove':
+      if (!hub.desired.has(uid)) await want(() => ({ want: 'Kill', graceSeconds: 0, mayStart: false }), seen, group, ports, signal);
+      hub.desired.remove(uid);
+      ports.removed(uid);
+      return group;
+    case 'dropFinalizer':
+      for (const node of action.lostNodes.slice(0, 8)) {
+        const message = `deleted while nothing was heard of node ${node}; what ran there is ended when its agent comes back`;
+        ports.events.record(group, { type: 'Warning', reason: 'NodeLost', message });
+      }
+      await store.patch<ProcessGroup>(processGroupType, key, finalizerPatch(group, false), undefined, signal);
+      ports.gone(uid);
+      return group;
+    case 'deleteObject':
+      try {
+        await store.delete(processGroupType, key, { preconditions: { uid } }, signal);
+      } catch (error) {
+        if (!isStoreError(error, 'NotFound')) throw error;
+      }
+      return group;
+    case 'warn': {
+      const number = warningSignalOf(group.spec);
+      void hub.signal(uid, number).then(
+        (outcome) => ports.logger.info({ uid, signal: number, ...outcome }, 'warned of the end of the wall time'),
+        (error: unknown) => ports.logger.warn({ err: error, uid }, 'warning before the end of the wall time failed'),
+      );
+      return group;
+    }
+  }
+}
+
+async function want(
+  wishOf: Extract<Action, { kind: 'want' }>['wishOf'],
+  seen: Seen,
+  group: ProcessGroup,
+  ports: PerformPorts,
+  signal: AbortSignal,
+): Promise<void> {
+  const { desired } = ports.hub;
+  const { uid = '' } = group.metadata;
+  const views = seen.sandboxes.length > 0 ? seen.sandboxes : newAssignments(seen).map(newView);
+  if (views.length === 0) return;
+  const wish = (ordinal: number): ReturnType<typeof wishOf> => wishOf(views[ordinal]!);
+  if (desired.removedAt(uid) !== undefined) return;
+  if (desired.has(uid)) return desired.want(uid, wish);
+  const secret = await ports.secrets.get(uid, signal);
+  desired.assign(uid, specsOf(group, views, secret, ports.clusterId), wish);
+}
+
+function newView(assignment: ReturnType<typeof newAssignments>[number]): SandboxView {
+  return { ...assignment, standing: 'Connected', state: 'Waiting', known: undefined, loss: undefined, forgotten: false };
+}
+
+function finalizerPatch(group: ProcessGroup, present: boolean): { type: 'merge'; patch: object } {
+  const { name } = finalizers.ranks;
+  const others = (group.metadata.finalizers ?? []).filter((other) => other !== name);
+  const { resourceVersion } = group.metadata;
+  return { type: 'merge', patch: { metadata: { resourceVersion, finalizers: present ? [...others, name] : others } } };
+}

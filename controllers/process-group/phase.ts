@@ -1,0 +1,67 @@
+/**
+ * Where a group stands: one word from facts, never from memory. Pure; the table of what is done in each phase is plan.ts.
+ */
+import { isTrue } from '../../crds/conditions.ts';
+import type { SandboxView, Seen } from './seen.ts';
+import { verdictOf } from './verdict.ts';
+
+export type Phase =
+  | 'Deleting'
+  | 'Finished'
+  | 'Invalid'
+  | 'NotSupported'
+  /** Suspended before it was ever started. */
+  | 'Held'
+  | 'Pending'
+  /** There is a place for all ranks, but it is not on record yet. */
+  | 'Placing'
+  | 'Starting'
+  | 'Running'
+  | 'Suspending'
+  | 'Frozen'
+  | 'Resuming'
+  /** A verdict stands, and ranks are still there. */
+  | 'Ending'
+  /** Nothing runs any more; how it ended is to be written. */
+  | 'Ended';
+
+export function phaseOf(seen: Seen): Phase {
+  const { group, sandboxes } = seen;
+  if (group.metadata.deletionTimestamp !== undefined) return 'Deleting';
+  if (isFinished(seen)) return 'Finished';
+  if (sandboxes.length === 0) return unplacedPhase(seen);
+  const verdict = verdictOf(seen);
+  if (sandboxes.every((view) => isOver(view, verdict !== undefined))) return 'Ended';
+  if (verdict) return 'Ending';
+  const live = sandboxes.filter((view) => view.state === 'Live');
+  const frozen = live.filter((view) => view.known?.fact.frozen);
+  if (group.spec.suspend === true) {
+    const still = sandboxes.every((view) => view.state !== 'Live' || view.known?.fact.frozen || view.known?.fact.state === 'Pending');
+    return still && live.length > 0 ? 'Frozen' : 'Suspending';
+  }
+  if (frozen.length > 0) return 'Resuming';
+  return group.status?.runningTime !== undefined || sandboxes.every(isStarted) ? 'Running' : 'Starting';
+}
+
+export function isFinished({ group }: Seen): boolean {
+  return isTrue(group.status?.conditions, 'Succeeded') || isTrue(group.status?.conditions, 'Failed');
+}
+
+/** Nothing more will be heard of it; of a group that has to end, a lost node is not waited for. */
+export function isOver(view: SandboxView, hasToEnd: boolean): boolean {
+  if (view.state === 'Over' || view.state === 'Lost') return true;
+  return hasToEnd && view.standing === 'Lost';
+}
+
+export function isStarted(view: SandboxView): boolean {
+  const state = view.known?.fact.state;
+  return state === 'Running' || state === 'Ending' || state === 'Ended';
+}
+
+function unplacedPhase(seen: Seen): Phase {
+  if (verdictOf(seen)) return 'Ended';
+  if (seen.invalid.length > 0) return 'Invalid';
+  if (seen.unsupported.length > 0) return 'NotSupported';
+  if (seen.group.spec.suspend === true) return 'Held';
+  return seen.placing?.kind === 'placed' ? 'Placing' : 'Pending';
+}

@@ -1,0 +1,157 @@
+/**
+ * What to do in each phase: pure, idempotent actions in order. Those of `before` are carried out before status is written,
+ * those of `after` once it is on disk: agents are told only what a restarted controller would tell them again.
+ */
+import { finalizers } from '../../crds/names.ts';
+import type { Wish } from '../hub/desired-book.ts';
+import type { Phase } from './phase.ts';
+import { isOver } from './phase.ts';
+import type { SandboxView, Seen } from './seen.ts';
+import { activeMsOf } from './wall-time.ts';
+import { warnedOf } from './status.ts';
+
+export type Action =
+  | { readonly kind: 'addFinalizer' }
+  /** Agents are to hold the group's sandboxes, each with its wish. */
+  | { readonly kind: 'want'; readonly wishOf: (view: SandboxView) => Wish }
+  /** Agents are to end and forget all of it. */
+  | { readonly kind: 'remove' }
+  | { readonly kind: 'dropFinalizer'; readonly lostNodes: readonly string[] }
+  | { readonly kind: 'deleteObject' }
+  | { readonly kind: 'warn' };
+
+export interface Plan {
+  readonly before: readonly Action[];
+  readonly after: readonly Action[];
+  /** When to look again though nothing has changed. */
+  readonly againAfterMs?: number | undefined;
+}
+
+const nothing: Plan = { before: [], after: [] };
+/** Beyond the grace period, until an agent that should have killed is told to. */
+const patienceMs = 2_000;
+/** For an agent that never held the group, and so has nothing to say of it. */
+const forgetWithinMs = 2_000;
+const soonMs = 5;
+
+const plan = {
+  Deleting: deleting,
+  Finished: finished,
+  Invalid: () => nothing,
+  NotSupported: () => nothing,
+  Held: lease,
+  Pending: lease,
+  Placing: (seen) => ({ ...run(seen), before: hasFinalizer(seen) ? [] : [{ kind: 'addFinalizer' }] }),
+  Starting: run,
+  Running: run,
+  Suspending: (seen) => ({ ...nothing, after: [wanted(seen, 'Freeze')], againAfterMs: nextMs(seen, true) }),
+  Frozen: (seen) => ({ ...nothing, after: [wanted(seen, 'Freeze')], againAfterMs: nextMs(seen, false) }),
+  Resuming: run,
+  Ending: ending,
+  Ended: () => ({ ...nothing, after: [kept()] }),
+} satisfies Record<Phase, (seen: Seen) => Plan>;
+
+export function planOf(seen: Seen, phase: Phase): Plan {
+  return plan[phase](seen);
+}
+
+function lease(seen: Seen): Plan {
+  return { ...nothing, againAfterMs: seen.clientLeaseLeftMs };
+}
+
+function run(seen: Seen): Plan {
+  const warn: Action[] = warningDueInMs(seen) === 0 && !warnedOf(seen.group.status) ? [{ kind: 'warn' }] : [];
+  return { before: [], after: [wanted(seen, 'Run'), ...warn], againAfterMs: nextMs(seen, true) };
+}
+
+function ending(seen: Seen): Plan {
+  const { group, nowMs, endRequest } = seen;
+  const graceMs = graceSecondsOf(seen) * 1000;
+  const stopping = group.status?.conditions?.find(({ type, reason }) => type === 'Running' && reason === 'Stopping');
+  const sinceMs = stopping ? Date.parse(stopping.lastTransitionTime) : nowMs;
+  // Condition times are whole seconds, hence one more.
+  const leftMs = sinceMs + graceMs + patienceMs + 1000 - nowMs;
+  const want = endRequest?.kill === true || leftMs <= 0 ? 'Kill' : 'End';
+  return { ...nothing, after: [wanted(seen, want)], againAfterMs: want === 'End' ? leftMs : undefined };
+}
+
+function finished(seen: Seen): Plan {
+  const { ttlSecondsAfterFinished } = seen.group.spec;
+  const { finishTime } = seen.group.status ?? {};
+  const after: Action[] = seen.sandboxes.length > 0 ? [kept()] : [];
+  if (ttlSecondsAfterFinished === undefined || finishTime === undefined) return { ...nothing, after };
+  const leftMs = Date.parse(finishTime) + ttlSecondsAfterFinished * 1000 - seen.nowMs;
+  if (leftMs <= 0) return { ...nothing, after: [...after, { kind: 'deleteObject' }] };
+  return { ...nothing, after, againAfterMs: leftMs };
+}
+
+/** First the ranks are ended, then agents forget the group, then the object may go. A lost node holds up neither. */
+function deleting(seen: Seen): Plan {
+  if (!hasFinalizer(seen)) return { ...nothing, after: [{ kind: 'remove' }] };
+  const { sandboxes, nowMs, group } = seen;
+  if (seen.removedForMs === undefined && !sandboxes.every((view) => isOver(view, true))) {
+    const graceMs = graceSecondsOf(seen) * 1000;
+    // deletionTimestamp lies where the deletion was asked for; a grace period of the deletion is not added to it here.
+    const leftMs = Date.parse(group.metadata.deletionTimestamp!) + graceMs + patienceMs + 1000 - nowMs;
+    const want = graceMs === 0 || leftMs <= 0 || seen.endRequest?.kill === true ? 'Kill' : 'End';
+    return { ...nothing, after: [wanted(seen, want)], againAfterMs: want === 'End' ? leftMs : undefined };
+  }
+  if (sandboxes.length === 0) return { ...nothing, after: [{ kind: 'dropFinalizer', lostNodes: [] }] };
+  const { removedForMs } = seen;
+  if (removedForMs === undefined) return { ...nothing, after: [{ kind: 'remove' }], againAfterMs: soonMs };
+  if (!sandboxes.every((view) => isForgotten(view, removedForMs))) {
+    const silent = sandboxes.some((view) => view.standing === 'Connected' && !view.known);
+    const leftMs = Math.max(soonMs, forgetWithinMs - removedForMs);
+    return { ...nothing, after: [{ kind: 'remove' }], againAfterMs: silent ? leftMs : undefined };
+  }
+  const lostNodes = sandboxes.filter((view) => view.standing === 'Lost' && !view.forgotten).map(({ node }) => node);
+  return { ...nothing, after: [{ kind: 'dropFinalizer', lostNodes }] };
+}
+
+function isForgotten(view: SandboxView, removedForMs: number): boolean {
+  if (view.forgotten || view.standing === 'Lost') return true;
+  return view.standing === 'Connected' && !view.known && removedForMs >= forgetWithinMs;
+}
+
+function wanted(seen: Seen, want: Wish['want']): Action {
+  const graceSeconds = graceSecondsOf(seen);
+  const hasRun = seen.group.status?.runningTime !== undefined;
+  return { kind: 'want', wishOf: (view) => ({ want, graceSeconds, mayStart: !hasRun && !view.known && !view.loss }) };
+}
+
+/** Logs of ended sandboxes are kept; one that is not known to have ended is killed when its agent comes back. */
+function kept(): Action {
+  const wishOf = (view: SandboxView): Wish => ({
+    want: view.state === 'Over' ? 'Keep' : 'Kill',
+    graceSeconds: 0,
+    mayStart: false,
+  });
+  return { kind: 'want', wishOf };
+}
+
+function graceSecondsOf({ group }: Seen): number {
+  return group.metadata.deletionGracePeriodSeconds ?? group.spec.gracePeriodSeconds ?? 10;
+}
+
+export function hasFinalizer({ group }: Seen): boolean {
+  return group.metadata.finalizers?.includes(finalizers.ranks.name) ?? false;
+}
+
+/** 0 when it is due; undefined when none is asked for. */
+function warningDueInMs(seen: Seen): number | undefined {
+  const { wallTimeSeconds, warningSeconds } = seen.group.spec.limits ?? {};
+  if (wallTimeSeconds === undefined || warningSeconds === undefined) return undefined;
+  return Math.max(0, (wallTimeSeconds - warningSeconds) * 1000 - activeMsOf(seen.group.status, seen.nowMs));
+}
+
+function nextMs(seen: Seen, counts: boolean): number | undefined {
+  const { wallTimeSeconds } = seen.group.spec.limits ?? {};
+  const times = [seen.clientLeaseLeftMs];
+  if (counts && wallTimeSeconds !== undefined) {
+    times.push(wallTimeSeconds * 1000 - activeMsOf(seen.group.status, seen.nowMs));
+    const warningMs = warningDueInMs(seen);
+    if (warningMs !== undefined && warningMs > 0) times.push(warningMs);
+  }
+  const known = times.filter((ms) => ms !== undefined);
+  return known.length === 0 ? undefined : Math.max(1, Math.min(...known));
+}

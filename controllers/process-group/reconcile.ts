@@ -1,0 +1,130 @@
+/**
+ * The ProcessGroup controller: read, decide, act, write status once, tell agents. Right from a cold start: what it must
+ * not forget stands in status before anybody acts on it, the rest agents tell anew.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import type { ProcessGroup, ProcessGroupStatus } from '../../crds/types.gen.ts';
+import { isStoreError } from '../../store/object-store.ts';
+import { nameOf, settled, type Key, type Outcome, type Reconciler } from '../runtime/reconciler.ts';
+import { processGroupType } from '../resource-types.ts';
+import { observe, type ObservePorts } from './observe.ts';
+import { perform, type PerformPorts } from './perform.ts';
+import { phaseOf } from './phase.ts';
+import { planOf } from './plan.ts';
+import type { EndRequest, Seen } from './seen.ts';
+import { statusOf } from './status.ts';
+import { eventsOf } from './transition-events.ts';
+
+export type ProcessGroupPorts = Omit<ObservePorts, 'endRequest' | 'removedForMs'> & Omit<PerformPorts, 'removed' | 'gone'>;
+
+/** Usage alone is written no more often than this. */
+const usageEveryMs = 30_000;
+
+export class ProcessGroupReconciler implements Reconciler {
+  readonly name = 'process-group';
+  readonly #ports: ObservePorts & PerformPorts;
+  readonly #uids = new Map<Key, string>();
+  readonly #keys = new Map<string, Key>();
+  readonly #endRequests = new Map<string, EndRequest>();
+  readonly #removedMs = new Map<string, number>();
+  readonly #usageMs = new Map<string, number>();
+
+  constructor(ports: ProcessGroupPorts) {
+    const { clock } = ports;
+    this.#ports = {
+      ...ports,
+      endRequest: (uid) => this.#endRequests.get(uid),
+      removedForMs: (uid) => {
+        const since = this.#removedMs.get(uid);
+        return since === undefined ? undefined : clock.steady() - since;
+      },
+      removed: (uid) => {
+        if (!this.#removedMs.has(uid)) this.#removedMs.set(uid, clock.steady());
+      },
+      gone: (uid) => this.#forget(uid),
+    };
+  }
+
+  keyOf(uid: string): Key | undefined {
+    return this.#keys.get(uid);
+  }
+
+  /** The group is to end, whatever its spec says. False when it is not known. */
+  requestEnd(uid: string, request: EndRequest): Key | undefined {
+    const key = this.#keys.get(uid);
+    if (key !== undefined) this.#endRequests.set(uid, request);
+    return key;
+  }
+
+  async reconcile(key: Key, signal: AbortSignal): Promise<Outcome> {
+    const group = await this.#read(key, signal);
+    this.#note(key, group?.metadata.uid);
+    if (!group) return settled;
+    const seen = observe(group, this.#ports);
+    const phase = phaseOf(seen);
+    const plan = planOf(seen, phase);
+    const warns = plan.after.some(({ kind }) => kind === 'warn');
+    let current = group;
+    for (const action of plan.before) current = await perform(action, seen, current, this.#ports, signal);
+    const status = normalized(statusOf(seen, phase, warns));
+    current = await this.#writeStatus(seen, current, status, signal);
+    for (const action of plan.after) current = await perform(action, seen, current, this.#ports, signal);
+    for (const note of eventsOf(group.status, status)) this.#ports.events.record(group, note);
+    return plan.againAfterMs === undefined ? settled : { kind: 'again', afterMs: Math.ceil(plan.againAfterMs) };
+  }
+
+  async #read(key: Key, signal: AbortSignal): Promise<ProcessGroup | undefined> {
+    try {
+      return await this.#ports.store.get<ProcessGroup>(processGroupType, nameOf(key), signal);
+    } catch (error) {
+      if (isStoreError(error, 'NotFound')) return undefined;
+      throw error;
+    }
+  }
+
+  async #writeStatus(
+    seen: Seen,
+    group: ProcessGroup,
+    status: ProcessGroupStatus,
+    signal: AbortSignal,
+  ): Promise<ProcessGroup> {
+    const { store } = this.#ports;
+    const before = seen.group.status ?? {};
+    if (isDeepStrictEqual(normalized(before), status)) return group;
+    const { uid = '' } = group.metadata;
+    const onlyUsage = isDeepStrictEqual(normalized({ ...before, usage: {} }), normalized({ ...status, usage: {} }));
+    const nowMs = this.#ports.clock.steady();
+    if (onlyUsage && nowMs - (this.#usageMs.get(uid) ?? 0) < usageEveryMs) return group;
+    this.#usageMs.set(uid, nowMs);
+    return store.updateStatus<ProcessGroup>(processGroupType, { ...group, status }, signal);
+  }
+
+  /** Keeps track of who has the name; whoever had it before is gone for good. */
+  #note(key: Key, uid: string | undefined): void {
+    const before = this.#uids.get(key);
+    if (before !== undefined && before !== uid) this.#forget(before);
+    if (uid === undefined) return;
+    this.#uids.set(key, uid);
+    this.#keys.set(uid, key);
+  }
+
+  #forget(uid: string): void {
+    const { hub, leases, secrets, events, logger } = this.#ports;
+    const key = this.#keys.get(uid);
+    for (const { node, spec } of hub.desired.sandboxesOf(uid)) hub.facts.drop(node, spec.id);
+    hub.desired.forget(uid);
+    leases.forget(uid);
+    events.drop(uid);
+    this.#endRequests.delete(uid);
+    this.#removedMs.delete(uid);
+    this.#usageMs.delete(uid);
+    this.#keys.delete(uid);
+    if (key !== undefined && this.#uids.get(key) === uid) this.#uids.delete(key);
+    Promise.resolve(secrets.forget?.(uid)).catch((error: unknown) => logger.warn({ err: error, uid }, 'private record of a group not removed'));
+  }
+}
+
+/** Without fields that are undefined, as the store keeps it. */
+function normalized(status: ProcessGroupStatus): ProcessGroupStatus {
+  return JSON.parse(JSON.stringify(status)) as ProcessGroupStatus;
+}

@@ -1,0 +1,62 @@
+/**
+ * One frozen snapshot of a ProcessGroup: its object, what agents say of its sandboxes, and the time. Phase, plan and
+ * status are functions of it and of nothing else.
+ */
+import type { Standing } from '../hub/node-table.ts';
+import type { KnownFact, Loss } from '../hub/fact-table.ts';
+import type { Placing } from '../placement/place.ts';
+import type { Assignment } from '../placement/placement-status.ts';
+import type { ProcessGroup } from '../../crds/types.gen.ts';
+
+/** Whether a sandbox is over, and what can be said of it. */
+export type SandboxState =
+  /** Its agent has not said anything of it yet. */
+  | 'Waiting'
+  | 'Live'
+  /** All its ranks have ended, and its agent has told how. */
+  | 'Over'
+  /** Its agent is back without it. */
+  | 'Lost';
+
+export interface SandboxView extends Assignment {
+  readonly standing: Standing;
+  readonly state: SandboxState;
+  readonly known: KnownFact | undefined;
+  readonly loss: Loss | undefined;
+  /** For a group that is being deleted: its agent holds nothing of it any more. */
+  readonly forgotten: boolean;
+}
+
+export interface EndRequest {
+  readonly kill: boolean;
+  readonly reason: string;
+  readonly message: string;
+}
+
+export interface Seen {
+  readonly nowMs: number;
+  readonly group: ProcessGroup;
+  readonly sandboxes: readonly SandboxView[];
+  /** Only looked for while the group has no placement. */
+  readonly placing: Placing | undefined;
+  readonly invalid: readonly string[];
+  readonly unsupported: readonly string[];
+  /** Until a foreground group's client counts as gone; undefined for detached groups. */
+  readonly clientLeaseLeftMs: number | undefined;
+  readonly endRequest: EndRequest | undefined;
+  /** Since the group was struck from the desired book; undefined while it stands there. */
+  readonly removedForMs: number | undefined;
+}
+
+/** State of a sandbox from what is known of it; `hasRun` when it is on record that it was once started. */
+export function sandboxStateOf(
+  standing: Standing,
+  known: KnownFact | undefined,
+  loss: Loss | undefined,
+  hasRun: boolean,
+): SandboxState {
+  if (known?.fact.state === 'Ended' || known?.fact.state === 'Failed') return 'Over';
+  if (loss) return 'Lost';
+  if (known) return 'Live';
+  return standing === 'Connected' && hasRun ? 'Lost' : 'Waiting';
+}

@@ -1,0 +1,276 @@
+/**
+ * The status of a ProcessGroup, from one snapshot and its phase. Pure. Conditions are set on the first visit and follow
+ * kstatus: Reconciling until the group runs for the first time, is held or has finished; Stalled when only its user can
+ * help; Succeeded and Failed are terminal and exclude each other. The phase is only for printing.
+ */
+import { conditionOf, setCondition, timeOf, type ConditionInput, type Reason } from '../../crds/conditions.ts';
+import type { Condition } from '../../crds/objects.ts';
+import { RankSet } from '../../crds/rank-set.ts';
+import type {
+  ProcessGroupExitSummary,
+  ProcessGroupExitSummaryExitCount,
+  ProcessGroupRanks,
+  ProcessGroupStatus,
+  ProcessGroupUsage,
+} from '../../crds/types.gen.ts';
+import type { SandboxFact } from '../../wire/agent-types.ts';
+import { compressPlacement, type Assignment } from '../placement/placement-status.ts';
+import { identityOf } from '../spec-of.ts';
+import type { Phase } from './phase.ts';
+import type { SandboxView, Seen } from './seen.ts';
+import { exitOf, firstFailure, verdictOf, type Verdict } from './verdict.ts';
+import { countedTime } from './wall-time.ts';
+
+type State = readonly [status: Condition['status'], reason: Reason, message: string];
+type Conditions = Record<'Placed' | 'Running' | 'Suspended' | 'Succeeded' | 'Failed' | 'Reconciling' | 'Stalled', State>;
+
+const warned = 'warned of the end of the wall time';
+const first = 1;
+
+/** Whether the warning before the end of the wall time is on record. */
+export function warnedOf(status: ProcessGroupStatus | undefined): boolean {
+  return conditionOf(status?.conditions, 'Running')?.message.endsWith(warned) ?? false;
+}
+
+/** Sandboxes of a group that is being placed, as they will stand in status. */
+export function newAssignments(seen: Seen): readonly Assignment[] {
+  if (seen.placing?.kind !== 'placed') return [];
+  return seen.placing.sandboxes.map((sandbox) => ({ ...sandbox, incarnation: first }));
+}
+
+/** `warns` when this visit sends the warning before the end of the wall time. */
+export function statusOf(seen: Seen, phase: Phase, warns = false): ProcessGroupStatus {
+  const { group, nowMs } = seen;
+  const before = group.status ?? {};
+  const { generation } = group.metadata;
+  const observed = generation === undefined ? {} : { observedGeneration: generation };
+  if (phase === 'Deleting') return deletingStatus(seen);
+  if (phase === 'Finished') return { ...before, ...observed };
+  const verdict = phase === 'Ending' || phase === 'Ended' ? verdictOf(seen) : undefined;
+  const end = phase === 'Ended' ? (verdict ?? firstFailure(seen)) : verdict;
+  const now = timeOf(new Date(nowMs));
+  const assignments = phase === 'Placing' ? newAssignments(seen) : undefined;
+  const placement = assignments ? compressPlacement(assignments) : before.placement;
+  const nodes = new Set((assignments ?? seen.sandboxes).map(({ node }) => node));
+  const started = phase === 'Placing' ? now : before.startTime;
+  const running = before.runningTime ?? (hasStarted(seen, phase) ? now : undefined);
+  const finish = before.finishTime ?? (phase === 'Ended' ? now : undefined);
+  const exit = phase === 'Ended' || phase === 'Ending' ? exitSummary(seen, end) : before.exitSummary;
+  const counts = started !== undefined && finish === undefined && phase !== 'Frozen';
+  const resolved = before.resolved ?? resolvedOf(seen);
+  return {
+    ...before,
+    ...observed,
+    phase: printed[phase](end),
+    conditions: conditionsOf(seen, phase, end, warns || warnedOf(before)),
+    ranks: ranksOf(seen, phase === 'Ended'),
+    ...(nodes.size === 0 ? {} : { nodeCount: nodes.size }),
+    ...(placement === undefined ? {} : { placement }),
+    ...(started === undefined ? {} : { startTime: started }),
+    ...(running === undefined ? {} : { runningTime: running }),
+    ...(finish === undefined ? {} : { finishTime: finish }),
+    ...without(countedTime(before, counts, nowMs)),
+    ...(exit === undefined ? {} : { exitSummary: exit }),
+    ...(seen.sandboxes.length === 0 ? {} : { usage: usageOf(seen) }),
+    restarts: before.restarts ?? 0,
+    ...(resolved === undefined ? {} : { resolved }),
+  };
+}
+
+const printed: Record<Exclude<Phase, 'Deleting' | 'Finished'>, (end: Verdict | undefined) => NonNullable<ProcessGroupStatus['phase']>> = {
+  Invalid: () => 'Stalled',
+  NotSupported: () => 'Stalled',
+  Held: () => 'Suspended',
+  Pending: () => 'Pending',
+  Placing: () => 'Starting',
+  Starting: () => 'Starting',
+  Running: () => 'Running',
+  Suspending: () => 'Suspending',
+  Frozen: () => 'Suspended',
+  Resuming: () => 'Resuming',
+  Ending: () => 'Stopping',
+  Ended: (end) => (end ? 'Failed' : 'Succeeded'),
+};
+
+function conditionsOf(seen: Seen, phase: Exclude<Phase, 'Deleting' | 'Finished'>, end: Verdict | undefined, isWarned: boolean): Condition[] {
+  const { group, nowMs } = seen;
+  const { generation } = group.metadata;
+  let conditions: readonly Condition[] = group.status?.conditions ?? [];
+  const states = statesOf(seen, phase, end, isWarned);
+  for (const [type, [status, reason, message]] of Object.entries(states)) {
+    const input: ConditionInput = { type: type as ConditionInput['type'], status, reason, message };
+    conditions = setCondition(conditions, generation === undefined ? input : { ...input, observedGeneration: generation }, new Date(nowMs));
+  }
+  return [...conditions];
+}
+
+function statesOf(seen: Seen, phase: Exclude<Phase, 'Deleting' | 'Finished'>, end: Verdict | undefined, isWarned: boolean): Partial<Conditions> {
+  const away = seen.sandboxes.filter((view) => view.standing === 'Lost' && view.state !== 'Over');
+  const unreachable = away.length === 0 ? undefined : awayText(away);
+  const base: Conditions = {
+    Placed: seen.sandboxes.length > 0 || phase === 'Placing' ? ['True', 'Placed', 'every rank has a node'] : ['False', 'NotPlacedYet', 'no rank has a node yet'],
+    Running: ['False', 'NotStarted', 'nothing was started yet'],
+    Suspended: ['False', 'NotSuspended', 'the group is not to stand still'],
+    Succeeded: ['False', 'NotFinished', 'the group has not ended'],
+    Failed: ['False', 'NotFinished', 'the group has not ended'],
+    Reconciling: ['False', 'Settled', 'as it is to be'],
+    Stalled: ['False', 'NotStalled', 'nothing stands in the way'],
+  };
+  const run: State = unreachable
+    ? ['Unknown', 'AgentUnreachable', unreachable]
+    : ['True', someEnded(seen) ? 'SomeRanksEnded' : 'RanksRunning', `${someEnded(seen) ? 'some ranks have ended, the others run' : 'all ranks run'}${isWarned ? `; ${warned}` : ''}`];
+  const reconciles = (message: string): State => ['True', unreachable ? 'AgentUnreachable' : 'Progressing', unreachable ?? message];
+  const settledRun: State = unreachable ? reconciles('') : base.Reconciling;
+  switch (phase) {
+    case 'Invalid':
+      return { ...base, Stalled: ['True', 'InvalidSpec', seen.invalid.join('; ')] };
+    case 'NotSupported':
+      return { ...base, Stalled: ['True', 'NotSupported', seen.unsupported.join('; ')] };
+    case 'Held':
+      return { ...base, Suspended: ['True', 'Vacated', 'spec.suspend is true; nothing was started'] };
+    case 'Pending': {
+      const { placing } = seen;
+      const why: State = placing?.kind === 'waiting' ? ['False', placing.reason, placing.message] : base.Placed;
+      return { ...base, Placed: why, Reconciling: reconciles(`waiting for nodes: ${why[2]}`) };
+    }
+    case 'Placing':
+    case 'Starting':
+      return { ...base, Running: ['False', 'Starting', 'sandboxes and ranks are being started'], Reconciling: reconciles('ranks are being started') };
+    case 'Running':
+      return { ...base, Running: run, Reconciling: settledRun };
+    case 'Suspending':
+      return { ...base, Running: run, Suspended: ['False', 'Freezing', 'ranks are being frozen'], Reconciling: reconciles('ranks are being frozen') };
+    case 'Frozen':
+      return { ...base, Running: ['False', 'Frozen', 'every rank is frozen in place'], Suspended: ['True', 'Frozen', 'every rank is frozen in place; memory and nodes stay taken'], Reconciling: settledRun };
+    case 'Resuming':
+      return { ...base, Running: run, Suspended: ['False', 'Thawing', 'ranks are being resumed'], Reconciling: reconciles('ranks are being resumed') };
+    case 'Ending':
+      return { ...base, Running: ['False', 'Stopping', end?.exit.message ?? ''], Reconciling: reconciles(`ranks are being ended: ${end?.exit.message ?? ''}`) };
+    case 'Ended': {
+      const over: Partial<Conditions> = { Placed: ['False', 'Released', 'the group has ended'], Running: ['False', 'Finished', 'the group has ended'] };
+      if (!end) return { ...base, ...over, Succeeded: ['True', 'AllRanksSucceeded', 'every rank exited with 0'] };
+      const failed: State = ['True', end.reason, end.exit.message];
+      return { ...base, ...over, Failed: failed, Stalled: failed };
+    }
+  }
+}
+
+/** What is left of a group that goes: who looks at it sees that it is being ended. */
+function deletingStatus(seen: Seen): ProcessGroupStatus {
+  const { group, nowMs } = seen;
+  const before = group.status ?? {};
+  if (before.finishTime !== undefined || seen.sandboxes.length === 0) return before;
+  const input: ConditionInput = { type: 'Running', status: 'False', reason: 'Stopping', message: 'the group is being deleted' };
+  const conditions = [...setCondition(before.conditions, input, new Date(nowMs))];
+  return { ...before, phase: 'Stopping', conditions, ranks: ranksOf(seen, false) };
+}
+
+function hasStarted(seen: Seen, phase: Phase): boolean {
+  return phase === 'Running' || (phase === 'Ended' && seen.sandboxes.length > 0 && seen.sandboxes.every((view) => (view.known?.fact.ranksStartedNs ?? 0) > 0));
+}
+
+function someEnded(seen: Seen): boolean {
+  return seen.sandboxes.some((view) => view.known && countsOf(view.known.fact).ended > 0);
+}
+
+interface Counts {
+  readonly succeeded: number;
+  readonly startFailed: number;
+  readonly failed: number;
+  readonly ended: number;
+}
+
+const countsByFact = new WeakMap<SandboxFact, Counts>();
+
+function countsOf(fact: SandboxFact): Counts {
+  let counts = countsByFact.get(fact);
+  if (!counts) {
+    const succeeded = fact.succeeded === '' ? 0 : RankSet.parse(fact.succeeded).size;
+    const startFailed = fact.failures.filter((end) => end.stage !== 0).length;
+    const failures = Math.max(fact.failuresTotal, fact.failures.length);
+    counts = { succeeded, startFailed, failed: failures - startFailed, ended: succeeded + failures };
+    countsByFact.set(fact, counts);
+  }
+  return counts;
+}
+
+function ranksOf(seen: Seen, ended: boolean): ProcessGroupRanks {
+  const desired = seen.group.spec.size ?? 0;
+  const sum = { running: 0, succeeded: 0, failed: 0, startFailed: 0 };
+  for (const { known, state } of seen.sandboxes) {
+    if (!known) continue;
+    const counts = countsOf(known.fact);
+    if (state === 'Live') sum.running += known.fact.ranksRunning;
+    sum.succeeded += counts.succeeded;
+    sum.failed += counts.failed;
+    sum.startFailed += counts.startFailed;
+  }
+  return { desired, ...sum, summary: `${ended ? sum.succeeded : sum.running}/${desired}` };
+}
+
+function usageOf(seen: Seen): ProcessGroupUsage {
+  let cpuUs = 0;
+  let maxMemoryBytes = 0;
+  let stdoutBytes = 0;
+  for (const { known } of seen.sandboxes) {
+    cpuUs += known?.fact.cpuUs ?? 0;
+    maxMemoryBytes = Math.max(maxMemoryBytes, known?.fact.memoryPeakBytes ?? 0);
+    stdoutBytes += known?.fact.logBytes ?? 0;
+  }
+  return { cpuSeconds: Math.round(cpuUs / 1000) / 1000, maxMemoryBytes, stdoutBytes };
+}
+
+function exitSummary(seen: Seen, end: Verdict | undefined): ProcessGroupExitSummary {
+  const exitCodes = exitCountsOf(seen.sandboxes);
+  const codes = exitCodes.length === 0 ? {} : { exitCodes };
+  if (end) return { ...end.exit, ...codes };
+  return { code: 0, reason: 'AllRanksSucceeded', message: 'every rank exited with 0', ...codes };
+}
+
+const mostExitWays = 16;
+const mostRanksText = 500;
+
+function exitCountsOf(sandboxes: readonly SandboxView[]): ProcessGroupExitSummaryExitCount[] {
+  const ways = new Map<string, { code?: number; signal?: string; count: number; ranks: number[] }>();
+  const succeeded = sandboxes.reduce((sum, { known }) => sum + (known ? countsOf(known.fact).succeeded : 0), 0);
+  for (const end of sandboxes.flatMap(({ known }) => known?.fact.failures ?? [])) {
+    if (end.stage !== 0) continue;
+    const way = exitOf(end.waitStatus);
+    const key = way.signal ?? String(way.code);
+    const sum = ways.get(key) ?? { ...way, count: 0, ranks: [] };
+    sum.count += 1;
+    sum.ranks.push(end.rank);
+    ways.set(key, sum);
+  }
+  const failed = [...ways.values()].map(({ ranks, ...way }) => ({ ...way, ranks: cut(RankSet.from(ranks).toString()) }));
+  const all: ProcessGroupExitSummaryExitCount[] = succeeded > 0 ? [{ code: 0, count: succeeded }, ...failed] : failed;
+  return all.sort((a, b) => b.count - a.count).slice(0, mostExitWays);
+}
+
+function cut(ranks: string): string {
+  return ranks.length <= mostRanksText ? ranks : `${ranks.slice(0, ranks.lastIndexOf(',', mostRanksText))},`;
+}
+
+function awayText(away: readonly SandboxView[]): string {
+  const nodes = [...new Set(away.map(({ node }) => node))];
+  const shown = nodes.slice(0, 8).join(', ');
+  const rest = nodes.length > 8 ? ` and ${nodes.length - 8} more` : '';
+  return `nothing is heard of ranks on ${shown}${rest}: start the agent there again; the ranks go on by themselves`;
+}
+
+function resolvedOf({ group }: Seen): ProcessGroupStatus['resolved'] {
+  const { spec } = group;
+  const { uid, gid } = identityOf(group);
+  return {
+    network: 'Host',
+    suspendPolicy: spec.suspendPolicy ?? 'Freeze',
+    pmi: spec.pmi === 'None' ? 'None' : 'PMI1',
+    runAsUser: uid,
+    runAsGroup: gid,
+  };
+}
+
+/** Fields that are to be gone are spread as undefined, and dropped where the status is written. */
+function without(time: Pick<ProcessGroupStatus, 'activeSince' | 'activeSeconds'>): object {
+  return { activeSince: undefined, activeSeconds: undefined, ...time };
+}

@@ -1,0 +1,161 @@
+/**
+ * Why a group has to end, if it has to: the first rank that failed, a limit, a client that is gone, a lost sandbox. Pure.
+ * Once written to status (exitSummary, with Running False and reason Stopping) a verdict stands, whatever comes after.
+ */
+import { constants } from 'node:os';
+import { conditionOf, type Reason } from '../../crds/conditions.ts';
+import { RankSet } from '../../crds/rank-set.ts';
+import type { ProcessGroupExitSummary, ProcessGroupSpec } from '../../crds/types.gen.ts';
+import type { RankEnd, SandboxFact } from '../../wire/agent-types.ts';
+import type { SandboxView, Seen } from './seen.ts';
+import { activeMsOf } from './wall-time.ts';
+
+export interface Verdict {
+  readonly reason: Reason;
+  readonly exit: ProcessGroupExitSummary & { readonly reason: string; readonly message: string };
+}
+
+const signalNames = new Map(Object.entries(constants.signals).map(([name, number]) => [number as number, name]));
+
+export function verdictOf(seen: Seen): Verdict | undefined {
+  return storedVerdict(seen) ?? failureOf(seen) ?? limitOf(seen) ?? requestOf(seen);
+}
+
+/** The verdict on record of a group that is being ended. */
+export function storedVerdict({ group }: Seen): Verdict | undefined {
+  const { status } = group;
+  const exit = status?.exitSummary;
+  if (exit?.reason === undefined || status?.finishTime !== undefined) return undefined;
+  if (conditionOf(status?.conditions, 'Running')?.reason !== 'Stopping') return undefined;
+  return { reason: reasonOf(exit.reason), exit: { ...exit, reason: exit.reason, message: exit.message ?? '' } };
+}
+
+/** The first failure of a rank or sandbox that ends the group. */
+function failureOf(seen: Seen): Verdict | undefined {
+  const goesOn = seen.group.spec.failurePolicy?.rank === 'Continue';
+  const failed = seen.sandboxes
+    .filter((view) => view.known?.failureOrder !== undefined)
+    .sort((a, b) => a.known!.failureOrder! - b.known!.failureOrder!);
+  for (const view of failed) {
+    const verdict = sandboxFailure(view, seen.group.spec, goesOn);
+    if (verdict) return verdict;
+  }
+  for (const view of seen.sandboxes) {
+    if (view.known?.fact.limitExceeded) return limitVerdict(view, view.known.fact.limitExceeded);
+    if (view.state === 'Lost') return lossVerdict(view);
+  }
+  return undefined;
+}
+
+/** Of a group that ran to its end in spite of failures: the first of them. */
+export function firstFailure(seen: Seen): Verdict | undefined {
+  const failed = seen.sandboxes
+    .filter((view) => view.known?.failureOrder !== undefined)
+    .sort((a, b) => a.known!.failureOrder! - b.known!.failureOrder!);
+  for (const view of failed) {
+    const verdict = sandboxFailure(view, seen.group.spec, false) ?? anyEnd(view, seen.group.spec);
+    if (verdict) return verdict;
+  }
+  return undefined;
+}
+
+function sandboxFailure(view: SandboxView, spec: ProcessGroupSpec, goesOn: boolean): Verdict | undefined {
+  const { fact } = view.known!;
+  if (fact.limitExceeded) return limitVerdict(view, fact.limitExceeded);
+  const own = fact.failures.filter((end) => !end.byUs);
+  const unstarted = own.find((end) => end.stage !== 0);
+  if (unstarted) return endVerdict(view, unstarted, fact, spec);
+  if (fact.abort && !goesOn) {
+    const { rank, exitCode, message } = fact.abort;
+    const text = message === '' ? '' : `: ${message.slice(0, 500)}`;
+    return verdict('Aborted', { rank, ...named(rank, spec), code: exitCode, node: view.node }, `rank ${rank} on ${view.node} called MPI_Abort with code ${exitCode}${text}`);
+  }
+  if (own[0] && !goesOn) return endVerdict(view, own[0], fact, spec);
+  if (fact.state === 'Failed') {
+    const reason: Reason = fact.reason === 'NodeLost' || fact.reason === 'StartFailed' ? fact.reason : 'SandboxFailed';
+    const text = fact.message === '' ? fact.reason : fact.message;
+    return verdict(reason, { node: view.node }, `sandbox ${view.ordinal} (ranks ${shortRanks(view.ranks)}) on ${view.node}: ${text}`);
+  }
+  return undefined;
+}
+
+function anyEnd(view: SandboxView, spec: ProcessGroupSpec): Verdict | undefined {
+  const { fact } = view.known!;
+  return fact.failures[0] ? endVerdict(view, fact.failures[0], fact, spec) : undefined;
+}
+
+function endVerdict(view: SandboxView, end: RankEnd, fact: SandboxFact, spec: ProcessGroupSpec): Verdict {
+  const { rank } = end;
+  const base = { rank, ...named(rank, spec), node: view.node };
+  const where = `rank ${rank} on ${view.node}`;
+  if (end.stage !== 0) return verdict('StartFailed', base, `${where} could not be started: ${end.message || `error ${end.error}`}`);
+  const { code, signal } = exitOf(end.waitStatus);
+  if (signal !== undefined) {
+    const oom = fact.oomKills > 0 && signal === 'SIGKILL';
+    const text = oom ? `${where} was killed for want of memory (${signal})` : `${where} was ended by ${signal}`;
+    return verdict(oom ? 'MemoryExceeded' : 'RankSignaled', { ...base, signal }, text);
+  }
+  const early = end.withoutFinalize ? ' without MPI_Finalize' : '';
+  return verdict('RankFailed', { ...base, code: code ?? 0 }, `${where} exited with ${code ?? 0}${early}`);
+}
+
+/** As waitpid(2). */
+export function exitOf(waitStatus: number): { code?: number; signal?: string } {
+  const number = waitStatus & 0x7f;
+  if (number === 0) return { code: (waitStatus >> 8) & 0xff };
+  return { signal: signalNames.get(number) ?? `SIG${number}` };
+}
+
+function limitVerdict(view: SandboxView, limit: string): Verdict {
+  const memory = limit === 'memory';
+  const field = memory ? 'limits.memory or resources.limits.memory' : 'limits.cpuTimeSeconds';
+  return verdict(memory ? 'MemoryExceeded' : 'CpuTimeExceeded', { node: view.node }, `ranks ${shortRanks(view.ranks)} on ${view.node} used more than ${field} lets them`);
+}
+
+function lossVerdict(view: SandboxView): Verdict {
+  const rebooted = view.loss !== undefined && view.loss.bootIdBefore !== '' && view.loss.bootIdBefore !== view.loss.bootIdNow;
+  const text = rebooted ? 'was rebooted' : 'came back without them';
+  return verdict('NodeLost', { node: view.node }, `ranks ${shortRanks(view.ranks)} are lost: node ${view.node} ${text}`);
+}
+
+function limitOf(seen: Seen): Verdict | undefined {
+  const { wallTimeSeconds, cpuTimeSeconds } = seen.group.spec.limits ?? {};
+  if (wallTimeSeconds !== undefined && activeMsOf(seen.group.status, seen.nowMs) >= wallTimeSeconds * 1000) {
+    return verdict('WallTimeExceeded', {}, `the group ran for limits.wallTimeSeconds, ${wallTimeSeconds} s`);
+  }
+  if (cpuTimeSeconds !== undefined) {
+    const usedSeconds = seen.sandboxes.reduce((sum, view) => sum + (view.known?.fact.cpuUs ?? 0), 0) / 1e6;
+    if (usedSeconds >= cpuTimeSeconds) {
+      return verdict('CpuTimeExceeded', {}, `all ranks together used limits.cpuTimeSeconds, ${cpuTimeSeconds} s`);
+    }
+  }
+  return undefined;
+}
+
+function requestOf({ endRequest, clientLeaseLeftMs }: Seen): Verdict | undefined {
+  if (endRequest) return { reason: 'Deleted', exit: { reason: endRequest.reason, message: endRequest.message } };
+  if (clientLeaseLeftMs === undefined || clientLeaseLeftMs > 0) return undefined;
+  return verdict('ClientGone', {}, 'the client that started the group in the foreground has been gone for 30 s');
+}
+
+function verdict(reason: Reason, exit: ProcessGroupExitSummary, message: string): Verdict {
+  return { reason, exit: { ...exit, reason, message: message.slice(0, 4000) } };
+}
+
+/** Reasons that exitSummary may have beyond those of conditions stand there as Deleted. */
+function reasonOf(text: string): Reason {
+  const known: readonly Reason[] = [
+    'RankFailed', 'RankSignaled', 'StartFailed', 'SandboxFailed', 'NodeLost', 'WallTimeExceeded', 'CpuTimeExceeded',
+    'MemoryExceeded', 'ClientGone', 'Aborted',
+  ]; // prettier-ignore
+  return known.find((reason) => reason === text) ?? 'Deleted';
+}
+
+function named(rank: number, spec: ProcessGroupSpec): { processName?: string } {
+  const process = (spec.processes ?? []).find(({ ranks }) => RankSet.parse(ranks).has(rank));
+  return process ? { processName: process.name } : {};
+}
+
+function shortRanks(ranks: string): string {
+  return ranks.length > 80 ? `${ranks.slice(0, 77)}...` : ranks;
+}
