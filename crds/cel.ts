@@ -12,11 +12,19 @@ interface CompiledRule {
   holds: (context: { self: unknown; oldSelf: unknown }) => unknown;
 }
 
-const environment = new Environment({ unlistedVariablesAreDyn: false })
-  .registerVariable('self', 'dyn')
-  .registerVariable('oldSelf', 'dyn');
+/** Made at first use, since making it takes longer than most rules. */
+const rulesEnvironment = once(() =>
+  new Environment({ unlistedVariablesAreDyn: false })
+    .registerVariable('self', 'dyn')
+    .registerVariable('oldSelf', 'dyn'),
+);
 const compiled = new WeakMap<JsonSchema, CompiledRule[]>();
 const reaching = new WeakMap<JsonSchema, boolean>();
+
+function once<T>(make: () => T): () => T {
+  let made: { value: T } | undefined;
+  return () => (made ??= { value: make() }).value;
+}
 
 export function checkCel(schema: JsonSchema, object: unknown, oldObject?: unknown): FieldError[] {
   const errors: FieldError[] = [];
@@ -27,6 +35,7 @@ export function checkCel(schema: JsonSchema, object: unknown, oldObject?: unknow
 function rulesOf(schema: JsonSchema): CompiledRule[] {
   const known = compiled.get(schema);
   if (known) return known;
+  const environment = rulesEnvironment();
   const rules = (schema['x-kubernetes-validations'] ?? []).map((rule) => ({
     rule,
     transition: /\boldSelf\b/.test(rule.rule),

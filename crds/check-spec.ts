@@ -71,9 +71,9 @@ function checkCoverage(spec: ProcessGroupSpec): FieldError[] {
   const overlap = overlapOf(ranges);
   if (overlap) {
     const [first, second] = [owners[overlap.a]!, owners[overlap.b]!].sort((a, b) => a - b);
-    const shared = RankSet.parse(processes[first!]!.ranks).intersect(
-      RankSet.parse(processes[second!]!.ranks),
-    );
+    const [left, right] = [RankSet.parse(processes[first!]!.ranks), RankSet.parse(processes[second!]!.ranks)];
+    const simple = left.ranges.length * right.ranges.length <= 1024;
+    const shared = simple ? left.intersect(right) : RankSet.from([overlap.rank]);
     return [
       invalid(
         `spec.processes[${second}].ranks`,

@@ -38,6 +38,7 @@ export async function generateValidators(definitions: readonly Definition[]): Pr
     allowUnionTypes: true,
     strict: true,
     strictRequired: false,
+    messages: false,
     code: { source: true, esm: true, optimize: 2 },
     formats: { 'date-time': /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/ },
   });

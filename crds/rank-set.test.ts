@@ -96,6 +96,13 @@ describe('RankSet', () => {
     );
   });
 
+  it('finds the overlap of very many ranges', () => {
+    const ranges = Array.from({ length: 300_000 }, (_, i) => ({ first: 3 * i, last: 3 * i + 2, stride: 2 }));
+    expect(overlapOf(ranges)).toBeUndefined();
+    expect(overlapOf([...ranges, { first: 7, last: 7, stride: 1 }])).toBeUndefined();
+    expect(overlapOf([...ranges, { first: 8, last: 8, stride: 1 }])).toMatchObject({ rank: 8 });
+  });
+
   it('handles a million ranks by their ranges', () => {
     const all = RankSet.parse('0-1048575');
     expect(all.size).toBe(1_048_576);

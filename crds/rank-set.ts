@@ -58,7 +58,7 @@ export class RankSet implements Iterable<number> {
   }
 
   get last(): number | undefined {
-    return this.size === 0 ? undefined : Math.max(...this.ranges.map((range) => range.last));
+    return this.size === 0 ? undefined : lastOf(this.ranges);
   }
 
   has(rank: number): boolean {
@@ -136,7 +136,7 @@ export function overlapOf(ranges: readonly RankRange[]): { rank: number; a: numb
 
 /** Ends at the first rank seen twice, so it takes no more steps than there are ranks. */
 function overlapByMarks(ranges: readonly RankRange[], order: readonly number[]) {
-  const owner = new Int32Array(Math.max(...ranges.map((range) => range.last)) + 1);
+  const owner = new Int32Array(lastOf(ranges) + 1);
   for (const b of order) {
     const { first, last, stride } = ranges[b]!;
     for (let rank = first; rank <= last; rank += stride) {
@@ -167,6 +167,10 @@ function parsePart(word: string, text: string): RankRange {
 
 function shorten(text: string): string {
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}
+
+function lastOf(ranges: readonly RankRange[]): number {
+  return ranges.reduce((last, range) => Math.max(last, range.last), 0);
 }
 
 function countOf(range: RankRange): number {
