@@ -19,6 +19,7 @@ export interface Wanted {
   readonly hash: string;
   readonly file: string;
   readonly line: number;
+  lineOf(field: string): number;
 }
 
 /** What is remembered of an object that came from the directory. */

@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { watch, type FSWatcher } from 'chokidar';
+import { parseManifests, type ParsedManifests } from '../../crds/manifest.ts';
 import { annotations } from '../../crds/names.ts';
 import type { AnyObject, KubernetesObject, ObjectStore } from '../object-store.ts';
 import { apiVersionOf, resourceNameOf, type ResourceType } from '../resource.ts';
@@ -21,7 +22,6 @@ import {
   type Remembered,
   type Wanted,
 } from './manifest-plan.ts';
-import { parseManifests, type ParseManifests } from './manifest-parser.ts';
 
 export interface ManifestsOptions {
   readonly directory: string;
@@ -30,7 +30,6 @@ export interface ManifestsOptions {
   /** Where it remembers what it made; `manifests.json` in the store's directory. */
   readonly memoryFile: string;
   readonly log?: Log;
-  readonly parse?: ParseManifests;
   /** A file counts only when it has not changed for so long. */
   readonly settleMs?: number;
   /** Reads the directory this often even without an event. */
@@ -234,19 +233,21 @@ export class Manifests implements AsyncDisposable {
       reading.files.add(file);
       return fail(`cannot be read: ${(error as Error).message}`);
     }
-    const { objects, errors } = (this.#options.parse ?? parseManifests)(text, file);
+    const { objects, errors } = parseManifests(text, file);
     for (const { line, message } of errors) fail(message, line);
     const found: Wanted[] = [];
-    for (const { object, line } of objects) {
-      const wanted = this.#wantedOf(object, file, line);
-      if (typeof wanted === 'string') fail(wanted, line);
+    for (const parsed of objects) {
+      const wanted = this.#wantedOf(parsed, file);
+      if (typeof wanted === 'string') fail(wanted, parsed.line);
       else found.push(wanted);
     }
     // All of a file or nothing: half of a broken file is not what its author meant.
     if (!reading.unreadable.has(file)) reading.wanted.push(...found);
   }
 
-  #wantedOf(object: KubernetesObject, file: string, line: number): Wanted | string {
+  #wantedOf(parsed: ParsedManifests['objects'][number], file: string): Wanted | string {
+    const { line } = parsed;
+    const object: KubernetesObject = parsed.object;
     const { apiVersion, kind } = object;
     const type = this.#options.types.find((one) => one.kind === kind && apiVersionOf(one) === apiVersion);
     if (type === undefined) {
@@ -257,7 +258,15 @@ export class Manifests implements AsyncDisposable {
     if (typeof metadata.name !== 'string' || metadata.name === '')
       return `a ${type.kind} without metadata.name`;
     const hash = createHash('sha256').update(JSON.stringify(object)).digest('hex');
-    return { id: idOf(type, metadata), type, object, hash, file, line };
+    return {
+      id: idOf(type, metadata),
+      type,
+      object,
+      hash,
+      file,
+      line,
+      lineOf: (field) => parsed.lineOf(field),
+    };
   }
 
   /** What is there now of all that is wanted or remembered. */
@@ -320,7 +329,7 @@ export class Manifests implements AsyncDisposable {
       }
       case 'create':
       case 'update': {
-        const { id, type, file, line, hash } = action.wanted;
+        const { id, type, file, line, lineOf, hash } = action.wanted;
         try {
           const made = await this.#write(action.kind, action.wanted);
           this.#remember(id, { uid: made.metadata.uid ?? '', hash, file });
@@ -328,7 +337,8 @@ export class Manifests implements AsyncDisposable {
           return undefined;
         } catch (error) {
           if (!(error instanceof StoreError)) throw error;
-          return { file, line: error.details.causes?.[0]?.line ?? line, message: error.message };
+          const field = error.details.causes?.[0]?.field;
+          return { file, line: field === undefined ? line : lineOf(field), message: error.message };
         }
       }
     }

@@ -93,7 +93,7 @@ describe('Manifests', () => {
     put('d.yaml', text('d'));
     await begin();
     const { problems } = manifests.status();
-    expect(problems.map(({ file, line }) => `${file}:${line}`)).toEqual(['a.yaml:1', 'b.yaml:3', 'c.yaml:1']);
+    expect(problems.map(({ file, line }) => `${file}:${line}`)).toEqual(['a.yaml:1', 'b.yaml:3', 'c.yaml:3']);
     expect(await names()).toBe('d');
   });
 
