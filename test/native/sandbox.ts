@@ -32,13 +32,23 @@ export function launch(
   args: readonly string[],
   options: { before?: readonly string[]; fds?: readonly number[] } = {},
 ): { status: number | null; answer: Launched | LaunchFailure } {
-  const [program, ...rest] = [...(options.before ?? []), `${build}launch`, '--init', `${build}rank-init`, ...args];
+  const [program, ...rest] = [
+    ...(options.before ?? []),
+    `${build}launch`,
+    '--init',
+    `${build}rank-init`,
+    ...args,
+  ];
   const done = spawnSync(program!, rest, { stdio: ['ignore', 'pipe', 'inherit', ...(options.fds ?? [])] });
   return { status: done.status, answer: JSON.parse(done.stdout.toString()) as Launched | LaunchFailure };
 }
 
 /** Asks again and again, giving way in between, until the answer is there. */
-export async function eventually<T>(ask: () => T | undefined | false, what: string, withinMs = 10_000): Promise<T> {
+export async function eventually<T>(
+  ask: () => T | undefined | false,
+  what: string,
+  withinMs = 10_000,
+): Promise<T> {
   const deadline = performance.now() + withinMs;
   for (;;) {
     const answer = ask();
@@ -101,7 +111,9 @@ export class Sandbox implements AsyncDisposable {
     this.#control = native().packetSocket(native().pidfdGetfd(this.pidfd, 11));
     this.#control.onPacket = ({ bytes }) => {
       if (bytes.readUInt32LE(0) !== MAGIC || bytes.readBigUInt64LE(8) !== this.#session) return;
-      const words = Array.from({ length: bytes.readUInt32LE(28) / 4 }, (_, i) => bytes.readUInt32LE(32 + i * 4));
+      const words = Array.from({ length: bytes.readUInt32LE(28) / 4 }, (_, i) =>
+        bytes.readUInt32LE(32 + i * 4),
+      );
       const id = bytes.readBigUInt64LE(16);
       this.#waiting.get(id)?.({ result: bytes.readInt32LE(24), words });
       this.#waiting.delete(id);
@@ -127,7 +139,11 @@ export class Sandbox implements AsyncDisposable {
     return id;
   }
 
-  request(type: number, words: readonly number[] | Uint8Array = [], fds: readonly number[] = []): Promise<Reply> {
+  request(
+    type: number,
+    words: readonly number[] | Uint8Array = [],
+    fds: readonly number[] = [],
+  ): Promise<Reply> {
     const body = words instanceof Uint8Array ? words : Buffer.from(Uint32Array.from(words).buffer);
     const id = this.send(type, body, fds);
     return new Promise((resolve) => this.#waiting.set(id, resolve));

@@ -79,7 +79,11 @@ function encodeEntry(entry: Entry, rank: number): Buffer {
 }
 
 /** Entries without a rank of their own are numbered from `firstRank`. */
-export function startFile(entries: readonly Entry[], sharedEnv: readonly string[] = [], firstRank = 0): Buffer {
+export function startFile(
+  entries: readonly Entry[],
+  sharedEnv: readonly string[] = [],
+  firstRank = 0,
+): Buffer {
   const shared = padded(strings(sharedEnv));
   const header = Buffer.alloc(32);
   const body = entries.map((entry, i) => encodeEntry(entry, firstRank + i));

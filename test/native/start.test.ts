@@ -19,7 +19,8 @@ describe('a start', () => {
     const { words } = await sandbox.start(
       Array.from({ length: 256 }, (_, code) => ({ argv: ['/bin/sh', '-c', `exit ${code}`], startId: 7 })),
     );
-    for (let code = 0; code < 256; code++) expect(exitCode((await sandbox.ended(words[0]! + code)).waitStatus)).toBe(code);
+    for (let code = 0; code < 256; code++)
+      expect(exitCode((await sandbox.ended(words[0]! + code)).waitStatus)).toBe(code);
   });
 
   it('tells every fatal signal', async () => {
@@ -46,27 +47,49 @@ describe('a start', () => {
     ['a forbidden working directory', { argv: ['true'], cwd: '/root', ...nobody }, stage.chdir, 'EACCES'],
     ['no such limit', { argv: ['true'], rlimits: [[999, 1n, 1n]] as const }, stage.rlimit, 'EINVAL'],
     ['no such processor', { argv: ['true'], cpuMask: new Uint8Array([0]) }, stage.affinity, 'EINVAL'],
-    ['a forbidden file', { argv: ['true'], stdout: 'file', stdoutFile: '/etc/x', ...nobody }, stage.stdio, 'EACCES'],
+    [
+      'a forbidden file',
+      { argv: ['true'], stdout: 'file', stdoutFile: '/etc/x', ...nobody },
+      stage.stdio,
+      'EACCES',
+    ],
     ['no file name', { argv: ['true'], stdout: 'file' }, stage.badRequest, 'EINVAL'],
     ['a terminal for stderr alone', { argv: ['true'], stderr: 'pty' }, stage.badRequest, 'EINVAL'],
     ['no argument at all', { argv: [] }, stage.badRequest, 'EINVAL'],
-    ['too much argument', { argv: ['true', ...Array.from({ length: 40 }, () => 'x'.repeat(100_000))] }, stage.exec, 'E2BIG'],
+    [
+      'too much argument',
+      { argv: ['true', ...Array.from({ length: 40 }, () => 'x'.repeat(100_000))] },
+      stage.exec,
+      'E2BIG',
+    ],
   ] as const)('says where it failed: %s', async (_, entry, failedStage, errno) => {
     const slot = await sandbox.run(entry);
-    expect(slot).toMatchObject({ state: slotState.notStarted, stage: failedStage, error: constants.errno[errno] });
+    expect(slot).toMatchObject({
+      state: slotState.notStarted,
+      stage: failedStage,
+      error: constants.errno[errno],
+    });
   });
 
   it('says that the program on the search path is not executable, but prefers one that is', async () => {
     using file = temporaryFile('echo found\n', 0o644);
     const directory = file.path.replace(/\/file$/, '');
     const slot = await sandbox.run({ argv: ['file'], path: `/nowhere:${directory}:/etc/passwd/x` });
-    expect(slot).toMatchObject({ state: slotState.notStarted, stage: stage.exec, error: constants.errno.EACCES });
+    expect(slot).toMatchObject({
+      state: slotState.notStarted,
+      stage: stage.exec,
+      error: constants.errno.EACCES,
+    });
     writeFileSync(`${directory}/true`, 'exit 1');
     expect((await sandbox.run({ argv: ['true'], path: `${directory}:/bin` })).waitStatus).toBe(0);
   });
 
   it('is not confused by a program that exits 127', async () => {
-    expect(await sandbox.sh('exit 127')).toMatchObject({ state: slotState.exited, stage: 0, waitStatus: 127 << 8 });
+    expect(await sandbox.sh('exit 127')).toMatchObject({
+      state: slotState.exited,
+      stage: 0,
+      waitStatus: 127 << 8,
+    });
   });
 
   it('runs a text without an interpreter line as the shell does', async () => {
@@ -86,7 +109,8 @@ describe('a start', () => {
       groups: [100, 101],
       umask: 0o27,
     });
-    for (const set of ['Inh', 'Prm', 'Eff', 'Bnd', 'Amb']) expect(output).toMatch(new RegExp(`^Cap${set}:\t0+$`, 'm'));
+    for (const set of ['Inh', 'Prm', 'Eff', 'Bnd', 'Amb'])
+      expect(output).toMatch(new RegExp(`^Cap${set}:\t0+$`, 'm'));
     expect(output).toMatch(/^NoNewPrivs:\t1$/m);
     expect(output).toMatch(/^SigBlk:\t0+$/m);
     expect(output).toMatch(/^SigIgn:\t0+$/m);
@@ -104,12 +128,19 @@ describe('a start', () => {
     const limit = /Max open files +(\d+) +(\d+)/;
     const own = limit.exec(readFileSync('/proc/self/limits', 'utf8'))!;
     expect((await sandbox.sh('ulimit -Hn')).output.trim()).toBe(own[2]);
-    const { output } = await sandbox.sh('ulimit -n; ulimit -c', { rlimits: [[7, 99n, 100n], [4, 0n, 0n]] });
+    const { output } = await sandbox.sh('ulimit -n; ulimit -c', {
+      rlimits: [
+        [7, 99n, 100n],
+        [4, 0n, 0n],
+      ],
+    });
     expect(output).toBe('99\n0\n');
   });
 
   it('binds to processors', async () => {
-    const { output } = await sandbox.sh('grep Cpus_allowed_list /proc/self/status', { cpuMask: new Uint8Array([1]) });
+    const { output } = await sandbox.sh('grep Cpus_allowed_list /proc/self/status', {
+      cpuMask: new Uint8Array([1]),
+    });
     expect(output).toBe('Cpus_allowed_list:\t0\n');
   });
 
@@ -117,9 +148,15 @@ describe('a start', () => {
     const directory = mkdtempSync('/var/tmp/muster-test-');
     chmodSync(directory, 0o777);
     try {
-      const entry = { argv: ['sh', '-c', 'echo out; echo err >&2'], cwd: directory, stdout: 'file', stderr: 'file' } as const;
+      const entry = {
+        argv: ['sh', '-c', 'echo out; echo err >&2'],
+        cwd: directory,
+        stdout: 'file',
+        stderr: 'file',
+      } as const;
       const files = { stdoutFile: 'both', stderrFile: `${directory}/both`, ...nobody };
-      for (let i = 0; i < 2; i++) expect((await sandbox.run({ ...entry, ...files })).state).toBe(slotState.exited);
+      for (let i = 0; i < 2; i++)
+        expect((await sandbox.run({ ...entry, ...files })).state).toBe(slotState.exited);
       expect(readFileSync(`${directory}/both`, 'utf8')).toBe('out\nerr\nout\nerr\n');
     } finally {
       rmSync(directory, { recursive: true });
@@ -158,7 +195,14 @@ describe('a start', () => {
   });
 
   it('gives a shell a terminal of its own', async () => {
-    const terminal = { stdin: 'pty', stdout: 'pty', stderr: 'pty', rows: 33, columns: 111, startId: 11 } as const;
+    const terminal = {
+      stdin: 'pty',
+      stdout: 'pty',
+      stderr: 'pty',
+      rows: 33,
+      columns: 111,
+      startId: 11,
+    } as const;
     const { words } = await sandbox.start([{ argv: ['sh', '-i'], env: ['PS1=> '], ...terminal, ...nobody }]);
     const slot = sandbox.slot(words[0]!);
     expect(slot.fdStdin).toBe(slot.fdStdout);
@@ -175,7 +219,10 @@ describe('a start', () => {
   it('signals each id at most once, whole process groups', async () => {
     const { words } = await sandbox.start([
       { argv: ['sh', '-c', 'sleep 1000 & sleep 1000'], startId: 12 },
-      { argv: ['sh', '-c', 'trap "echo got; exit 5" USR1; echo ready; while :; do sleep 0.01; done'], startId: 12 },
+      {
+        argv: ['sh', '-c', 'trap "echo got; exit 5" USR1; echo ready; while :; do sleep 0.01; done'],
+        startId: 12,
+      },
     ]);
     const [first, second] = [words[0]!, words[0]! + 1];
     const output = sandbox.take(sandbox.slot(second).fdStdout);

@@ -22,7 +22,8 @@ function living(pidns: string): number[] {
   return readdirSync('/proc').flatMap((name) => {
     if (!/^\d+$/.test(name)) return [];
     try {
-      return readlinkSync(`/proc/${name}/ns/pid`) === pidns && !/^State:\tZ/m.test(readFileSync(`/proc/${name}/status`, 'utf8'))
+      return readlinkSync(`/proc/${name}/ns/pid`) === pidns &&
+        !/^State:\tZ/m.test(readFileSync(`/proc/${name}/status`, 'utf8'))
         ? [Number(name)]
         : [];
     } catch {
@@ -53,8 +54,14 @@ describe('PMI answers', () => {
     const slot = words[0]!;
     await peeked(sandbox.take(sandbox.slot(slot).fdPmi), 10);
     sandbox.send(message.answer, answer(slot, 2n, 5, 'too early\n', 'never'));
-    sandbox.send(message.answer, Buffer.concat([answer(slot, 1n, 5, 'one\n', 'note1,'), answer(slot, 1n, 5, 'one again\n', 'never')]));
-    sandbox.send(message.answer, Buffer.concat([answer(slot, 2n, 5, 'two\n', 'note2,'), answer(slot, 1n, 5, 'one late\n')]));
+    sandbox.send(
+      message.answer,
+      Buffer.concat([answer(slot, 1n, 5, 'one\n', 'note1,'), answer(slot, 1n, 5, 'one again\n', 'never')]),
+    );
+    sandbox.send(
+      message.answer,
+      Buffer.concat([answer(slot, 2n, 5, 'two\n', 'note2,'), answer(slot, 1n, 5, 'one late\n')]),
+    );
     sandbox.send(message.answer, answer(slot, 2n, 5, 'two again\n'));
     sandbox.send(message.answer, answer(4_000_000, 1n, 5, 'no such slot\n'));
     sandbox.send(message.answer, Buffer.from(Uint32Array.of(slot, 5, 3, 0, 0xffffffff, 0xffffffff).buffer));
@@ -126,7 +133,9 @@ describe('a sandbox', () => {
     let starts = 0;
     for (let done = false; !done; starts++) {
       // Each agent adopts the sandbox, repeats the same start and goes on with the answers, until it is killed.
-      const child = spawn(process.execPath, [agent, String(launched.pid), String(count), script], { stdio: ['ignore', 'pipe', 'inherit'] });
+      const child = spawn(process.execPath, [agent, String(launched.pid), String(count), script], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
       child.stdout.once('data', () => setTimeout(() => child.kill('SIGKILL'), Math.random() * 4));
       await once(child, 'exit');
       const between = new Sandbox(launched.pid, 64);
