@@ -49,6 +49,7 @@ function checkCoverage(spec: ProcessGroupSpec): FieldError[] {
   const errors: FieldError[] = [];
   const ranges: RankRange[] = [];
   const owners: number[] = [];
+  let named = 0;
   for (const [index, entry] of processes.entries()) {
     const field = `spec.processes[${index}].ranks`;
     const read = readRanks(entry.ranks, field);
@@ -66,6 +67,9 @@ function checkCoverage(spec: ProcessGroupSpec): FieldError[] {
       ranges.push(range);
       owners.push(index);
     }
+    named += read.set.size;
+    // More ranks named than there are: two entries overlap already, and the rest need not be read.
+    if (named > size) break;
   }
   if (errors.length > 0) return errors;
   const overlap = overlapOf(ranges);
@@ -81,8 +85,7 @@ function checkCoverage(spec: ProcessGroupSpec): FieldError[] {
       ),
     ];
   }
-  const covered = ranges.reduce((sum, range) => sum + (range.last - range.first) / range.stride + 1, 0);
-  if (covered === size) return [];
+  if (named === size) return [];
   const gap = missingRanks(ranges, size);
   return [
     invalid(
