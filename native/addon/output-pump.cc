@@ -1,4 +1,4 @@
-// The thread that spools output, and its JavaScript face. Each ready pipe gets a turn of at most 1 MiB. After a round in which
+// The thread that spools output, and its JavaScript face. Each ready pipe gets a turn of at most 256 KiB. After a round in which
 // little came from busy writers it rests for a moment, so that many small writes become one splice. A stream whose file cannot
 // be written is left alone and tried again ten times a second; its rank blocks once its pipe is full.
 #include <errno.h>
@@ -22,12 +22,12 @@ namespace {
 constexpr uint64_t kRetryNs = 100000000;
 constexpr uint64_t kComplainNs = 1000000000;
 constexpr uint64_t kTellNs = 1000000;
-constexpr int kBusyPipeBytes = 1 << 20;
-constexpr int kMostBusyPipes = 64;
+constexpr int kBusyPipeBytes = 1 << 18;  // a larger one no longer fits the cache of a core
+constexpr int kMostBusyPipes = 256;
 constexpr uint64_t kBusyBytes = 32768;      // in one turn: this writer fills its pipe
-constexpr uint64_t kRestBelowBytes = 131072;
+constexpr uint64_t kRestBelowBytes = 49152;  // a pipe, on average
 constexpr uint64_t kRestIfWithinNs = 1000000;
-constexpr long kRestNs = 250000;
+constexpr long kRestNs = 100000;
 constexpr size_t kMostStreams = 1u << 20;
 constexpr uint64_t kStreamTag = 1ull << 32;
 constexpr uint64_t kSubscriptionTag = 2ull << 32;
@@ -118,20 +118,22 @@ class OutputPump : public PumpThread {
  protected:
   void turn(const struct epoll_event* events, int count) override {
     uint64_t bytes = 0;
-    bool busy = false;
+    uint64_t pipes = 0;
     for (int i = 0; i < count; i++) {
       auto id = static_cast<uint32_t>(events[i].data.u64);
-      if (events[i].data.u64 & kSubscriptionTag)
+      if (events[i].data.u64 & kSubscriptionTag) {
         roomFor(id);
-      else
-        bytes += moveOnce(id, &busy);
+        continue;
+      }
+      bytes += moveOnce(id);
+      pipes++;
     }
     retry();
     tellSubscribers();
     uint64_t now = nowNs();
     if (bytes > 0) {
       // Not after the first bytes for a while: a prompt is shown at once.
-      if (!busy && bytes < kRestBelowBytes && now - lastBytesNs_ < kRestIfWithinNs) {
+      if (bytes < kRestBelowBytes * pipes && now - lastBytesNs_ < kRestIfWithinNs) {
         const struct timespec rest = {0, kRestNs};
         nanosleep(&rest, nullptr);
         now = nowNs();
@@ -168,7 +170,7 @@ class OutputPump : public PumpThread {
     stream->polled = wanted;
   }
 
-  uint64_t moveOnce(uint32_t id, bool* busy) {
+  uint64_t moveOnce(uint32_t id) {
     Stream* stream;
     bool mayEnlarge;
     {
@@ -182,7 +184,6 @@ class OutputPump : public PumpThread {
     }
     Moved moved = stream->writer.move();
     bool enlarged = mayEnlarge && moved.bytes >= kBusyBytes && fcntl(stream->writer.fd(), F_SETPIPE_SZ, kBusyPipeBytes) >= 0;
-    if (moved.bytes >= kRestBelowBytes) *busy = true;
     Lock lock(mutex_);
     stream->busy = false;
     if (enlarged) {
@@ -237,8 +238,7 @@ class OutputPump : public PumpThread {
         }
         stream->error = 0;
       }
-      bool busy = false;
-      moveOnce(id, &busy);
+      moveOnce(id);
       Lock lock(mutex_);
       auto found = streams_.find(id);
       if (found != streams_.end() && found->second->error != 0) {

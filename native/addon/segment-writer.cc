@@ -15,7 +15,7 @@ namespace muster {
 
 namespace {
 
-constexpr uint64_t kSpliceBytes = 1u << 20;
+constexpr uint64_t kSpliceBytes = 1u << 18;
 constexpr size_t kTerminalBytes = 65536;
 
 }  // namespace

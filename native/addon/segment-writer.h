@@ -26,7 +26,7 @@ class SegmentWriter {
   SegmentWriter(const SegmentWriter&) = delete;
   SegmentWriter& operator=(const SegmentWriter&) = delete;
 
-  // Moves at most about 1 MiB, never waits for the rank.
+  // Moves at most 256 KiB, never waits for the rank.
   Moved move();
   uint64_t length() const { return length_; }
   int fd() const { return fd_; }
