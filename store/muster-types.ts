@@ -5,7 +5,7 @@
 import { admit } from '../crds/admission.ts';
 import { definitionOf } from '../crds/definitions.ts';
 import { group, kinds } from '../crds/objects.ts';
-import { builtinTypes, type PrinterColumn, type ResourceType } from './resource.ts';
+import { builtinTypes, type ResourceType } from './resource.ts';
 import type { Admit } from './transition.ts';
 
 let known: readonly ResourceType[] | undefined;
@@ -22,7 +22,7 @@ export function musterTypes(): readonly ResourceType[] {
       shortNames: info.shortNames,
       categories: ['muster'],
       namespaced: info.scope === 'Namespaced',
-      printerColumns: (definitionOf(info.kind)?.columns ?? []) as readonly PrinterColumn[],
+      printerColumns: definitionOf(info.kind)?.columns ?? [],
     })),
     ...Object.values(builtinTypes),
   ];

@@ -237,7 +237,7 @@ function requestOf(type: ResourceType, input: KubernetesObject): Request {
   if (typeof metadata !== 'object' || metadata === null || Array.isArray(metadata)) {
     throw errorOf('BadRequest', type, undefined, 'metadata is not an object');
   }
-  return { ...fields, metadata: metadata as ObjectMeta };
+  return { ...fields, metadata: metadata };
 }
 
 /** The user's part of the metadata, and over it what the store decides. */

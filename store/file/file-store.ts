@@ -367,7 +367,7 @@ export class FileStore implements ObjectStore, AsyncDisposable {
         await pending?.durable;
         return change;
       }
-      return await this.#commitChange(table, tableKey, pendingKey, change);
+      return this.#commitChange(table, tableKey, pendingKey, change);
     }
   }
 
@@ -378,7 +378,6 @@ export class FileStore implements ObjectStore, AsyncDisposable {
     const text = JSON.stringify(operation);
     this.#refuseIfTooLarge(table.type, object, text.length);
     this.#decided = version;
-    let entry: Pending | undefined;
     const forget = (): void => {
       if (this.#pending.get(pendingKey) === entry) this.#pending.delete(pendingKey);
     };
@@ -391,7 +390,7 @@ export class FileStore implements ObjectStore, AsyncDisposable {
       },
       refuse: forget,
     });
-    entry = { object: change.kind === 'remove' ? undefined : object, durable };
+    const entry: Pending = { object: change.kind === 'remove' ? undefined : object, durable };
     if (!this.#closed) this.#pending.set(pendingKey, entry);
     await durable;
     return { kind: change.kind, object };

@@ -57,7 +57,6 @@ export class GroupCommit {
 
   submit(write: Write): Promise<void> {
     if (this.#closed) {
-      write.refuse();
       return Promise.reject(closedError(this.#options.directory));
     }
     const { promise, resolve, reject } = Promise.withResolvers<void>();

@@ -348,7 +348,7 @@ export class Manifests implements AsyncDisposable {
     const metadata = object.metadata;
     const notes = { ...metadata.annotations, [manifestAnnotation]: file };
     const manifest = { ...object, metadata: { ...metadata, annotations: notes } };
-    if (kind === 'create') return await this.#options.store.create(type, manifest);
+    if (kind === 'create') return this.#options.store.create(type, manifest);
     for (let attempt = 0; ; attempt += 1) {
       const old = await this.#options.store.get(type, {
         name: metadata.name!,

@@ -222,7 +222,7 @@ async function readAll(request: http.IncomingMessage, maxBytes: number): Promise
   if (announced > maxBytes) throw tooLarge(announced);
   const chunks: Buffer[] = [];
   let bytes = 0;
-  return await new Promise((resolve, reject) => {
+  return new Promise((resolve, reject) => {
     request.on('data', (chunk: Buffer) => {
       bytes += chunk.length;
       if (bytes > maxBytes) {

@@ -69,9 +69,9 @@ export async function serveResource(api: ResourceApi, target: Target, context: R
   if (query.has('dryRun')) throw new StoreError('BadRequest', 'dryRun is not supported by this server');
   switch (verb) {
     case 'watch':
-      return await watch(api, target, context);
+      return watch(api, target, context);
     case 'list':
-      return await list(api, target, context);
+      return list(api, target, context);
     case 'get':
       return sendOne(api, target, context, 200, await api.store.get(target.type, keyOf(target)));
     case 'create': {
@@ -90,9 +90,9 @@ export async function serveResource(api: ResourceApi, target: Target, context: R
       return sendOne(api, target, context, 200, patched);
     }
     case 'delete':
-      return await remove(api, target, context);
+      return remove(api, target, context);
     case 'deletecollection':
-      return await removeAll(api, target, context);
+      return removeAll(api, target, context);
   }
 }
 

@@ -98,7 +98,7 @@ function cellOf(object: KubernetesObject, column: Column, nowMs: number): unknow
   if (values.length === 0) return null;
   switch (column.type) {
     case 'date': {
-      const then = Date.parse(String(values[0]));
+      const then = Date.parse(textOf(values[0]));
       return Number.isNaN(then) ? '<unknown>' : durationText(nowMs - then);
     }
     case 'integer':
@@ -106,10 +106,12 @@ function cellOf(object: KubernetesObject, column: Column, nowMs: number): unknow
     case 'boolean':
       return typeof values[0] === 'object' ? JSON.stringify(values[0]) : values[0];
     default:
-      return values
-        .map((value) => (typeof value === 'object' ? JSON.stringify(value) : String(value)))
-        .join(',');
+      return values.map(textOf).join(',');
   }
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
 /** As kubectl prints ages: `5s`, `3m20s`, `45m`, `2d4h`, `1y30d`. */
@@ -170,6 +172,5 @@ export function tableText(table: Table, options: TextOptions = {}): string {
 
 function cellText(cell: unknown): string {
   if (cell === null || cell === undefined) return '';
-  // eslint-disable-next-line no-control-regex -- exactly those must not reach a terminal
-  return String(cell as string | number | boolean).replace(/[\u0000-\u001f\u007f-\u009f]/g, '?');
+  return textOf(cell).replace(/[\u0000-\u001f\u007f-\u009f]/g, '?');
 }

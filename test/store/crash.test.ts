@@ -104,7 +104,7 @@ async function put(store: FileStore, name: Name, size: number): Promise<Widget> 
     return await store.patch<Widget>(widgets, { name }, { type: 'merge', patch: { spec: { size, note } } });
   } catch (error) {
     if (!isStoreError(error, 'NotFound')) throw error;
-    return await store.create<Widget>(widgets, widget(name, { size, note }));
+    return store.create<Widget>(widgets, widget(name, { size, note }));
   }
 }
 

@@ -89,7 +89,7 @@ describe('FileStore of a process that is killed', () => {
         return child;
       });
       const results = await Promise.all(
-        racers.map(async (child) => String((await once(child.stdout!, 'data'))[0])),
+        racers.map(async (child) => String((await once(child.stdout, 'data'))[0])),
       );
       expect(results.filter((result) => result === 'won')).toHaveLength(1);
       // All die without letting go, so the next round begins from a dead owner.
