@@ -24,7 +24,6 @@ export class LocalFence {
   }
 
   enter(state: RankState, fence: number): void {
-    if (state.entered >= fence) return;
     state.entered = fence;
     if (fence === this.#contributed + 1 && state.takesPart) this.#inside++;
   }

@@ -6,60 +6,33 @@
 // One request of a rank at a time. Nothing a rank sends makes it throw: a bad request gets an error reply and costs
 // bounded memory. What fences resulted in it hears from the job's tree (fenceDone, fenceFailed), after a restart again
 // from the first; until then a get that finds nothing waits instead of denying.
+// This file is long because it is the table of all requests; what they need (fences, puts, spawn, replies) is elsewhere.
 import type { Delta } from '../kvs.ts';
 import type { PmiAction, PmiOrder, PmiQuestion, PmiResult } from './action.ts';
 import { GroupSpace, type FenceEnd } from './group-space.ts';
-import { noteOf, notesOf, putNote, spawnNote, type PmiNote } from './journal.ts';
-import { commandOf, fieldOf, fits, integerOf, refusalOf, wordOf } from './line.ts';
+import { noteOf, notesOf, putNote, type PmiNote } from './journal.ts';
+import { commandOf, fieldOf, fits, integerOf, refusalOf } from './line.ts';
 import { LocalFence } from './local-fence.ts';
 import { maxesOf, type PmiMaxes } from './maxes.ts';
 import { RankState, type Waiting } from './rank.ts';
-import { SpawnReader, defaultSpawnLimits, type SpawnLimits } from './spawn.ts';
+import {
+  barrierOut,
+  finalizeAck,
+  initDone,
+  initRefused,
+  initackOf,
+  maxesReplyOf,
+  notFound,
+  putDone,
+  replyTo,
+  singinitOf,
+} from './reply.ts';
+import { defaultLimits, type PmiLimits, type PmiShape, type PmiSnapshot } from './shape.ts';
+import { replaySpawn, spawnStepOf } from './spawn-stream.ts';
+import { SpawnReader } from './spawn.ts';
 
-export type PmiShape = {
-  /** Unique for the process group: MPICH takes it for the group's identity. */
-  readonly kvsname: string;
-  readonly size: number;
-  /** The (global) ranks of this sandbox. */
-  readonly ranks: readonly number[];
-  readonly appnumOf: (rank: number) => number;
-  /** PMI_process_mapping; null: ranks find out by host name. */
-  readonly mapping: string | null;
-  /** null: not limited. */
-  readonly universeSize: number | null;
-  /** What the death of a rank does to the fences of the others; Abort: nothing, the owner ends the job. */
-  readonly onRankDeath: 'Abort' | 'Continue';
-  readonly spawnEnabled: boolean;
-  /** Pairs that stand in the key-value space before the first rank starts. */
-  readonly preputs?: ReadonlyMap<string, string>;
-  readonly limits?: Partial<PmiLimits>;
-};
+export type { PmiLimits, PmiShape, PmiSnapshot } from './shape.ts';
 
-export type PmiLimits = {
-  readonly lineBytes: number;
-  readonly putBytesPerRank: number;
-  readonly bytesPerGroup: number;
-  readonly spawn: SpawnLimits;
-};
-
-export type PmiSnapshot = {
-  readonly known: number;
-  readonly contributed: number;
-  readonly pairs: number;
-  readonly bytes: number;
-  readonly waiting: readonly number[];
-  readonly dead: readonly number[];
-};
-
-const defaultLimits: PmiLimits = {
-  lineBytes: 4096,
-  putBytesPerRank: 4 << 20,
-  bytesPerGroup: 1 << 30,
-  spawn: defaultSpawnLimits,
-};
-
-/** A line of a spawn message holds one argument; longer ones are refused. */
-const spawnLineBytes = 64 << 10;
 const tokensPerRank = 2 ** 32;
 const newline = 10;
 
@@ -216,6 +189,7 @@ export class PmiServer {
       }
     }
     const { rank } = state;
+    const { kvsname, universeSize, appnumOf } = this.#shape;
     const command = commandOf(line);
     switch (command) {
       case 'barrier_in':
@@ -228,27 +202,14 @@ export class PmiServer {
         return this.#initack(state, line, consume);
       case 'init':
         return this.#init(state, line, consume);
-      case 'get_maxes': {
-        const { kvsname, key, value } = this.#maxes;
-        const lengths = `kvsname_max=${String(kvsname)} keylen_max=${String(key)} vallen_max=${String(value)}`;
-        return this.#answer(state, consume, `cmd=maxes ${lengths}\n`, null);
-      }
+      case 'get_maxes':
+        return this.#answer(state, consume, maxesReplyOf(this.#maxes), null);
       case 'get_appnum':
-        return this.#answer(
-          state,
-          consume,
-          `cmd=appnum appnum=${String(this.#shape.appnumOf(rank))}\n`,
-          null,
-        );
+        return this.#answer(state, consume, `cmd=appnum appnum=${String(appnumOf(rank))}\n`, null);
       case 'get_my_kvsname':
-        return this.#answer(state, consume, `cmd=my_kvsname kvsname=${this.#shape.kvsname}\n`, null);
+        return this.#answer(state, consume, `cmd=my_kvsname kvsname=${kvsname}\n`, null);
       case 'get_universe_size':
-        return this.#answer(
-          state,
-          consume,
-          `cmd=universe_size size=${String(this.#shape.universeSize ?? -1)}\n`,
-          null,
-        );
+        return this.#answer(state, consume, `cmd=universe_size size=${String(universeSize ?? -1)}\n`, null);
       case 'finalize':
         return this.#finalize(state, consume);
       case 'abort':
@@ -258,12 +219,7 @@ export class PmiServer {
       case 'unpublish_name':
         return this.#name(state, command, line, consume);
       case 'singinit':
-        return this.#answer(
-          state,
-          consume,
-          `cmd=singinit_info versionok=yes stdio=no kvsname=${this.#shape.kvsname}\n`,
-          null,
-        );
+        return this.#answer(state, consume, singinitOf(kvsname), null);
       case 'create_kvs':
         return this.#bad(state, consume, 'newkvs', 'create_kvs is not supported');
       case 'destroy_kvs':
@@ -320,19 +276,19 @@ export class PmiServer {
     if (integerOf(fieldOf(line, ' pmiid=')) !== state.rank) {
       return this.#bad(state, consume, 'initack', 'pmiid is not the rank of this connection');
     }
-    const { size } = this.#shape;
-    const reply = `cmd=initack\ncmd=set size=${String(size)}\ncmd=set rank=${String(state.rank)}\ncmd=set debug=0\n`;
-    return this.#answer(state, consume, reply, null);
+    return this.#answer(state, consume, initackOf(this.#shape.size, state.rank), null);
   }
 
   #init(state: RankState, line: string, consume: number): PmiAction[] {
     if (fieldOf(line, ' pmi_version=') !== '1') {
-      const reply = 'cmd=response_to_init pmi_version=1 pmi_subversion=1 rc=-1\n';
-      return this.#badOrder(state, { rank: state.rank, consume, reply, note: null }, 'pmi_version is not 1');
+      return this.#badOrder(
+        state,
+        { rank: state.rank, consume, reply: initRefused, note: null },
+        'pmi_version is not 1',
+      );
     }
     state.initialized = true;
-    const reply = 'cmd=response_to_init pmi_version=1 pmi_subversion=1 rc=0\n';
-    return this.#answer(state, consume, reply, noteOf('init', state.rank));
+    return this.#answer(state, consume, initDone, noteOf('init', state.rank));
   }
 
   #get(state: RankState, key: string, consume: number): PmiAction[] {
@@ -343,8 +299,7 @@ export class PmiServer {
       return this.#bad(state, consume, 'get_result', 'value does not fit in a line');
     }
     if (this.#space.known < state.fences) return this.#wait(state, { until: 'restored', consume, key });
-    const reply = refusalOf('get_result', `key_${key.slice(0, this.#maxes.key)}_not_found`, ' value=unknown');
-    return this.#answer(state, consume, reply, null);
+    return this.#answer(state, consume, notFound(`key ${key.slice(0, this.#maxes.key)}`), null);
   }
 
   #valueOf(key: string): string | undefined {
@@ -369,8 +324,7 @@ export class PmiServer {
     const kvsname = fieldOf(line, ' kvsname=');
     if (kvsname === undefined) return this.#bad(state, consume, 'get_result', 'kvsname is missing');
     if (kvsname !== this.#shape.kvsname) {
-      const reason = `kvsname_${kvsname.slice(0, 64)}_not_found`;
-      return this.#answer(state, consume, refusalOf('get_result', reason, ' value=unknown'), null);
+      return this.#answer(state, consume, notFound(`kvsname ${kvsname.slice(0, 64)}`), null);
     }
     return this.#get(state, key, consume);
   }
@@ -379,7 +333,7 @@ export class PmiServer {
     const { rank } = state;
     if (key.length === 0 && value.length === 0) {
       // A process that started alone puts its card, which may be empty.
-      return this.#answer(state, consume, 'cmd=put_result rc=0 msg=success\n', null);
+      return this.#answer(state, consume, putDone, null);
     }
     const bytes = key.length + value.length;
     if (key.length === 0 || key.length > this.#maxes.key) {
@@ -406,7 +360,7 @@ export class PmiServer {
     }
     const fence = state.fences + 1;
     const note = this.#keep(state, fence, key, value) ? putNote(rank, fence, key, value) : null;
-    return this.#answer(state, consume, 'cmd=put_result rc=0 msg=success\n', note);
+    return this.#answer(state, consume, putDone, note);
   }
 
   #putSlowly(state: RankState, line: string, consume: number): PmiAction[] {
@@ -443,7 +397,7 @@ export class PmiServer {
     const message = this.#space.failureOf(fence);
     state.fences = fence;
     if (message === undefined) {
-      return this.#answer(state, consume, 'cmd=barrier_out\n', noteOf('released', state.rank, fence));
+      return this.#answer(state, consume, barrierOut, noteOf('released', state.rank, fence));
     }
     return this.#answer(
       state,
@@ -489,7 +443,7 @@ export class PmiServer {
   #finalize(state: RankState, consume: number): PmiAction[] {
     this.#fence.leave(state);
     state.finalized = true;
-    return this.#advance(this.#answer(state, consume, 'cmd=finalize_ack\n', noteOf('finalize', state.rank)));
+    return this.#advance(this.#answer(state, consume, finalizeAck, noteOf('finalize', state.rank)));
   }
 
   #abort(state: RankState, line: string): PmiAction[] {
@@ -523,45 +477,26 @@ export class PmiServer {
     return [{ kind: 'ask', rank: state.rank, token, question }];
   }
 
-  /** Whole lines are consumed as they come; the last ones stay until the answer is known. */
   #receiveSpawn(state: RankState, bytes: Buffer): PmiAction[] {
     const { rank } = state;
-    const reader = (state.spawn ??= this.#spawnReader());
-    const kept: string[] = [];
-    let at = 0;
-    for (let end = bytes.indexOf(newline); end >= 0; end = bytes.indexOf(newline, at)) {
-      const line = bytes.toString('latin1', at, end);
-      at = end + 1;
-      const progress = reader.feed(line);
-      if (progress.kind === 'done') return this.#ask(state, { kind: 'spawn', spawn: progress.spawn }, at);
-      if (progress.kind === 'refused') {
+    const step = spawnStepOf((state.spawn ??= this.#spawnReader()), rank, bytes);
+    switch (step.kind) {
+      case 'wait':
+        return [{ kind: 'wait', rank, until: 'bytes' }];
+      case 'part':
+        state.skipping = step.skipping;
+        return this.#answer(state, step.consume, '', step.note);
+      case 'whole':
+        return this.#ask(state, { kind: 'spawn', spawn: step.spawn }, step.consume);
+      case 'refused': {
         state.spawn = null;
         state.asked++;
         const note = noteOf('answered', rank);
-        if (this.#shape.spawnEnabled) return this.#bad(state, at, 'spawn_result', progress.reason, note);
-        return this.#answer(state, at, refusalOf('spawn_result', progress.reason), note);
+        if (this.#shape.spawnEnabled)
+          return this.#bad(state, step.consume, 'spawn_result', step.reason, note);
+        return this.#answer(state, step.consume, refusalOf('spawn_result', step.reason), note);
       }
-      if (reader.refusal === null || isFrame(line)) kept.push(line, '\n');
     }
-    const rest = bytes.length - at;
-    if (rest > spawnLineBytes) {
-      reader.refuse('spawn line too long');
-      state.skipping = true;
-      return this.#answer(
-        state,
-        bytes.length,
-        '',
-        Buffer.concat([
-          spawnNote('spawn', rank, kept.join('')),
-          spawnNote('spawnRefused', rank, 'spawn line too long'),
-          noteOf('skip', rank),
-        ]),
-      );
-    }
-    if (at === 0) return [{ kind: 'wait', rank, until: 'bytes' }];
-    const notes = [spawnNote('spawn', rank, kept.join(''))];
-    if (reader.refusal !== null) notes.unshift(spawnNote('spawnRefused', rank, reader.refusal));
-    return this.#answer(state, at, '', Buffer.concat(notes));
   }
 
   #spawnReader(): SpawnReader {
@@ -602,33 +537,9 @@ export class PmiServer {
       case 'spawnRefused':
         (state.spawn ??= this.#spawnReader()).refuse(note.reason);
         return;
-      case 'spawn': {
-        const reader = (state.spawn ??= this.#spawnReader());
-        for (const line of note.text.split('\n').slice(0, -1)) reader.feed(line);
+      case 'spawn':
+        replaySpawn((state.spawn ??= this.#spawnReader()), note.text);
         return;
-      }
     }
   }
-}
-
-/** Lines that mark the blocks of a spawn message. */
-function isFrame(line: string): boolean {
-  return line === 'mcmd=spawn' || line === 'endcmd' || line.startsWith('totspawns=');
-}
-
-function replyTo(about: 'publish' | 'lookup' | 'unpublish' | 'spawn', result: PmiResult): string {
-  const reply = replyWith(about, result);
-  return fits(reply) ? reply : replyWith(about, { ok: false, message: 'answer does not fit in a line' });
-}
-
-function replyWith(about: 'publish' | 'lookup' | 'unpublish' | 'spawn', result: PmiResult): string {
-  if (about === 'spawn') {
-    if (!result.ok) return refusalOf('spawn_result', result.message);
-    const errcodes = result.value === undefined ? '' : ` errcodes=${result.value}`;
-    return `cmd=spawn_result rc=0${errcodes}\n`;
-  }
-  const info = about === 'lookup' ? '' : ' info=ok';
-  if (!result.ok) return `cmd=${about}_result${info} rc=1 msg=${wordOf(result.message)}\n`;
-  if (about === 'lookup') return `cmd=lookup_result port=${result.value ?? ''} info=ok rc=0 msg=success\n`;
-  return `cmd=${about}_result info=ok rc=0 msg=success\n`;
 }

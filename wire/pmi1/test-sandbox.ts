@@ -3,7 +3,8 @@
 import { FenceNode, type FenceEffect } from '../fence.ts';
 import { decodeDelta, encodeDelta } from '../kvs.ts';
 import type { PmiAction, PmiOrder } from './action.ts';
-import { PmiServer, type PmiShape } from './server.ts';
+import { PmiServer } from './server.ts';
+import type { PmiShape } from './shape.ts';
 
 export const kvsname = 'kvs_test_1';
 
