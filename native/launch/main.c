@@ -182,7 +182,8 @@ static int become_init(int ready, int init, struct failure *failure) {
   if (copy < 0 || dup2(copy, READY_FD) < 0) return failed(failure, "stdio", NULL);
   close_range(READY_FD + 1, ~0u, 0);
 
-  const char *arguments[] = {"rank-init", "--ready", "--slots", options.slots, options.user_namespace ? "--undumpable" : NULL, NULL};
+  const char *undumpable = options.user_namespace ? "--undumpable" : NULL;
+  const char *arguments[] = {"rank-init", "--ready", "--slots", options.slots, undumpable, NULL};
   const char *environment[] = {NULL};
   execve(INIT_PATH, (char *const *)arguments, (char *const *)environment);
   return failed(failure, "init", INIT_PATH);
@@ -207,7 +208,8 @@ static int await_ready(int socket, char *skipped, struct failure *failure) {
     static char stage[sizeof report.stage];
     ssize_t got = recv(socket, &report, sizeof report, 0);
     if (got < 0 && errno == EINTR) continue;
-    if (got != sizeof report || report.magic != READY_MAGIC) return failed_with(failure, "init", "rank-init died", ECHILD);
+    if (got != sizeof report || report.magic != READY_MAGIC)
+      return failed_with(failure, "init", "rank-init died", ECHILD);
     if (report.error == 0) return 0;
     if (report.error == -1) {
       memcpy(skipped, report.path, sizeof report.path);

@@ -27,7 +27,8 @@ struct device {
   int tree; /* in a user namespace: the host's node, to be bound */
 };
 
-static const char *const usual_devices[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"};
+static const char *const usual_devices[] = {"/dev/null",   "/dev/zero",    "/dev/full",
+                                            "/dev/random", "/dev/urandom", "/dev/tty"};
 enum { USUAL_DEVICES = sizeof usual_devices / sizeof *usual_devices };
 
 static int clone_tree(const char *path, unsigned flags) {
@@ -189,7 +190,8 @@ static int mount_devices(const struct options *options, const struct device *dev
 }
 
 static int mount_private_directories(const struct options *options, struct failure *failure) {
-  static const char *const usual[][2] = {{"/dev/shm", "mode=1777"}, {"/tmp", "mode=1777"}, {"/run", "mode=755,size=64m"}};
+  static const char *const usual[][2] = {
+      {"/dev/shm", "mode=1777"}, {"/tmp", "mode=1777"}, {"/run", "mode=755,size=64m"}};
   for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
     if (!is_replaced(options, usual[i][0]) && mount_tmpfs(usual[i][0], 0, usual[i][1], failure) < 0) return -1;
   return 0;

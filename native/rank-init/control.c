@@ -124,10 +124,10 @@ static int start_all(const void *bytes, size_t length, uint32_t *first) {
 }
 
 static void start(const struct request *request) {
-  const int sealed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+  const int needed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+  int seals = fcntl(*request->descriptor, F_GET_SEALS);
   struct stat stat;
-  if (*request->descriptor < 0 || fstat(*request->descriptor, &stat) < 0 ||
-      (fcntl(*request->descriptor, F_GET_SEALS) & sealed) != sealed || fcntl(*request->descriptor, F_GET_SEALS) < 0 ||
+  if (seals < 0 || (seals & needed) != needed || fstat(*request->descriptor, &stat) < 0 ||
       stat.st_size < (off_t)sizeof(struct start_file)) {
     answer(request, -EINVAL, 2, 0, 0);
     return;
