@@ -24,6 +24,7 @@ if [ -x "$prefix/bin/criu" ]; then
   exit 0
 fi
 
+rm -rf "$MUSTER_CACHE"/criu-fetch.* # of a fetch that was killed; ours is the lock
 work=$(mktemp -d "$MUSTER_CACHE/criu-fetch.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 started=$SECONDS
@@ -58,8 +59,6 @@ cat >"$work/new/bin/criu" <<END
 #!/bin/sh
 # CRIU of Debian sid, through its own dynamic loader. Descriptors are handed on, as \`criu swrk FD\` needs it.
 here=$prefix
-END
-cat >>"$work/new/bin/criu" <<END
 loader=\$here/$loader
 libraries=\$here/root/usr/lib/$triplet:\$here/root/usr/lib
 END

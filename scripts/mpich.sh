@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the MPI library that the demo and the tests use, once a machine, and prints where it is: MPICH 4.0.2
 # with the device ch3:sock, from Debian's own source package. That build sleeps where Debian's binary package
-# (ch4:ucx) spins, does not hang in MPI_Finalize over TCP, and can spawn and connect; see docs/development.md.
+# (ch4:ucx) spins, does not hang in MPI_Finalize over TCP, and can spawn and connect.
 # The result lies in the cache under a name with this script's hash, so another recipe is another build.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -24,6 +24,7 @@ if [ -x "$prefix/bin/mpicc" ]; then
   exit 0
 fi
 
+rm -rf "$MUSTER_CACHE"/mpich-build.* # of a build that was killed; ours is the lock
 work=$(mktemp -d "$MUSTER_CACHE/mpich-build.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 started=$SECONDS
@@ -46,8 +47,7 @@ quietly configure ./configure --prefix="$prefix" --with-device=ch3:sock --disabl
   --disable-romio --with-hwloc-prefix=/usr --enable-fast=O1 --disable-doc --disable-dependency-tracking \
   --disable-static --enable-silent-rules
 say "compiling (about 1.5 minutes; $((SECONDS - started)) s so far)"
-jobs=$(nproc)
-quietly make make -j "$jobs"
+quietly make make -j "$(nproc)"
 quietly 'make install' make install DESTDIR="$work/installed"
 
 # A compile, link and run with the new library, before anybody else can see it: libraries by path, not by prefix.
