@@ -1,0 +1,262 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pino from 'pino';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { runControlPlane, type ControlPlane } from '../../controllers/control-plane.ts';
+import { issue, makeAuthority, type KeyAndCertificate } from '../../controllers/pki/certificate.ts';
+import { checkpointType, migrationType, nodeMonitorType, processGroupType } from '../../controllers/resource-types.ts';
+import { admit } from '../../crds/admission.ts';
+import { isTrue } from '../../crds/conditions.ts';
+import type { Checkpoint, NodeMonitor, ProcessGroup, ProcessGroupSpec } from '../../crds/types.gen.ts';
+import { builtinTypes } from '../../store/resource.ts';
+import { isStoreError } from '../../store/object-store.ts';
+import { FileStore } from '../../store/file/file-store.ts';
+import { TestAgent } from './test-agent.ts';
+
+const types = [processGroupType, nodeMonitorType, checkpointType, migrationType, builtinTypes.event, builtinTypes.secret];
+const logger = pino({ level: process.env['MUSTER_TEST_LOG'] ?? 'silent' });
+let authority: KeyAndCertificate;
+let directory = '';
+let store: FileStore;
+let plane: ControlPlane;
+let agents: TestAgent[] = [];
+
+async function eventually<T>(look: () => T | Promise<T>): Promise<T> {
+  return vi.waitFor(look, { timeout: 5000, interval: 2 });
+}
+
+async function startPlane(more: { leaseMs?: number } = {}): Promise<void> {
+  authority ??= await makeAuthority('test');
+  const tls = { ca: authority.cert, ...(await issue(authority, { kind: 'server', names: ['127.0.0.1'] })) };
+  const secrets = { get: async () => Promise.resolve({ env: [{ name: 'SECRET', value: 's' }] }) };
+  const options = { store, hubListen: '127.0.0.1:0', tls, clusterId: 'c1', secrets, logger, ...more };
+  plane = await runControlPlane(options, new AbortController().signal);
+}
+
+async function agent(node: string): Promise<TestAgent> {
+  const made = new TestAgent(node, authority.cert, await issue(authority, { kind: 'node', node }));
+  made.connect(plane.hub.port);
+  agents.push(made);
+  await eventually(() => expect(plane.hub.nodes.standing(node)).toBe('Connected'));
+  return made;
+}
+
+async function create(name: string, spec: Partial<ProcessGroupSpec> = {}): Promise<ProcessGroup> {
+  const size = spec.size ?? 2;
+  const processes = [{ name: 'main', ranks: size === 1 ? '0' : `0-${size - 1}`, command: ['/bin/true'] }];
+  const object = { apiVersion: 'muster.dev/v1alpha1', kind: 'ProcessGroup' as const, metadata: { name, namespace: 'default' }, spec: { size, processes, ...spec } };
+  return store.create<ProcessGroup>(processGroupType, object);
+}
+
+async function get(name: string): Promise<ProcessGroup> {
+  return store.get<ProcessGroup>(processGroupType, { namespace: 'default', name });
+}
+
+async function reaches(name: string, phase: string): Promise<ProcessGroup> {
+  return eventually(async () => {
+    const group = await get(name);
+    expect(group.status?.phase).toBe(phase);
+    return group;
+  });
+}
+
+async function openStore(): Promise<void> {
+  const admission = (operation: 'CREATE' | 'UPDATE', object: unknown, old?: unknown) => admit(operation, object, old as never);
+  store = await FileStore.open({ directory, types, admit: admission as never });
+}
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'muster-control-'));
+  await openStore();
+  await startPlane();
+});
+
+afterEach(async () => {
+  for (const each of agents) each.disconnect();
+  agents = [];
+  await plane.close();
+  await store.close();
+  await rm(directory, { recursive: true });
+});
+
+describe('control plane', () => {
+  it('runs a group over two nodes to success and keeps its logs until it is deleted', async () => {
+    const [one, two] = [await agent('node1'), await agent('node2')];
+    const { metadata } = await create('a', { size: 4 });
+    const running = await reaches('a', 'Running');
+    expect(running.status?.placement).toEqual([{ ordinal: 0, nodes: 'node[1-2]', incarnation: 1, ranks: '0-1', rankStep: 2 }]);
+    expect(running.status?.ranks?.summary).toBe('4/4');
+    const spec = [...two.held.values()][0]!.spec;
+    expect(spec).toMatchObject({ ranks: '2-3', size: 4, kvsName: `kvs_${metadata.uid!.slice(0, 8)}`, uid: 65534, processMapping: '(vector,(0,2,2))' });
+    expect(spec.env).toMatchObject([{ name: 'SECRET', value: 's' }]);
+    expect(spec.tree).toMatchObject({ parent: 0, parentNode: 'node1', parentAddress: 'node1:7000' });
+    one.finish(metadata.uid!);
+    two.finish(metadata.uid!);
+    const done = await reaches('a', 'Succeeded');
+    expect(done.status).toMatchObject({ exitSummary: { code: 0 }, ranks: { summary: '4/4', running: 0, succeeded: 4 } });
+    await eventually(() => expect([...one.held.values()][0]!.spec.want).toBe('Keep'));
+    await store.delete(processGroupType, { namespace: 'default', name: 'a' });
+    await eventually(async () => expect(isStoreError(await get('a').catch((error: unknown) => error), 'NotFound')).toBe(true));
+    expect([one.held.size, two.held.size]).toEqual([0, 0]);
+  });
+
+  it('ends the others when a rank fails, and names the first one that did', async () => {
+    const [one, two] = [await agent('node1'), await agent('node2')];
+    const { metadata } = await create('a', { size: 4 });
+    await reaches('a', 'Running');
+    two.failRank(metadata.uid!, 3, 7 << 8);
+    const failed = await reaches('a', 'Failed');
+    expect(failed.status?.exitSummary).toMatchObject({ rank: 3, code: 7, node: 'node2', reason: 'RankFailed', processName: 'main' });
+    expect(isTrue(failed.status?.conditions, 'Failed')).toBe(true);
+    expect(isTrue(failed.status?.conditions, 'Succeeded')).toBe(false);
+    expect([...one.held.values()][0]!.fact.state).toBe('Ended');
+  });
+
+  it('freezes and thaws', async () => {
+    const one = await agent('node1');
+    await create('a');
+    await reaches('a', 'Running');
+    const patch = (suspend: boolean) =>
+      store.patch(processGroupType, { namespace: 'default', name: 'a' }, { type: 'merge', patch: { spec: { suspend } } });
+    await patch(true);
+    const frozen = await reaches('a', 'Suspended');
+    expect(frozen.status?.conditions?.find(({ type }) => type === 'Suspended')).toMatchObject({ status: 'True', reason: 'Frozen' });
+    expect(frozen.status?.activeSince).toBeUndefined();
+    await patch(false);
+    await reaches('a', 'Running');
+    expect([...one.starts.values()]).toEqual([1]);
+  });
+
+  it('starts nothing twice and loses nothing when it is killed and started again, with agents or without', async () => {
+    const one = await agent('node1');
+    const { metadata } = await create('a');
+    await reaches('a', 'Running');
+    for (let round = 0; round < 5; round++) {
+      await plane.close();
+      one.disconnect();
+      await store.close();
+      await openStore();
+      await startPlane();
+      await plane.ready;
+      expect((await get('a')).status?.phase).toBe('Running');
+      one.connect(plane.hub.port);
+      await eventually(() => expect(one.fullDesired).toBe(round + 2));
+    }
+    expect([...one.starts.values()]).toEqual([1]);
+    one.finish(metadata.uid!);
+    await reaches('a', 'Succeeded');
+  });
+
+  it('hears of exits that happened while it was down', async () => {
+    const one = await agent('node1');
+    const { metadata } = await create('a');
+    await reaches('a', 'Running');
+    await plane.close();
+    one.disconnect();
+    one.finish(metadata.uid!, { 1: { waitStatus: 9 } });
+    await startPlane();
+    one.connect(plane.hub.port);
+    expect((await reaches('a', 'Failed')).status?.exitSummary).toMatchObject({ rank: 1, signal: 'SIGKILL', reason: 'RankSignaled' });
+  });
+
+  it('waits for a lost agent, fails only when the node is back without its ranks', async () => {
+    await plane.close();
+    await startPlane({ leaseMs: 50 });
+    const one = await agent('node1');
+    await create('a');
+    await reaches('a', 'Running');
+    one.disconnect();
+    await eventually(async () => {
+      const { status } = await get('a');
+      expect(status?.conditions?.find(({ type }) => type === 'Running')).toMatchObject({ status: 'Unknown', reason: 'AgentUnreachable' });
+    });
+    one.connect(plane.hub.port);
+    await eventually(async () => expect(isTrue((await get('a')).status?.conditions, 'Running')).toBe(true));
+    one.disconnect();
+    one.held.clear();
+    one.bootId = 'boot-2';
+    one.connect(plane.hub.port);
+    const failed = await reaches('a', 'Failed');
+    expect(failed.status?.exitSummary).toMatchObject({ node: 'node1', reason: 'NodeLost', message: 'ranks 0-1 are lost: node node1 was rebooted' });
+    expect([...one.starts.values()]).toEqual([1]);
+  });
+
+  it('deletes a group whose node is lost once the lease is out', async () => {
+    await plane.close();
+    await startPlane({ leaseMs: 300 });
+    const one = await agent('node1');
+    await create('a', { gracePeriodSeconds: 0 });
+    await reaches('a', 'Running');
+    one.disconnect();
+    await store.delete(processGroupType, { namespace: 'default', name: 'a' });
+    await eventually(async () => expect(isStoreError(await get('a').catch((error: unknown) => error), 'NotFound')).toBe(true));
+  });
+
+  it('tells why it waits for nodes, and goes on when there are some', async () => {
+    await create('a');
+    const pending = await reaches('a', 'Pending');
+    expect(pending.status?.conditions?.find(({ type }) => type === 'Placed')).toMatchObject({ status: 'False', reason: 'NodeNotReady', message: 'There is no node yet; start an agent.' });
+    await agent('node1');
+    await reaches('a', 'Running');
+    await eventually(async () => {
+      const monitor = await store.get<NodeMonitor>(nodeMonitorType, { name: 'node1' });
+      expect(isTrue(monitor.status?.conditions, 'Ready')).toBe(true);
+    });
+  });
+
+  it('says NotSupported before anything starts', async () => {
+    const one = await agent('node1');
+    await create('a', { queueName: 'q' });
+    const stalled = await reaches('a', 'Stalled');
+    expect(stalled.status?.conditions?.find(({ type }) => type === 'Stalled')).toMatchObject({ status: 'True', reason: 'NotSupported' });
+    expect(one.held.size).toBe(0);
+    const checkpoint = { apiVersion: 'muster.dev/v1alpha1', kind: 'Checkpoint' as const, metadata: { name: 'c', namespace: 'default' }, spec: { processGroupName: 'a' } };
+    await store.create<Checkpoint>(checkpointType, checkpoint);
+    await eventually(async () => {
+      const { status } = await store.get<Checkpoint>(checkpointType, { namespace: 'default', name: 'c' });
+      expect(isTrue(status?.conditions, 'Stalled')).toBe(true);
+    });
+  });
+
+  it('ends a group at its wall time', async () => {
+    await agent('node1');
+    await create('a', { limits: { wallTimeSeconds: 1 } });
+    expect((await reaches('a', 'Failed')).status?.exitSummary).toMatchObject({ reason: 'WallTimeExceeded' });
+  });
+
+  it('ends a group on request', async () => {
+    await agent('node1');
+    const { metadata } = await create('a');
+    await reaches('a', 'Running');
+    expect(plane.endGroup(metadata.uid!, { kill: false, reason: 'Interrupted', message: 'ended by its client' })).toBe(true);
+    expect((await reaches('a', 'Failed')).status?.exitSummary).toMatchObject({ reason: 'Interrupted' });
+  });
+
+  it('sends signals once, and reads logs across sandboxes', async () => {
+    const [one, two] = [await agent('node1'), await agent('node2')];
+    const { metadata } = await create('a', { size: 4 });
+    await reaches('a', 'Running');
+    expect(await plane.hub.signal(metadata.uid!, 10, '1-2')).toEqual({ reached: 2, problems: [] });
+    expect([one.verbs[0]?.ranks, two.verbs[0]?.ranks]).toEqual(['1', '2']);
+    const texts = new Map<string, string>();
+    for await (const chunk of plane.hub.openLogs(metadata.uid!, { follow: true }, AbortSignal.timeout(5000))) {
+      texts.set(chunk.node, (texts.get(chunk.node) ?? '') + chunk.data.toString());
+    }
+    expect(Object.fromEntries(texts)).toEqual({ node1: 'hello\nworld\n', node2: 'hello\nworld\n' });
+  });
+
+  it('refuses wrong names, second agents and other versions', async () => {
+    await agent('node1');
+    const refusal = async (node: string, hello: Parameters<TestAgent['connect']>[1]): Promise<string | undefined> => {
+      const made = new TestAgent(node, authority.cert, await issue(authority, { kind: 'node', node }));
+      agents.push(made);
+      made.connect(plane.hub.port, hello);
+      await eventually(() => expect(made.refused).toBeDefined());
+      return made.refused;
+    };
+    expect(await refusal('node2', { node: 'node1' })).toBe('WrongNode');
+    expect(await refusal('node1', { instance: 'i2' })).toBe('SecondAgent');
+    expect(await refusal('node3', { versionMin: 7, versionMax: 9 })).toBe('VersionSkew');
+  });
+});
