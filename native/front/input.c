@@ -1,0 +1,140 @@
+/* See input.h. */
+#include "input.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "packet.h"
+#include "protocol.h"
+
+enum { SPOOL_BYTES = 1 << 16, RELAY_BYTES = 1 << 18, PACKET_BYTES = 1 << 15 };
+static const uint64_t RETRY_NS = 100000000;
+
+struct input input = {.spool = -1};
+
+static char held[SPOOL_BYTES]; /* read, not yet in the spool */
+static size_t held_length;
+static char ring[RELAY_BYTES]; /* the last bytes of relayed input, at offset modulo size */
+static uint64_t sent;          /* relayed bytes sent on this connection */
+
+void input_spool(uint32_t ordinal, int fd, uint64_t length) {
+  if (input.road == INPUT_RELAY || (input.road == INPUT_SPOOL && input.ordinal != ordinal)) {
+    close(fd);
+    return;
+  }
+  if (input.spool >= 0) close(input.spool);
+  /* Only this process appends: its own count is the truth once it has one. */
+  if (input.road == INPUT_NONE) input.length = length;
+  input.road = INPUT_SPOOL;
+  input.ordinal = ordinal;
+  input.spool = fd;
+  input_again();
+}
+
+void input_window(uint64_t window) {
+  if (input.road == INPUT_SPOOL) return;
+  input.road = INPUT_RELAY;
+  if (window > input.window) input.window = window;
+}
+
+void input_again(void) {
+  input.told = 0;
+  input.end_told = false;
+  sent = input.length > RELAY_BYTES ? input.length - RELAY_BYTES : 0;
+}
+
+bool input_wanted(void) {
+  if (input.ended || input.road == INPUT_NONE) return false;
+  if (input.road == INPUT_SPOOL && (held_length > 0 || input.spool < 0)) return false;
+  /* A relayed byte may be asked for again until the window has moved past it by the ring's size. */
+  if (input.road == INPUT_RELAY && (input.length >= input.window || input.length - sent >= RELAY_BYTES)) return false;
+  pid_t foreground = tcgetpgrp(STDIN_FILENO);
+  return foreground < 0 || foreground == getpgrp();
+}
+
+static void spool_held(void) {
+  size_t done = 0;
+  while (done < held_length) {
+    ssize_t count = pwrite(input.spool, held + done, held_length - done, (off_t)(input.length + done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) break;
+    done += (size_t)count;
+  }
+  held_length -= done;
+  memmove(held, held + done, held_length);
+  input.length += done;
+  input.retry_ns = held_length > 0 ? clock_ns() + RETRY_NS : 0;
+}
+
+static void end_on(ssize_t count) {
+  if (count == 0 || (count < 0 && errno != EINTR && errno != EAGAIN)) input.ended = true;
+}
+
+void input_read(void) {
+  if (input.road == INPUT_SPOOL) {
+    /* From a pipe without a copy; a spool opened for appending refuses it. */
+    loff_t at = (loff_t)input.length;
+    ssize_t count = splice(STDIN_FILENO, NULL, input.spool, &at, SPOOL_BYTES, SPLICE_F_NONBLOCK);
+    if (count >= 0) {
+      input.length += (uint64_t)count;
+      end_on(count);
+      return;
+    }
+    if (errno == EAGAIN) return;
+    count = read(STDIN_FILENO, held, sizeof held);
+    end_on(count);
+    if (count > 0) held_length = (size_t)count;
+    spool_held();
+    return;
+  }
+  uint64_t room = input.window - input.length;
+  size_t at = (size_t)(input.length % RELAY_BYTES);
+  size_t most = RELAY_BYTES - at;
+  if (most > PACKET_BYTES) most = PACKET_BYTES;
+  if (most > RELAY_BYTES - (input.length - sent)) most = (size_t)(RELAY_BYTES - (input.length - sent));
+  if (most > room) most = (size_t)room;
+  ssize_t count = read(STDIN_FILENO, ring + at, most);
+  end_on(count);
+  if (count > 0) input.length += (uint64_t)count;
+}
+
+static bool tell_spool(int agent) {
+  if (held_length > 0 && clock_ns() >= input.retry_ns) spool_held();
+  bool end = input.ended && held_length == 0;
+  if (agent < 0 || (input.told == input.length && (!end || input.end_told))) return true;
+  uint8_t body[12];
+  uint32_t flag = end;
+  memcpy(body, &input.length, sizeof input.length);
+  memcpy(body + 8, &flag, sizeof flag);
+  if (packet_send(agent, FRONT_INPUT, body, sizeof body, -1) == -EAGAIN) return false;
+  input.told = input.length;
+  input.end_told = end;
+  return true;
+}
+
+static bool tell_relay(int control) {
+  if (control < 0) return true;
+  static uint8_t body[sizeof(uint64_t) + PACKET_BYTES];
+  for (;;) {
+    bool end = sent == input.length;
+    if (end && (!input.ended || input.end_told)) return true;
+    size_t at = (size_t)(sent % RELAY_BYTES);
+    uint64_t count = input.length - sent;
+    if (count > PACKET_BYTES) count = PACKET_BYTES;
+    if (count > RELAY_BYTES - at) count = RELAY_BYTES - at;
+    memcpy(body, &sent, sizeof sent);
+    memcpy(body + sizeof sent, ring + at, (size_t)count);
+    int result = packet_send(control, FRONT_STDIN, body, sizeof sent + (size_t)count, -1);
+    if (result == -EAGAIN) return false;
+    if (result < 0) return true; /* the end of the connection is seen elsewhere */
+    sent += count;
+    if (end) input.end_told = true;
+  }
+}
+
+bool input_tell(int control, int agent) {
+  return input.road == INPUT_SPOOL ? tell_spool(agent) : input.road == INPUT_RELAY ? tell_relay(control) : true;
+}
