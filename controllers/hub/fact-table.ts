@@ -60,7 +60,7 @@ export class FactTable {
     for (const id of facts.forgotten) {
       const key = sandboxKey(id);
       own.known.delete(key);
-      own.forgotten.add(key);
+      if (owns(id)) own.forgotten.add(key);
       groups.add(id.groupUid);
     }
     if (facts.full) {

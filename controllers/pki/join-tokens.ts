@@ -58,6 +58,14 @@ export class JoinTokens {
     });
   }
 
+  /** A node that got its certificate without joining: its name is taken from now on. */
+  async reserve(node: string, keyHash: string): Promise<void> {
+    await this.#exclusive(async (book) => {
+      book.nodes[node] = keyHash;
+      await this.#write(book);
+    });
+  }
+
   #refusalOf(book: Book, record: TokenRecord | undefined, node: string, keyHash: string): { code: JoinRefusal; message: string } | undefined {
     const again = 'make a new one with `muster token create`';
     if (!record) return { code: 'MUSTER_JOIN_TOKEN_UNKNOWN', message: `The token is not one of this cluster; ${again}` };

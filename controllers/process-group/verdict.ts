@@ -65,7 +65,7 @@ function sandboxFailure(view: SandboxView, spec: ProcessGroupSpec, goesOn: boole
   const own = fact.failures.filter((end) => !end.byUs);
   const unstarted = own.find((end) => end.stage !== 0);
   if (unstarted) return endVerdict(view, unstarted, fact, spec);
-  if (fact.abort && !goesOn) {
+  if (fact.abort) {
     const { rank, exitCode, message } = fact.abort;
     const text = message === '' ? '' : `: ${message.slice(0, 500)}`;
     return verdict('Aborted', { rank, ...named(rank, spec), code: exitCode, node: view.node }, `rank ${rank} on ${view.node} called MPI_Abort with code ${exitCode}${text}`);
