@@ -21,6 +21,13 @@ if [ "$(cat "$out/.stamp" 2>/dev/null)" != "$stamp" ]; then
   ln -s libmpi.so.12 "$out/lib/libmpich.so.12"
 fi
 
+# Debian's MPICH (ch4:ucx) under the name these programs look for: LD_LIBRARY_PATH=build/programs/debian-lib runs them on it.
+debian=/usr/lib/$(gcc -print-multiarch)/libmpich.so.12
+if [ -e "$debian" ] && [ ! -e "$out/debian-lib/libmpi.so.12" ]; then
+  mkdir -p "$out/debian-lib"
+  ln -sfn "$debian" "$out/debian-lib/libmpi.so.12"
+fi
+
 flags=(-std=gnu17 -O2 -g -Wall -Wextra -Wconversion -Wno-sign-conversion -Werror)
 built=0
 
