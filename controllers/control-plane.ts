@@ -53,7 +53,10 @@ export interface ControlPlane extends AsyncDisposable {
 
 const parallelGroups = 16;
 
-export async function runControlPlane(options: ControlPlaneOptions, signal: AbortSignal): Promise<ControlPlane> {
+export async function runControlPlane(
+  options: ControlPlaneOptions,
+  signal: AbortSignal,
+): Promise<ControlPlane> {
   const { store, logger, clusterId, secrets, clock = systemClock } = options;
   const stop = new AbortController();
   const both = AbortSignal.any([signal, stop.signal]);
@@ -130,13 +133,31 @@ export async function runControlPlane(options: ControlPlaneOptions, signal: Abor
   const started = [
     monitors.run(both),
     groups.run(both),
-    runReconciler({ reconciler, queue: groupQueue, parallel: parallelGroups, logger, visited: (key) => first.visited(key) }, both),
-    runReconciler({ reconciler: new NodeMonitorReconciler({ store, nodes: hub.nodes, clock }), queue: nodeQueue, parallel: 4, logger }, both),
+    runReconciler(
+      {
+        reconciler,
+        queue: groupQueue,
+        parallel: parallelGroups,
+        logger,
+        visited: (key) => first.visited(key),
+      },
+      both,
+    ),
+    runReconciler(
+      {
+        reconciler: new NodeMonitorReconciler({ store, nodes: hub.nodes, clock }),
+        queue: nodeQueue,
+        parallel: 4,
+        logger,
+      },
+      both,
+    ),
     runKind(checkpointType, checkpointReconciler(store, clock), { store, clock, logger }, both),
     runKind(migrationType, migrationReconciler(store, clock), { store, clock, logger }, both),
   ];
   const ready = Promise.all([monitors.listed, groups.listed]).then(async () => {
-    for (const group of groups.objects.values()) for (const { node } of assignmentsOf(group)) hub.nodes.expect(node);
+    for (const group of groups.objects.values())
+      for (const { node } of assignmentsOf(group)) hub.nodes.expect(node);
     for (const node of monitors.objects.keys()) hub.nodes.expect(node);
     await first.done;
     if (!both.aborted) hub.markComplete();

@@ -6,7 +6,16 @@ import type { ResourceType } from '../store/resource.ts';
 
 function typeOf(info: KindInfo): ResourceType {
   const { group, version, kind, plural, singular, shortNames, scope } = info;
-  return { group, version, kind, plural, singular, shortNames, namespaced: scope === 'Namespaced', categories: ['muster'] };
+  return {
+    group,
+    version,
+    kind,
+    plural,
+    singular,
+    shortNames,
+    namespaced: scope === 'Namespaced',
+    categories: ['muster'],
+  };
 }
 
 export const processGroupType = typeOf(kinds.ProcessGroup);

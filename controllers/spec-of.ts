@@ -61,7 +61,11 @@ export function specsOf(
   const size = spec.size ?? 0;
   const rankSets = assignments.map(({ ranks }) => RankSet.parse(ranks));
   const programSets = (spec.processes ?? []).map((process) => RankSet.parse(process.ranks));
-  const mapping = processMapping(rankSets.map((ranks) => [...ranks]), mappingMaxBytes) ?? '';
+  const mapping =
+    processMapping(
+      rankSets.map((ranks) => [...ranks]),
+      mappingMaxBytes,
+    ) ?? '';
   const identity = identityOf(group);
   const stdio = spec.stdio ?? {};
   const pattern = (text: string | undefined): string => filePattern(text, size);
@@ -154,7 +158,10 @@ function programsOf(spec: ProcessGroupSpec, sets: readonly RankSet[], own: RankS
 }
 
 /** Limits of a rank are counted for all ranks of the sandbox; limits of the group for the sandbox's share of them. */
-function limitsOf(spec: ProcessGroupSpec, ranks: number): {
+function limitsOf(
+  spec: ProcessGroupSpec,
+  ranks: number,
+): {
   memoryLimitBytes: number;
   cpuLimitMilli: number;
   cpuTimeLimitSeconds: number;
@@ -168,13 +175,15 @@ function limitsOf(spec: ProcessGroupSpec, ranks: number): {
   return {
     memoryLimitBytes: Number.isFinite(memory) ? Math.floor(memory) : 0,
     cpuLimitMilli: cpus > 0 ? Math.ceil(cpus * 1000) : 0,
-    cpuTimeLimitSeconds: limits.cpuTimeSeconds === undefined ? 0 : Math.ceil((limits.cpuTimeSeconds * ranks) / size),
+    cpuTimeLimitSeconds:
+      limits.cpuTimeSeconds === undefined ? 0 : Math.ceil((limits.cpuTimeSeconds * ranks) / size),
     logQuotaBytes: quota > 0 ? Math.max(4096, Math.floor(quota / ranks / 2)) : 0,
   };
 }
 
 function rlimitOf({ name, soft, hard }: ProcessGroupRlimit): Sent<Rlimit> {
-  const number = (limit: number | string | undefined): number => (limit === 'Unlimited' ? noLimit : Number(limit));
+  const number = (limit: number | string | undefined): number =>
+    limit === 'Unlimited' ? noLimit : Number(limit);
   return { name: rlimitNames[name], soft: number(soft ?? hard), hard: number(hard ?? soft) };
 }
 

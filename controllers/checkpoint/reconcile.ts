@@ -7,6 +7,7 @@ import type { Clock } from '../runtime/clock.ts';
 import { NotSupportedReconciler } from '../runtime/not-supported.ts';
 
 export function checkpointReconciler(store: ObjectStore, clock: Clock): NotSupportedReconciler {
-  const message = 'Checkpoint is not supported by this build; the group goes on untouched, delete this object';
+  const message =
+    'Checkpoint is not supported by this build; the group goes on untouched, delete this object';
   return new NotSupportedReconciler({ name: 'checkpoint', type: checkpointType, message, store, clock });
 }

@@ -164,7 +164,11 @@ export class DesiredBook {
   #tell(entries: readonly Entry[]): void {
     this.#revision += 1;
     const byNode = Map.groupBy(entries, (entry) => entry.node);
-    for (const [node, changed] of byNode) this.#changed(node, changed.map(({ spec }) => sandboxKey(spec.id)));
+    for (const [node, changed] of byNode)
+      this.#changed(
+        node,
+        changed.map(({ spec }) => sandboxKey(spec.id)),
+      );
   }
 }
 
@@ -176,7 +180,8 @@ function rankCountOf(spec: DesiredSpec): number {
     count = 0;
     for (const part of (spec.ranks ?? '').split(',')) {
       const [, first, last, stride] = /^(\d+)(?:-(\d+))?(?::(\d+))?$/.exec(part) ?? [];
-      if (first !== undefined) count += Math.floor((Number(last ?? first) - Number(first)) / Number(stride ?? 1)) + 1;
+      if (first !== undefined)
+        count += Math.floor((Number(last ?? first) - Number(first)) / Number(stride ?? 1)) + 1;
     }
     counts.set(spec, count);
   }

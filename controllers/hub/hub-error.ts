@@ -3,10 +3,7 @@
  * node or group and what to do.
  */
 export type HubErrorCode =
-  | 'MUSTER_GROUP_NOT_PLACED'
-  | 'MUSTER_NODE_NOT_CONNECTED'
-  | 'MUSTER_VERB_TIMED_OUT'
-  | 'MUSTER_STREAM_FAILED';
+  'MUSTER_GROUP_NOT_PLACED' | 'MUSTER_NODE_NOT_CONNECTED' | 'MUSTER_VERB_TIMED_OUT' | 'MUSTER_STREAM_FAILED';
 
 export class HubError extends Error {
   override readonly name = 'HubError';

@@ -69,7 +69,9 @@ export class Hub implements AsyncDisposable {
     const { clock } = options;
     this.#options = options;
     this.nodes = new NodeTable(clock, options.leaseMs ?? defaultLeaseMs, (node) => this.#nodeChanged(node));
-    this.desired = new DesiredBook(Math.floor(clock.now()) * 1000, (node, keys) => this.#sessions.get(node)?.changed(keys));
+    this.desired = new DesiredBook(Math.floor(clock.now()) * 1000, (node, keys) =>
+      this.#sessions.get(node)?.changed(keys),
+    );
     this.#sessionView = {
       desired: this.desired,
       peerAddressOf: (node) => this.nodes.get(node)?.hello?.peerAddress ?? '',
@@ -188,14 +190,23 @@ export class Hub implements AsyncDisposable {
     this.#sessions.set(hello.node, session);
     const moved = this.nodes.get(hello.node)?.hello?.peerAddress !== hello.peerAddress;
     const version = Math.min(hello.versionMax, protocolVersionMax);
-    session.send({ body: 'welcome', welcome: { version, clusterId, heartbeatSeconds, clockNs: clock.now() * 1e6 } });
-    logger.info({ node: hello.node, instance: hello.instance, build: hello.build, version }, 'agent connected');
+    session.send({
+      body: 'welcome',
+      welcome: { version, clusterId, heartbeatSeconds, clockNs: clock.now() * 1e6 },
+    });
+    logger.info(
+      { node: hello.node, instance: hello.instance, build: hello.build, version },
+      'agent connected',
+    );
     this.nodes.connected(hello, version);
     if (moved) this.#peerMoved(hello.node);
     return session;
   }
 
-  #refusalOf(certified: string | undefined, hello: AgentHello): { code: string; message: string } | undefined {
+  #refusalOf(
+    certified: string | undefined,
+    hello: AgentHello,
+  ): { code: string; message: string } | undefined {
     if (hello.node === '' || certified !== hello.node) {
       const message = `The certificate is for node ${certified ?? '(none)'}, but the agent calls itself ${hello.node}; join the node again under its own name`;
       return { code: 'WrongNode', message };
@@ -226,7 +237,10 @@ export class Hub implements AsyncDisposable {
       const folded = this.facts.fold(node, bootId, facts, (id) => this.desired.owns(node, id));
       if (folded.dropped > 0) {
         this.droppedFacts += folded.dropped;
-        this.#options.logger.warn({ node, dropped: folded.dropped }, "facts about another node's sandboxes dropped");
+        this.#options.logger.warn(
+          { node, dropped: folded.dropped },
+          "facts about another node's sandboxes dropped",
+        );
       }
       this.nodes.toldFacts(node, facts.full, facts.desiredRevision);
       if (facts.full) session.begin();
@@ -250,7 +264,10 @@ export class Hub implements AsyncDisposable {
     else this.#streams.accept(node, call);
   }
 
-  #send(node: string, message: { body: 'verb'; verb: Sent<Verb> } | { body: 'openStream'; openStream: object }): boolean {
+  #send(
+    node: string,
+    message: { body: 'verb'; verb: Sent<Verb> } | { body: 'openStream'; openStream: object },
+  ): boolean {
     const session = this.#sessions.get(node);
     session?.send(message);
     return session !== undefined;
@@ -284,7 +301,8 @@ export class Hub implements AsyncDisposable {
 
 /** The node that a peer's certificate was made for: its common name, where it also carries that node's DNS name. */
 function certifiedNodeOf(call: SessionCall | StreamCall): string | undefined {
-  const certificate = call.getAuthContext().sslPeerCertificate as ReturnType<TLSSocket['getPeerCertificate']> | undefined;
+  const certificate = call.getAuthContext().sslPeerCertificate as
+    ReturnType<TLSSocket['getPeerCertificate']> | undefined;
   const name = certificate?.subject?.CN;
   if (typeof name !== 'string') return undefined;
   const names = (certificate?.subjectaltname ?? '').split(/,\s*/);

@@ -123,7 +123,11 @@ export class Session {
     const entries = [...this.#view.desired.ofNode(this.node)];
     const told = entries.filter(([key, entry]) => this.#isTold(key, entry));
     for (const [key] of told) this.#toldKeys.add(key);
-    this.#sendDesired(true, told.map(([, entry]) => this.#specOf(entry)), []);
+    this.#sendDesired(
+      true,
+      told.map(([, entry]) => this.#specOf(entry)),
+      [],
+    );
   }
 
   /** An incarnation that was alive once and that the agent does not have is never started again. */
@@ -141,7 +145,10 @@ export class Session {
   }
 
   #sendDesired(full: boolean, sandboxes: DesiredSpec[], removed: SandboxId[]): void {
-    this.send({ body: 'desired', desired: { full, sandboxes, removed, revision: this.#view.desired.revision } });
+    this.send({
+      body: 'desired',
+      desired: { full, sandboxes, removed, revision: this.#view.desired.revision },
+    });
   }
 }
 

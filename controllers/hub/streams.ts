@@ -95,9 +95,14 @@ export class Streams {
   async openStdin(uid: string, signal: AbortSignal): Promise<StdinStream> {
     const entries = this.#ports.sandboxesOf(uid).filter(({ spec }) => takesInput(spec.stdin, spec.ranks));
     if (entries.length === 0) {
-      throw new HubError('MUSTER_GROUP_NOT_PLACED', `ProcessGroup with uid ${uid} has no rank that takes input`);
+      throw new HubError(
+        'MUSTER_GROUP_NOT_PLACED',
+        `ProcessGroup with uid ${uid} has no rank that takes input`,
+      );
     }
-    const opened = await Promise.all(entries.map(({ node, spec }) => this.#open(node, spec.id, { kind: 'Stdin' }, signal)));
+    const opened = await Promise.all(
+      entries.map(({ node, spec }) => this.#open(node, spec.id, { kind: 'Stdin' }, signal)),
+    );
     return new StdinStream(opened.map(({ call, first, streamId }) => ({ call, first, streamId })));
   }
 
@@ -126,7 +131,11 @@ export class Streams {
           const data = received.data.subarray(Math.max(0, have - received.offset));
           if (data.length > 0 || received.end) {
             const offset = received.offset + received.data.length - data.length;
-            positions.set(key, { rank: received.rank, stream: received.stream, offset: offset + data.length });
+            positions.set(key, {
+              rank: received.rank,
+              stream: received.stream,
+              offset: offset + data.length,
+            });
             yield { ...chunk, ...pick(received), offset, data, end: received.end, error: '' };
           }
           if (received.allEnded) return;
@@ -139,7 +148,10 @@ export class Streams {
           return;
         }
       }
-      if (!this.#ports.sandboxesOf(spec.id.groupUid).some((other) => other.spec.id.ordinal === spec.id.ordinal)) return;
+      if (
+        !this.#ports.sandboxesOf(spec.id.groupUid).some((other) => other.spec.id.ordinal === spec.id.ordinal)
+      )
+        return;
       if (this.#ports.isConnected(node)) await pause(this.#ports.clock, 100, signal);
       else await this.#ports.nodeChange(node, signal);
     }
@@ -155,13 +167,20 @@ export class Streams {
     const { promise, resolve, reject } = Promise.withResolvers<{ call: StreamCall; first: Chunk }>();
     this.#expected.set(streamId, { node, opened: (call, first) => resolve({ call, first }) });
     const message = `node ${node}: no stream of sandbox ${id.ordinal} within ${dialBackWithinMs / 1000} s; see its agent's log`;
-    using _timer = this.#ports.clock.after(dialBackWithinMs, () => reject(new HubError('MUSTER_STREAM_FAILED', message)));
+    using _timer = this.#ports.clock.after(dialBackWithinMs, () =>
+      reject(new HubError('MUSTER_STREAM_FAILED', message)),
+    );
     const gone = (): void => reject(new HubError('MUSTER_STREAM_FAILED', 'given up by the reader'));
     signal.addEventListener('abort', gone, { once: true });
     try {
       if (signal.aborted) gone();
       else if (!this.#ports.send(node, { ...order, streamId, id })) {
-        reject(new HubError('MUSTER_NODE_NOT_CONNECTED', `node ${node}: its agent is not connected; output kept there can be read when it is back`));
+        reject(
+          new HubError(
+            'MUSTER_NODE_NOT_CONNECTED',
+            `node ${node}: its agent is not connected; output kept there can be read when it is back`,
+          ),
+        );
       }
       return { ...(await promise), streamId };
     } finally {
@@ -218,7 +237,9 @@ export class StdinStream {
   }
 }
 
-async function step<T>(reader: AsyncGenerator<T>): Promise<{ reader: AsyncGenerator<T>; result: IteratorResult<T> }> {
+async function step<T>(
+  reader: AsyncGenerator<T>,
+): Promise<{ reader: AsyncGenerator<T>; result: IteratorResult<T> }> {
   return { reader, result: await reader.next() };
 }
 
@@ -229,7 +250,10 @@ async function* chunksOf(call: StreamCall, first: Chunk, signal: AbortSignal): A
     yield first;
     for await (const chunk of call) yield chunk as Chunk;
   } catch (error) {
-    throw new HubError('MUSTER_STREAM_FAILED', `the stream broke: ${error instanceof Error ? error.message : String(error)}`);
+    throw new HubError(
+      'MUSTER_STREAM_FAILED',
+      `the stream broke: ${error instanceof Error ? error.message : String(error)}`,
+    );
   } finally {
     signal.removeEventListener('abort', stop);
     call.end();

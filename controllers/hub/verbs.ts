@@ -48,7 +48,10 @@ export class Verbs {
 
   async order(uid: string, sandboxes: readonly Entry[], order: VerbOrder): Promise<VerbOutcome> {
     if (sandboxes.length === 0) {
-      throw new HubError('MUSTER_GROUP_NOT_PLACED', `ProcessGroup with uid ${uid} has no ranks on any node (yet, or any more)`);
+      throw new HubError(
+        'MUSTER_GROUP_NOT_PLACED',
+        `ProcessGroup with uid ${uid} has no ranks on any node (yet, or any more)`,
+      );
     }
     const chosen = order.kind === 'Signal' && order.ranks ? RankSet.parse(order.ranks) : undefined;
     const signalId = order.kind === 'Signal' ? (this.#nextSignal += 1) : 0;
@@ -58,7 +61,12 @@ export class Verbs {
       const ranks = chosen ? RankSet.parse(spec.ranks ?? '').intersect(chosen) : undefined;
       if (ranks?.size === 0) return;
       try {
-        const reply = await this.#ask(node, { ...order, id: spec.id, ranks: ranks?.toString() ?? '', signalId });
+        const reply = await this.#ask(node, {
+          ...order,
+          id: spec.id,
+          ranks: ranks?.toString() ?? '',
+          signalId,
+        });
         if (reply.ok) reached += reply.reached;
         else problems.push(`node ${node}: ${reply.message}`);
       } catch (error) {
@@ -77,7 +85,8 @@ export class Verbs {
 
   disconnected(node: string): void {
     for (const waiting of [...this.#waiting.values()]) {
-      if (waiting.node === node) waiting.fail(`node ${node}: the connection broke; whether it was carried out is not known`);
+      if (waiting.node === node)
+        waiting.fail(`node ${node}: the connection broke; whether it was carried out is not known`);
     }
   }
 
@@ -87,11 +96,16 @@ export class Verbs {
     const fail = (message: string): void => reject(new HubError('MUSTER_VERB_TIMED_OUT', message));
     this.#waiting.set(verbId, { node, answer: resolve, fail });
     using _timer = this.#ports.clock.after(answerWithinMs, () => {
-      fail(`node ${node}: no answer within ${answerWithinMs / 1000} s; whether it was carried out is not known`);
+      fail(
+        `node ${node}: no answer within ${answerWithinMs / 1000} s; whether it was carried out is not known`,
+      );
     });
     try {
       if (!this.#ports.send(node, { ...verb, verbId })) {
-        throw new HubError('MUSTER_NODE_NOT_CONNECTED', `node ${node}: its agent is not connected; start it and try again`);
+        throw new HubError(
+          'MUSTER_NODE_NOT_CONNECTED',
+          `node ${node}: its agent is not connected; start it and try again`,
+        );
       }
       return await promise;
     } finally {

@@ -7,6 +7,7 @@ import type { Clock } from '../runtime/clock.ts';
 import { NotSupportedReconciler } from '../runtime/not-supported.ts';
 
 export function migrationReconciler(store: ObjectStore, clock: Clock): NotSupportedReconciler {
-  const message = 'Migration is not supported by this build; the ranks stay where they are, delete this object';
+  const message =
+    'Migration is not supported by this build; the ranks stay where they are, delete this object';
   return new NotSupportedReconciler({ name: 'migration', type: migrationType, message, store, clock });
 }

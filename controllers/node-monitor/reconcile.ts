@@ -32,10 +32,17 @@ export class NodeMonitorReconciler implements Reconciler {
   async reconcile(key: Key, signal: AbortSignal): Promise<Outcome> {
     const { store, nodes, clock, loadEveryMs = 30_000 } = this.#ports;
     const state = nodes.get(key);
-    const monitor = (await this.#read(key, signal)) ?? (state?.connected ? await this.#create(key, signal) : undefined);
+    const monitor =
+      (await this.#read(key, signal)) ?? (state?.connected ? await this.#create(key, signal) : undefined);
     if (!monitor) return settled;
     nodes.expect(key);
-    const seen = { monitor, state, standing: nodes.standing(key), silentMs: nodes.silentMs(key), nowMs: clock.now() };
+    const seen = {
+      monitor,
+      state,
+      standing: nodes.standing(key),
+      silentMs: nodes.silentMs(key),
+      nowMs: clock.now(),
+    };
     const status = JSON.parse(JSON.stringify(nodeStatusOf(seen))) as NodeMonitorStatus;
     if (isDeepStrictEqual(status, plain(monitor.status))) return settled;
     const waitMs = (this.#writtenMs.get(key) ?? -loadEveryMs) + loadEveryMs - clock.steady();

@@ -25,7 +25,13 @@ export function nodeStatusOf(seen: NodeSeen): NodeMonitorStatus {
   return {
     ...before,
     ...(generation === undefined ? {} : { observedGeneration: generation }),
-    phase: !ready ? (standing === 'Lost' || before.phase === 'NotReady' ? 'NotReady' : 'Pending') : cordoned ? 'Cordoned' : 'Ready',
+    phase: !ready
+      ? standing === 'Lost' || before.phase === 'NotReady'
+        ? 'NotReady'
+        : 'Pending'
+      : cordoned
+        ? 'Cordoned'
+        : 'Ready',
     conditions,
     cordoned,
     ...helloFields(state),
@@ -42,7 +48,11 @@ function conditionsOf(seen: NodeSeen): Condition[] {
     standing === 'Connected'
       ? { status: 'True', reason: 'AgentReady', message: 'the agent is connected' }
       : standing === 'Lost'
-        ? { status: 'False', reason: 'AgentGone', message: `nothing was heard of the agent for ${Math.round(silentMs / 1000)} s; start it again` }
+        ? {
+            status: 'False',
+            reason: 'AgentGone',
+            message: `nothing was heard of the agent for ${Math.round(silentMs / 1000)} s; start it again`,
+          }
         : unchanged
           ? { status: unchanged.status, reason: 'AgentReady', message: unchanged.message }
           : { status: 'Unknown', reason: 'Progressing', message: 'the agent has not told yet what it holds' };
@@ -52,19 +62,31 @@ function conditionsOf(seen: NodeSeen): Condition[] {
     { type: 'Healthy', status: 'True', reason: 'NoChecks', message: 'no health check is configured' },
     { type: 'Reconciling', status: 'False', reason: 'Settled', message: 'as it is to be' },
     draining || (monitor.spec?.healthChecks?.length ?? 0) > 0 || monitor.spec?.ownerReclaim
-      ? { type: 'Stalled', status: 'True', reason: 'NotSupported', message: 'spec.drain, spec.healthChecks and spec.ownerReclaim are not supported by this build; a drained node is only cordoned' }
+      ? {
+          type: 'Stalled',
+          status: 'True',
+          reason: 'NotSupported',
+          message:
+            'spec.drain, spec.healthChecks and spec.ownerReclaim are not supported by this build; a drained node is only cordoned',
+        }
       : { type: 'Stalled', status: 'False', reason: 'NotStalled', message: missingText(state) },
   ];
   let conditions: readonly Condition[] = before ?? [];
   for (const input of inputs) {
-    conditions = setCondition(conditions, generation === undefined ? input : { ...input, observedGeneration: generation }, new Date(nowMs));
+    conditions = setCondition(
+      conditions,
+      generation === undefined ? input : { ...input, observedGeneration: generation },
+      new Date(nowMs),
+    );
   }
   return [...conditions];
 }
 
 function missingText(state: NodeState | undefined): string {
   const missing = state?.hello?.missing ?? [];
-  return missing.length === 0 ? 'nothing stands in the way' : `the node lacks ${missing.join('; ')}`.slice(0, 4000);
+  return missing.length === 0
+    ? 'nothing stands in the way'
+    : `the node lacks ${missing.join('; ')}`.slice(0, 4000);
 }
 
 function helloFields(state: NodeState | undefined): Partial<NodeMonitorStatus> {
@@ -77,7 +99,9 @@ function helloFields(state: NodeState | undefined): Partial<NodeMonitorStatus> {
       agentVersion: hello.build,
       ...(state.version === undefined ? {} : { protocolVersion: state.version }),
       bootId: hello.bootId,
-      ...(capacity ? { kernel: capacity.kernel, osImage: capacity.os, architecture: capacity.architecture } : {}),
+      ...(capacity
+        ? { kernel: capacity.kernel, osImage: capacity.os, architecture: capacity.architecture }
+        : {}),
     },
     features: hello.features,
     ...(capacity
@@ -104,6 +128,13 @@ function loadFields(state: NodeState | undefined, before: NodeMonitorStatus): Pa
 
 /** What is worth a write at once; the rest waits for its turn. */
 export function urgentPartOf(status: NodeMonitorStatus | undefined): object {
-  const { load: _load, memory: _memory, pressure: _pressure, sandboxes: _sandboxes, disks: _disks, ...rest } = status ?? {};
+  const {
+    load: _load,
+    memory: _memory,
+    pressure: _pressure,
+    sandboxes: _sandboxes,
+    disks: _disks,
+    ...rest
+  } = status ?? {};
   return rest;
 }

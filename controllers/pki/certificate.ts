@@ -46,7 +46,11 @@ export async function makeAuthority(name: string, validDays = 3650): Promise<Key
 }
 
 /** A new key and its certificate. */
-export async function issue(authority: KeyAndCertificate, subject: Subject, validDays = 3650): Promise<KeyAndCertificate> {
+export async function issue(
+  authority: KeyAndCertificate,
+  subject: Subject,
+  validDays = 3650,
+): Promise<KeyAndCertificate> {
   const keys = await newKeys();
   const cert = await certify(authority, subject, keys.publicKey, validDays);
   return { key: await exportKey(keys.privateKey), cert };
@@ -64,7 +68,11 @@ export async function makeRequest(node: string): Promise<{ readonly key: string;
 }
 
 /** Signs a request for a node: only its key is taken from it, and only if the asker holds that key. */
-export async function certifyNode(authority: KeyAndCertificate, node: string, csr: string): Promise<{ cert: string; keyHash: string }> {
+export async function certifyNode(
+  authority: KeyAndCertificate,
+  node: string,
+  csr: string,
+): Promise<{ cert: string; keyHash: string }> {
   const request = new x509.Pkcs10CertificateRequest(csr);
   if (!(await request.verify())) throw new Error('the request is not signed with its own key');
   const publicKey = await request.publicKey.export(algorithm, ['verify']);
@@ -95,7 +103,12 @@ export function nodeDnsName(node: string): string {
   return `${node}.node.muster`;
 }
 
-async function certify(authority: KeyAndCertificate, subject: Subject, publicKey: CryptoKeyLike, validDays: number): Promise<string> {
+async function certify(
+  authority: KeyAndCertificate,
+  subject: Subject,
+  publicKey: CryptoKeyLike,
+  validDays: number,
+): Promise<string> {
   const issuer = new x509.X509Certificate(authority.cert);
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: newSerial(),
@@ -131,8 +144,12 @@ function usagesOf({ kind }: Subject): string[] {
 
 function namesOf(subject: Subject): x509.Extension[] {
   if (subject.kind === 'client') return [];
-  const names = subject.kind === 'node' ? [nodeDnsName(subject.node), ...(subject.names ?? [])] : subject.names;
-  const entries = names.map((value) => ({ type: isIP(value) === 0 ? ('dns' as const) : ('ip' as const), value }));
+  const names =
+    subject.kind === 'node' ? [nodeDnsName(subject.node), ...(subject.names ?? [])] : subject.names;
+  const entries = names.map((value) => ({
+    type: isIP(value) === 0 ? ('dns' as const) : ('ip' as const),
+    value,
+  }));
   return entries.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension(entries)];
 }
 

@@ -35,12 +35,18 @@ export class JoinError extends Error {
   }
 }
 
-export async function joinCluster({ host, port, token, node, caHash }: JoinRequest, signal?: AbortSignal): Promise<Joined> {
+export async function joinCluster(
+  { host, port, token, node, caHash }: JoinRequest,
+  signal?: AbortSignal,
+): Promise<Joined> {
   const ca = await pinnedAuthority(host, port, caHash.replace(/^sha256:/, '').toLowerCase());
   const { key, csr } = await makeRequest(node);
   const { status, body } = await post({ host, port, ca }, JSON.stringify({ token, node, csr }), signal);
   if (status !== 200 || body['cert'] === undefined) {
-    throw new JoinError(body['code'] ?? 'MUSTER_JOIN_FAILED', body['message'] ?? `${host}:${port} answered ${status}`);
+    throw new JoinError(
+      body['code'] ?? 'MUSTER_JOIN_FAILED',
+      body['message'] ?? `${host}:${port} answered ${status}`,
+    );
   }
   const { cert, ca: _ca, ...welcome } = body;
   return { key, cert, ca, welcome };
@@ -50,16 +56,27 @@ export async function joinCluster({ host, port, token, node, caHash }: JoinReque
 async function pinnedAuthority(host: string, port: number, wanted: string): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<X509Certificate[]>();
   // The chain is judged by its pin below; nothing is sent over this connection.
-  const socket: TLSSocket = connect({ host, port, rejectUnauthorized: false }, () => resolve(chainOf(socket)));
+  const socket: TLSSocket = connect({ host, port, rejectUnauthorized: false }, () =>
+    resolve(chainOf(socket)),
+  );
   socket.once('error', (error) => {
-    reject(new JoinError('MUSTER_JOIN_UNREACHABLE', `${host}:${port} cannot be reached: ${error.message}`, { cause: error }));
+    reject(
+      new JoinError('MUSTER_JOIN_UNREACHABLE', `${host}:${port} cannot be reached: ${error.message}`, {
+        cause: error,
+      }),
+    );
   });
   socket.setTimeout(10_000, () => socket.destroy(new Error('no answer within 10 s')));
   try {
     const chain = await promise;
-    const found = chain.find((certificate) => certificate.ca && authorityHash(certificate.toString()) === wanted);
+    const found = chain.find(
+      (certificate) => certificate.ca && authorityHash(certificate.toString()) === wanted,
+    );
     if (found) return found.toString();
-    throw new JoinError('MUSTER_JOIN_WRONG_AUTHORITY', `${host}:${port} does not belong to the authority sha256:${wanted}; check the address and the hash of \`muster token create\``);
+    throw new JoinError(
+      'MUSTER_JOIN_WRONG_AUTHORITY',
+      `${host}:${port} does not belong to the authority sha256:${wanted}; check the address and the hash of \`muster token create\``,
+    );
   } finally {
     socket.destroy();
   }
@@ -79,24 +96,42 @@ async function post(
   text: string,
   signal: AbortSignal | undefined,
 ): Promise<{ status: number; body: Record<string, string> }> {
-  const { promise, resolve, reject } = Promise.withResolvers<{ status: number; body: Record<string, string> }>();
+  const { promise, resolve, reject } = Promise.withResolvers<{
+    status: number;
+    body: Record<string, string>;
+  }>();
   const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) };
   // The pin says who is there; the name it is reached by need not stand in its certificate.
-  const options = { host, port, ca, method: 'POST', path: '/join', headers, agent: false, timeout: 10_000, checkServerIdentity: () => undefined };
+  const options = {
+    host,
+    port,
+    ca,
+    method: 'POST',
+    path: '/join',
+    headers,
+    agent: false,
+    timeout: 10_000,
+    checkServerIdentity: () => undefined,
+  };
   const sent = request(signal ? { ...options, signal } : options, (response) => {
     const parts: Buffer[] = [];
     response.on('data', (part: Buffer) => parts.push(part));
     response.on('error', reject);
     response.on('end', () => {
       try {
-        resolve({ status: response.statusCode ?? 0, body: JSON.parse(Buffer.concat(parts).toString('utf8')) as Record<string, string> });
+        resolve({
+          status: response.statusCode ?? 0,
+          body: JSON.parse(Buffer.concat(parts).toString('utf8')) as Record<string, string>,
+        });
       } catch (error) {
         reject(new JoinError('MUSTER_JOIN_FAILED', `${host}:${port} gave no JSON answer`, { cause: error }));
       }
     });
   });
   sent.on('timeout', () => sent.destroy(new Error('no answer within 10 s')));
-  sent.on('error', (error) => reject(new JoinError('MUSTER_JOIN_UNREACHABLE', `${host}:${port}: ${error.message}`, { cause: error })));
+  sent.on('error', (error) =>
+    reject(new JoinError('MUSTER_JOIN_UNREACHABLE', `${host}:${port}: ${error.message}`, { cause: error })),
+  );
   sent.end(text);
   return promise;
 }

@@ -21,14 +21,19 @@ const mostBytes = 16 * 1024;
 const nodeName = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
 
 /** Answers POST /join; false when the request is for somebody else. */
-export function joinHandler(options: JoinOptions): (request: IncomingMessage, response: ServerResponse) => boolean {
+export function joinHandler(
+  options: JoinOptions,
+): (request: IncomingMessage, response: ServerResponse) => boolean {
   return (request, response) => {
     if (request.url !== '/join') return false;
     answer(options, request).then(
       ({ status, body }) => reply(response, status, body),
       (error: unknown) => {
         options.logger.error({ err: error }, 'join failed');
-        reply(response, 500, { code: 'MUSTER_JOIN_FAILED', message: 'The control plane failed; see its log' });
+        reply(response, 500, {
+          code: 'MUSTER_JOIN_FAILED',
+          message: 'The control plane failed; see its log',
+        });
       },
     );
     return true;
@@ -42,9 +47,13 @@ export async function startJoinServer(
   options: JoinOptions,
 ): Promise<{ readonly port: number; close(): Promise<void> }> {
   const handler = joinHandler(options);
-  const https: Server = createServer({ key: server.key, cert: `${server.cert}\n${options.authority.cert}`, requestTimeout: 10_000 }, (request, response) => {
-    if (!handler(request, response)) reply(response, 404, { code: 'MUSTER_NOT_FOUND', message: 'POST /join is all there is' });
-  });
+  const https: Server = createServer(
+    { key: server.key, cert: `${server.cert}\n${options.authority.cert}`, requestTimeout: 10_000 },
+    (request, response) => {
+      if (!handler(request, response))
+        reply(response, 404, { code: 'MUSTER_NOT_FOUND', message: 'POST /join is all there is' });
+    },
+  );
   const listening = Promise.withResolvers<void>();
   https.once('error', listening.reject);
   https.listen(listen.port, listen.host, listening.resolve);
@@ -66,12 +75,16 @@ interface Answer {
   readonly body: Readonly<Record<string, string>>;
 }
 
-async function answer({ authority, tokens, logger, welcome }: JoinOptions, request: IncomingMessage): Promise<Answer> {
+async function answer(
+  { authority, tokens, logger, welcome }: JoinOptions,
+  request: IncomingMessage,
+): Promise<Answer> {
   if (request.method !== 'POST') return bad('POST a JSON object with token, node and csr');
   const fields = fieldsOf(await bodyOf(request));
   if (!fields) return bad('expected a JSON object of at most 16 KiB with the strings token, node and csr');
   const { token, node, csr } = fields;
-  if (!nodeName.test(node)) return bad(`"${node.slice(0, 80)}" is no node name; use lower-case letters, digits, - and .`);
+  if (!nodeName.test(node))
+    return bad(`"${node.slice(0, 80)}" is no node name; use lower-case letters, digits, - and .`);
   let signed: Awaited<ReturnType<typeof certifyNode>>;
   try {
     signed = await certifyNode(authority, node, csr);

@@ -18,8 +18,13 @@ interface Book {
   nodes: Record<string, string>;
 }
 
-export type Redeemed = { readonly ok: true } | { readonly ok: false; readonly code: JoinRefusal; readonly message: string };
-export type JoinRefusal = 'MUSTER_JOIN_TOKEN_UNKNOWN' | 'MUSTER_JOIN_TOKEN_USED' | 'MUSTER_JOIN_TOKEN_EXPIRED' | 'MUSTER_JOIN_NAME_TAKEN';
+export type Redeemed =
+  { readonly ok: true } | { readonly ok: false; readonly code: JoinRefusal; readonly message: string };
+export type JoinRefusal =
+  | 'MUSTER_JOIN_TOKEN_UNKNOWN'
+  | 'MUSTER_JOIN_TOKEN_USED'
+  | 'MUSTER_JOIN_TOKEN_EXPIRED'
+  | 'MUSTER_JOIN_NAME_TAKEN';
 
 const keepUsedMs = 7 * 86_400_000;
 
@@ -48,7 +53,8 @@ export class JoinTokens {
     return this.#exclusive(async (book) => {
       const hash = Buffer.from(hashOf(token), 'hex');
       let record: TokenRecord | undefined;
-      for (const candidate of book.tokens) if (timingSafeEqual(Buffer.from(candidate.hash, 'hex'), hash)) record = candidate;
+      for (const candidate of book.tokens)
+        if (timingSafeEqual(Buffer.from(candidate.hash, 'hex'), hash)) record = candidate;
       const refused = this.#refusalOf(book, record, node, keyHash);
       if (refused) return { ok: false, ...refused };
       record!.usedBy = `${node} ${keyHash}`;
@@ -66,19 +72,34 @@ export class JoinTokens {
     });
   }
 
-  #refusalOf(book: Book, record: TokenRecord | undefined, node: string, keyHash: string): { code: JoinRefusal; message: string } | undefined {
+  #refusalOf(
+    book: Book,
+    record: TokenRecord | undefined,
+    node: string,
+    keyHash: string,
+  ): { code: JoinRefusal; message: string } | undefined {
     const again = 'make a new one with `muster token create`';
-    if (!record) return { code: 'MUSTER_JOIN_TOKEN_UNKNOWN', message: `The token is not one of this cluster; ${again}` };
+    if (!record)
+      return { code: 'MUSTER_JOIN_TOKEN_UNKNOWN', message: `The token is not one of this cluster; ${again}` };
     if (record.usedBy === `${node} ${keyHash}`) return undefined;
     if (record.usedBy !== undefined) {
-      return { code: 'MUSTER_JOIN_TOKEN_USED', message: `The token was used by node ${record.usedBy.split(' ')[0]}; a token serves once, ${again}` };
+      return {
+        code: 'MUSTER_JOIN_TOKEN_USED',
+        message: `The token was used by node ${record.usedBy.split(' ')[0]}; a token serves once, ${again}`,
+      };
     }
     if (record.expiresMs <= this.#now()) {
-      return { code: 'MUSTER_JOIN_TOKEN_EXPIRED', message: `The token ended at ${new Date(record.expiresMs).toISOString()}; ${again}` };
+      return {
+        code: 'MUSTER_JOIN_TOKEN_EXPIRED',
+        message: `The token ended at ${new Date(record.expiresMs).toISOString()}; ${again}`,
+      };
     }
     const owner = Object.hasOwn(book.nodes, node) ? book.nodes[node] : undefined;
     if (owner !== undefined && owner !== keyHash && !record.replace) {
-      return { code: 'MUSTER_JOIN_NAME_TAKEN', message: `Node ${node} has joined before with another key; take another name, or make a token with --replace` };
+      return {
+        code: 'MUSTER_JOIN_NAME_TAKEN',
+        message: `Node ${node} has joined before with another key; take another name, or make a token with --replace`,
+      };
     }
     return undefined;
   }

@@ -44,7 +44,11 @@ export async function openCertificate(
 }
 
 /** The key is written last: a certificate without its key, left by a crash, is made anew. */
-async function openPair(directory: string, fileName: string, make: () => Promise<KeyAndCertificate>): Promise<KeyAndCertificate> {
+async function openPair(
+  directory: string,
+  fileName: string,
+  make: () => Promise<KeyAndCertificate>,
+): Promise<KeyAndCertificate> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const [key, cert] = [join(directory, `${fileName}.key`), join(directory, `${fileName}.crt`)];
   const [keyText, certText] = [await readIfThere(key), await readIfThere(cert)];

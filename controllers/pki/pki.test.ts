@@ -25,7 +25,10 @@ afterEach(async () => {
 
 async function cluster() {
   const authority = await openAuthority(directory, 'muster test');
-  const server = await openCertificate(directory, 'server', authority, { kind: 'server', names: ['localhost', '127.0.0.1'] });
+  const server = await openCertificate(directory, 'server', authority, {
+    kind: 'server',
+    names: ['localhost', '127.0.0.1'],
+  });
   const tokens = new JoinTokens(join(directory, 'tokens.json'), () => now);
   const options = { authority, tokens, logger: pino({ level: 'silent' }), welcome: { hub: 'hub.example:1' } };
   const running = await startJoinServer({ host: '127.0.0.1', port: 0 }, server, options);
@@ -47,9 +50,13 @@ describe('pki', () => {
     const joined = await joinCluster({ ...target, token, node: 'node1' });
     expect(await verifyCertificate(authority.cert, joined.cert, now)).toBe(true);
     expect(joined.welcome).toEqual({ hub: 'hub.example:1' });
-    await expect(joinCluster({ ...target, token, node: 'node2' })).rejects.toMatchObject({ code: 'MUSTER_JOIN_TOKEN_USED' });
+    await expect(joinCluster({ ...target, token, node: 'node2' })).rejects.toMatchObject({
+      code: 'MUSTER_JOIN_TOKEN_USED',
+    });
     const second = await tokens.create();
-    await expect(joinCluster({ ...target, token: second, node: 'node1' })).rejects.toMatchObject({ code: 'MUSTER_JOIN_NAME_TAKEN' });
+    await expect(joinCluster({ ...target, token: second, node: 'node1' })).rejects.toMatchObject({
+      code: 'MUSTER_JOIN_NAME_TAKEN',
+    });
     const replacing = await tokens.create({ replace: true });
     await expect(joinCluster({ ...target, token: replacing, node: 'node1' })).resolves.toHaveProperty('cert');
   });
@@ -58,9 +65,15 @@ describe('pki', () => {
     const { tokens, target } = await cluster();
     const token = await tokens.create({ ttlMs: 1000 });
     now += 1001;
-    await expect(joinCluster({ ...target, token, node: 'a' })).rejects.toMatchObject({ code: 'MUSTER_JOIN_TOKEN_EXPIRED' });
-    await expect(joinCluster({ ...target, token: 'x', node: 'a' })).rejects.toMatchObject({ code: 'MUSTER_JOIN_TOKEN_UNKNOWN' });
-    await expect(joinCluster({ ...target, token, node: 'A/b' })).rejects.toMatchObject({ code: 'MUSTER_JOIN_BAD_REQUEST' });
+    await expect(joinCluster({ ...target, token, node: 'a' })).rejects.toMatchObject({
+      code: 'MUSTER_JOIN_TOKEN_EXPIRED',
+    });
+    await expect(joinCluster({ ...target, token: 'x', node: 'a' })).rejects.toMatchObject({
+      code: 'MUSTER_JOIN_TOKEN_UNKNOWN',
+    });
+    await expect(joinCluster({ ...target, token, node: 'A/b' })).rejects.toMatchObject({
+      code: 'MUSTER_JOIN_BAD_REQUEST',
+    });
   });
 
   it('sends no token to a server of another authority', async () => {

@@ -41,7 +41,10 @@ export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
     group,
     sandboxes,
     placing: placeable
-      ? place({ size: spec.size ?? 0, placement: spec.placement ?? {}, resources: spec.resources }, ports.offers(uid))
+      ? place(
+          { size: spec.size ?? 0, placement: spec.placement ?? {}, resources: spec.resources },
+          ports.offers(uid),
+        )
       : undefined,
     invalid,
     unsupported: refused,
@@ -55,7 +58,9 @@ export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
 function unsupportedOf(group: ProcessGroup): string[] {
   const found = unsupported(group).map(({ field, message }) => `${field}: ${message}`);
   if (group.spec.suspendPolicy === 'Stop') {
-    found.push('spec.suspendPolicy: suspendPolicy Stop is not supported by this build: groups are not started a second time; use Freeze');
+    found.push(
+      'spec.suspendPolicy: suspendPolicy Stop is not supported by this build: groups are not started a second time; use Freeze',
+    );
   }
   return found;
 }
@@ -80,5 +85,12 @@ function viewOf(uid: string, assignment: Assignment, hasRun: boolean, { hub }: O
   const removedAt = hub.desired.removedAt(uid);
   const heard = removedAt !== undefined && (hub.nodes.get(node)?.desiredRevision ?? 0) >= removedAt;
   const forgotten = hub.facts.wasForgotten(node, id) || (standing === 'Connected' && !known && heard);
-  return { ...assignment, standing, known, loss, forgotten, state: sandboxStateOf(standing, known, loss, hasRun) };
+  return {
+    ...assignment,
+    standing,
+    known,
+    loss,
+    forgotten,
+    state: sandboxStateOf(standing, known, loss, hasRun),
+  };
 }

@@ -52,7 +52,8 @@ export async function perform(
       await want(action.wishOf, seen, group, ports, signal);
       return group;
     case 'remove':
-      if (!hub.desired.has(uid)) await want(() => ({ want: 'Kill', graceSeconds: 0, mayStart: false }), seen, group, ports, signal);
+      if (!hub.desired.has(uid))
+        await want(() => ({ want: 'Kill', graceSeconds: 0, mayStart: false }), seen, group, ports, signal);
       hub.desired.remove(uid);
       ports.removed(uid);
       return group;
@@ -74,8 +75,10 @@ export async function perform(
     case 'warn': {
       const number = warningSignalOf(group.spec);
       void hub.signal(uid, number).then(
-        (outcome) => ports.logger.info({ uid, signal: number, ...outcome }, 'warned of the end of the wall time'),
-        (error: unknown) => ports.logger.warn({ err: error, uid }, 'warning before the end of the wall time failed'),
+        (outcome) =>
+          ports.logger.info({ uid, signal: number, ...outcome }, 'warned of the end of the wall time'),
+        (error: unknown) =>
+          ports.logger.warn({ err: error, uid }, 'warning before the end of the wall time failed'),
       );
       return group;
     }
@@ -101,12 +104,22 @@ async function want(
 }
 
 function newView(assignment: ReturnType<typeof newAssignments>[number]): SandboxView {
-  return { ...assignment, standing: 'Connected', state: 'Waiting', known: undefined, loss: undefined, forgotten: false };
+  return {
+    ...assignment,
+    standing: 'Connected',
+    state: 'Waiting',
+    known: undefined,
+    loss: undefined,
+    forgotten: false,
+  };
 }
 
 function finalizerPatch(group: ProcessGroup, present: boolean): { type: 'merge'; patch: object } {
   const { name } = finalizers.ranks;
   const others = (group.metadata.finalizers ?? []).filter((other) => other !== name);
   const { resourceVersion } = group.metadata;
-  return { type: 'merge', patch: { metadata: { resourceVersion, finalizers: present ? [...others, name] : others } } };
+  return {
+    type: 'merge',
+    patch: { metadata: { resourceVersion, finalizers: present ? [...others, name] : others } },
+  };
 }

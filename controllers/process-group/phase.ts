@@ -36,7 +36,9 @@ export function phaseOf(seen: Seen): Phase {
   const live = sandboxes.filter((view) => view.state === 'Live');
   const frozen = live.filter((view) => view.known?.fact.frozen);
   if (group.spec.suspend === true) {
-    const still = sandboxes.every((view) => view.state !== 'Live' || view.known?.fact.frozen || view.known?.fact.state === 'Pending');
+    const still = sandboxes.every(
+      (view) => view.state !== 'Live' || view.known?.fact.frozen || view.known?.fact.state === 'Pending',
+    );
     return still && live.length > 0 ? 'Frozen' : 'Suspending';
   }
   if (frozen.length > 0) return 'Resuming';

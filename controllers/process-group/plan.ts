@@ -67,7 +67,9 @@ function run(seen: Seen): Plan {
 function ending(seen: Seen): Plan {
   const { group, nowMs, endRequest } = seen;
   const graceMs = graceSecondsOf(seen) * 1000;
-  const stopping = group.status?.conditions?.find(({ type, reason }) => type === 'Running' && reason === 'Stopping');
+  const stopping = group.status?.conditions?.find(
+    ({ type, reason }) => type === 'Running' && reason === 'Stopping',
+  );
   const sinceMs = stopping ? Date.parse(stopping.lastTransitionTime) : nowMs;
   // Condition times are whole seconds, hence one more.
   const leftMs = sinceMs + graceMs + patienceMs + 1000 - nowMs;
@@ -104,7 +106,9 @@ function deleting(seen: Seen): Plan {
     const leftMs = Math.max(soonMs, forgetWithinMs - removedForMs);
     return { ...nothing, after: [{ kind: 'remove' }], againAfterMs: silent ? leftMs : undefined };
   }
-  const lostNodes = sandboxes.filter((view) => view.standing === 'Lost' && !view.forgotten).map(({ node }) => node);
+  const lostNodes = sandboxes
+    .filter((view) => view.standing === 'Lost' && !view.forgotten)
+    .map(({ node }) => node);
   return { ...nothing, after: [{ kind: 'dropFinalizer', lostNodes }] };
 }
 
@@ -116,7 +120,10 @@ function isForgotten(view: SandboxView, removedForMs: number): boolean {
 function wanted(seen: Seen, want: Wish['want']): Action {
   const graceSeconds = graceSecondsOf(seen);
   const hasRun = seen.group.status?.runningTime !== undefined;
-  return { kind: 'want', wishOf: (view) => ({ want, graceSeconds, mayStart: !hasRun && !view.known && !view.loss }) };
+  return {
+    kind: 'want',
+    wishOf: (view) => ({ want, graceSeconds, mayStart: !hasRun && !view.known && !view.loss }),
+  };
 }
 
 /** Logs of ended sandboxes are kept; one that is not known to have ended is killed when its agent comes back. */

@@ -18,7 +18,16 @@ const fact: SandboxFact = {
   abort: null, frozen: false, startedNs: 1, ranksStartedNs: 1, endedNs: 0, cpuUs: 0, memoryBytes: 0, memoryPeakBytes: 0, oomKills: 0,
   logBytes: 0, logsComplete: false, pmiInitialized: false, pmiFinalized: false, pmiBadLines: 0, limitExceeded: '', bootId: 'b', initPid: 1,
 }; // prettier-ignore
-const rankEnd: RankEnd = { rank: 0, waitStatus: 0, stage: 0, error: 0, message: '', endedNs: 1, byUs: false, withoutFinalize: false };
+const rankEnd: RankEnd = {
+  rank: 0,
+  waitStatus: 0,
+  stage: 0,
+  error: 0,
+  message: '',
+  endedNs: 1,
+  byUs: false,
+  withoutFinalize: false,
+};
 
 interface Case {
   spec?: Partial<ProcessGroupSpec>;
@@ -35,63 +44,255 @@ function seenOf({ spec, status, meta, facts = [], standing = 'Connected', more }
   const group: ProcessGroup = {
     apiVersion: 'muster.dev/v1alpha1',
     kind: 'ProcessGroup',
-    metadata: { name: 'g', namespace: 'default', uid: 'u1234567890', generation: 1, finalizers: [finalizers.ranks.name], ...meta },
-    spec: { size, processes: [{ name: 'main', ranks: size === 1 ? '0' : `0-${size - 1}`, command: ['x'] }], ...spec },
+    metadata: {
+      name: 'g',
+      namespace: 'default',
+      uid: 'u1234567890',
+      generation: 1,
+      finalizers: [finalizers.ranks.name],
+      ...meta,
+    },
+    spec: {
+      size,
+      processes: [{ name: 'main', ranks: size === 1 ? '0' : `0-${size - 1}`, command: ['x'] }],
+      ...spec,
+    },
     ...(status ? { status } : {}),
   };
   let order = 0;
   const sandboxes = facts.map((some, ordinal): SandboxView => {
     const failed = (some?.failures?.length ?? 0) > 0 || some?.abort || some?.state === 'Failed';
-    const known = some ? { fact: { ...fact, ...some }, failureOrder: failed ? ++order : undefined } : undefined;
+    const known = some
+      ? { fact: { ...fact, ...some }, failureOrder: failed ? ++order : undefined }
+      : undefined;
     const state = sandboxStateOf(standing, known, undefined, status?.runningTime !== undefined);
-    return { ordinal, incarnation: 1, node: `node${ordinal + 1}`, ranks: `${ordinal * 2}-${ordinal * 2 + 1}`, rankCount: 2, standing, state, known, loss: undefined, forgotten: false };
+    return {
+      ordinal,
+      incarnation: 1,
+      node: `node${ordinal + 1}`,
+      ranks: `${ordinal * 2}-${ordinal * 2 + 1}`,
+      rankCount: 2,
+      standing,
+      state,
+      known,
+      loss: undefined,
+      forgotten: false,
+    };
   });
-  return { nowMs, group, sandboxes, placing: undefined, invalid: [], unsupported: [], clientLeaseLeftMs: undefined, endRequest: undefined, removedForMs: undefined, ...more };
+  return {
+    nowMs,
+    group,
+    sandboxes,
+    placing: undefined,
+    invalid: [],
+    unsupported: [],
+    clientLeaseLeftMs: undefined,
+    endRequest: undefined,
+    removedForMs: undefined,
+    ...more,
+  };
 }
 
-const ran: ProcessGroupStatus = { startTime: '2026-01-01T00:00:00Z', runningTime: '2026-01-01T00:00:01Z', activeSince: '2026-01-01T00:00:00.000Z' };
+const ran: ProcessGroupStatus = {
+  startTime: '2026-01-01T00:00:00Z',
+  runningTime: '2026-01-01T00:00:01Z',
+  activeSince: '2026-01-01T00:00:00.000Z',
+};
 const ended = { state: 'Ended', ranksRunning: 0, succeeded: '0-1' };
-const failing = { failures: [{ ...rankEnd, rank: 1, waitStatus: 3 << 8 }], failuresTotal: 1, ranksRunning: 1 };
+const failing = {
+  failures: [{ ...rankEnd, rank: 1, waitStatus: 3 << 8 }],
+  failuresTotal: 1,
+  ranksRunning: 1,
+};
 const finishedOf = (type: 'Succeeded' | 'Failed'): ProcessGroupStatus => ({
   ...ran,
   finishTime: '2026-01-01T00:09:00Z',
-  conditions: [{ type, status: 'True', reason: 'x', message: '', lastTransitionTime: '2026-01-01T00:09:00Z' }],
+  conditions: [
+    { type, status: 'True', reason: 'x', message: '', lastTransitionTime: '2026-01-01T00:09:00Z' },
+  ],
 });
 
 /** Case, phase, what agents are told (or the plan's other action), the conditions that are True. */
 const table: [string, Case, Phase, string, string][] = [
-  ['waits', { more: { placing: { kind: 'waiting', reason: 'Insufficient', message: 'm' } } }, 'Pending', '', 'Reconciling'],
+  [
+    'waits',
+    { more: { placing: { kind: 'waiting', reason: 'Insufficient', message: 'm' } } },
+    'Pending',
+    '',
+    'Reconciling',
+  ],
   ['is invalid', { more: { invalid: ['spec.x: y'] } }, 'Invalid', '', 'Stalled'],
   ['is not supported', { more: { unsupported: ['spec.x: y'] } }, 'NotSupported', '', 'Stalled'],
   ['is held', { spec: { suspend: true } }, 'Held', '', 'Suspended'],
-  ['is placed', { more: { placing: { kind: 'placed', sandboxes: [{ ordinal: 0, node: 'a', ranks: '0', rankCount: 1 }] } } }, 'Placing', 'Run', 'Placed Reconciling'],
+  [
+    'is placed',
+    {
+      more: { placing: { kind: 'placed', sandboxes: [{ ordinal: 0, node: 'a', ranks: '0', rankCount: 1 }] } },
+    },
+    'Placing',
+    'Run',
+    'Placed Reconciling',
+  ],
   ['starts', { facts: [{}, undefined] }, 'Starting', 'Run', 'Placed Reconciling'],
-  ['starts with an agent away', { facts: [{}, undefined], standing: 'Away' }, 'Starting', 'Run', 'Placed Reconciling'],
+  [
+    'starts with an agent away',
+    { facts: [{}, undefined], standing: 'Away' },
+    'Starting',
+    'Run',
+    'Placed Reconciling',
+  ],
   ['runs', { facts: [{}, {}] }, 'Running', 'Run', 'Placed Running'],
   ['runs with one sandbox over', { facts: [ended, {}] }, 'Running', 'Run', 'Placed Running'],
-  ['runs on with a lost node', { facts: [{}], status: ran, standing: 'Lost' }, 'Running', 'Run', 'Placed Reconciling'],
+  [
+    'runs on with a lost node',
+    { facts: [{}], status: ran, standing: 'Lost' },
+    'Running',
+    'Run',
+    'Placed Reconciling',
+  ],
   ['loses a sandbox', { facts: [{}, undefined], status: ran }, 'Ending', 'End', 'Placed Reconciling'],
-  ['is being frozen', { facts: [{ frozen: true }, {}], spec: { suspend: true }, status: ran }, 'Suspending', 'Freeze', 'Placed Running Reconciling'],
-  ['is frozen', { facts: [{ frozen: true }, ended], spec: { suspend: true }, status: ran }, 'Frozen', 'Freeze', 'Placed Suspended'],
-  ['is thawed', { facts: [{ frozen: true }, {}], status: ran }, 'Resuming', 'Run', 'Placed Running Reconciling'],
+  [
+    'is being frozen',
+    { facts: [{ frozen: true }, {}], spec: { suspend: true }, status: ran },
+    'Suspending',
+    'Freeze',
+    'Placed Running Reconciling',
+  ],
+  [
+    'is frozen',
+    { facts: [{ frozen: true }, ended], spec: { suspend: true }, status: ran },
+    'Frozen',
+    'Freeze',
+    'Placed Suspended',
+  ],
+  [
+    'is thawed',
+    { facts: [{ frozen: true }, {}], status: ran },
+    'Resuming',
+    'Run',
+    'Placed Running Reconciling',
+  ],
   ['ends for a failure', { facts: [failing, {}], status: ran }, 'Ending', 'End', 'Placed Reconciling'],
-  ['goes on in spite of a failure', { facts: [failing, {}], status: ran, spec: { failurePolicy: { rank: 'Continue' } } }, 'Running', 'Run', 'Placed Running'],
-  ['ends for MPI_Abort whatever the policy', { facts: [{ abort: { rank: 0, exitCode: 2, message: '', atNs: 1 } }], spec: { failurePolicy: { rank: 'Continue' } } }, 'Ending', 'End', 'Placed Reconciling'],
-  ['ends at its wall time', { facts: [{}], status: ran, spec: { limits: { wallTimeSeconds: 600 } } }, 'Ending', 'End', 'Placed Reconciling'],
-  ['ends with its client', { facts: [{}], status: ran, more: { clientLeaseLeftMs: 0 } }, 'Ending', 'End', 'Placed Reconciling'],
-  ['ends on request', { facts: [{}], status: ran, more: { endRequest: { kill: true, reason: 'Interrupted', message: '' } } }, 'Ending', 'Kill', 'Placed Reconciling'],
+  [
+    'goes on in spite of a failure',
+    { facts: [failing, {}], status: ran, spec: { failurePolicy: { rank: 'Continue' } } },
+    'Running',
+    'Run',
+    'Placed Running',
+  ],
+  [
+    'ends for MPI_Abort whatever the policy',
+    {
+      facts: [{ abort: { rank: 0, exitCode: 2, message: '', atNs: 1 } }],
+      spec: { failurePolicy: { rank: 'Continue' } },
+    },
+    'Ending',
+    'End',
+    'Placed Reconciling',
+  ],
+  [
+    'ends at its wall time',
+    { facts: [{}], status: ran, spec: { limits: { wallTimeSeconds: 600 } } },
+    'Ending',
+    'End',
+    'Placed Reconciling',
+  ],
+  [
+    'ends with its client',
+    { facts: [{}], status: ran, more: { clientLeaseLeftMs: 0 } },
+    'Ending',
+    'End',
+    'Placed Reconciling',
+  ],
+  [
+    'ends on request',
+    { facts: [{}], status: ran, more: { endRequest: { kill: true, reason: 'Interrupted', message: '' } } },
+    'Ending',
+    'Kill',
+    'Placed Reconciling',
+  ],
   ['has succeeded', { facts: [ended, ended], status: ran }, 'Ended', 'Keep', 'Succeeded'],
-  ['has failed', { facts: [{ ...ended, ...failing, ranksRunning: 0 }, ended], status: ran }, 'Ended', 'Keep', 'Failed Stalled'],
-  ['fails late with Continue', { facts: [{ ...ended, ...failing, ranksRunning: 0 }], spec: { failurePolicy: { rank: 'Continue' } } }, 'Ended', 'Keep', 'Failed Stalled'],
-  ['does not wait for a lost node once it has to end', { facts: [{}], status: ran, standing: 'Lost', spec: { limits: { wallTimeSeconds: 1 } } }, 'Ended', 'Kill', 'Failed Stalled'],
+  [
+    'has failed',
+    { facts: [{ ...ended, ...failing, ranksRunning: 0 }, ended], status: ran },
+    'Ended',
+    'Keep',
+    'Failed Stalled',
+  ],
+  [
+    'fails late with Continue',
+    { facts: [{ ...ended, ...failing, ranksRunning: 0 }], spec: { failurePolicy: { rank: 'Continue' } } },
+    'Ended',
+    'Keep',
+    'Failed Stalled',
+  ],
+  [
+    'does not wait for a lost node once it has to end',
+    { facts: [{}], status: ran, standing: 'Lost', spec: { limits: { wallTimeSeconds: 1 } } },
+    'Ended',
+    'Kill',
+    'Failed Stalled',
+  ],
   ['is finished', { facts: [ended], status: finishedOf('Succeeded') }, 'Finished', 'Keep', 'Succeeded'],
-  ['outlived its ttl', { facts: [ended], status: finishedOf('Failed'), spec: { ttlSecondsAfterFinished: 60 } }, 'Finished', 'Keep deleteObject', 'Failed'],
-  ['is deleted while it runs', { facts: [{}], status: ran, meta: { deletionTimestamp: '2026-01-01T00:10:00Z' } }, 'Deleting', 'End', ''],
-  ['is deleted, and the grace is over', { facts: [{}], status: ran, meta: { deletionTimestamp: '2026-01-01T00:09:00Z' } }, 'Deleting', 'Kill', ''],
-  ['is deleted when over', { facts: [ended], meta: { deletionTimestamp: '2026-01-01T00:10:00Z' } }, 'Deleting', 'remove', ''],
-  ['is deleted unplaced', { meta: { deletionTimestamp: '2026-01-01T00:10:00Z' } }, 'Deleting', 'dropFinalizer', ''],
-  ['is forgotten by lost nodes', { facts: [undefined], standing: 'Lost', meta: { deletionTimestamp: '2026-01-01T00:10:00Z' }, more: { removedForMs: 1 } }, 'Deleting', 'dropFinalizer', ''],
-  ['waits to be forgotten by nodes that are away', { facts: [undefined], standing: 'Away', meta: { deletionTimestamp: '2026-01-01T00:10:00Z' }, more: { removedForMs: 9999 } }, 'Deleting', 'remove', ''],
+  [
+    'outlived its ttl',
+    { facts: [ended], status: finishedOf('Failed'), spec: { ttlSecondsAfterFinished: 60 } },
+    'Finished',
+    'Keep deleteObject',
+    'Failed',
+  ],
+  [
+    'is deleted while it runs',
+    { facts: [{}], status: ran, meta: { deletionTimestamp: '2026-01-01T00:10:00Z' } },
+    'Deleting',
+    'End',
+    '',
+  ],
+  [
+    'is deleted, and the grace is over',
+    { facts: [{}], status: ran, meta: { deletionTimestamp: '2026-01-01T00:09:00Z' } },
+    'Deleting',
+    'Kill',
+    '',
+  ],
+  [
+    'is deleted when over',
+    { facts: [ended], meta: { deletionTimestamp: '2026-01-01T00:10:00Z' } },
+    'Deleting',
+    'remove',
+    '',
+  ],
+  [
+    'is deleted unplaced',
+    { meta: { deletionTimestamp: '2026-01-01T00:10:00Z' } },
+    'Deleting',
+    'dropFinalizer',
+    '',
+  ],
+  [
+    'is forgotten by lost nodes',
+    {
+      facts: [undefined],
+      standing: 'Lost',
+      meta: { deletionTimestamp: '2026-01-01T00:10:00Z' },
+      more: { removedForMs: 1 },
+    },
+    'Deleting',
+    'dropFinalizer',
+    '',
+  ],
+  [
+    'waits to be forgotten by nodes that are away',
+    {
+      facts: [undefined],
+      standing: 'Away',
+      meta: { deletionTimestamp: '2026-01-01T00:10:00Z' },
+      more: { removedForMs: 9999 },
+    },
+    'Deleting',
+    'remove',
+    '',
+  ],
 ];
 
 describe('ProcessGroup', () => {
@@ -107,24 +308,44 @@ describe('ProcessGroup', () => {
     });
     expect(actions.join(' ')).toBe(told);
     const status = statusOf(seen, phase);
-    const held = (status.conditions ?? []).filter((condition) => condition.status === 'True').map(({ type }) => type);
+    const held = (status.conditions ?? [])
+      .filter((condition) => condition.status === 'True')
+      .map(({ type }) => type);
     expect(held.join(' ')).toBe(conditions);
-    expect(JSON.stringify(statusOf({ ...seen, group: { ...seen.group, status } }, phase).conditions)).toBe(JSON.stringify(status.conditions));
+    expect(JSON.stringify(statusOf({ ...seen, group: { ...seen.group, status } }, phase).conditions)).toBe(
+      JSON.stringify(status.conditions),
+    );
   });
 
   it('keeps the first verdict, whatever fails after it', () => {
     const first = seenOf({ facts: [failing, {}], status: ran });
     const status = statusOf(first, 'Ending');
-    const second = seenOf({ facts: [{ ...failing, failures: [{ ...rankEnd, waitStatus: 11 }] }, {}], status });
-    expect(statusOf(second, phaseOf(second)).exitSummary).toMatchObject({ rank: 1, code: 3, reason: 'RankFailed' });
+    const second = seenOf({
+      facts: [{ ...failing, failures: [{ ...rankEnd, waitStatus: 11 }] }, {}],
+      status,
+    });
+    expect(statusOf(second, phaseOf(second)).exitSummary).toMatchObject({
+      rank: 1,
+      code: 3,
+      reason: 'RankFailed',
+    });
   });
 
   it('prefers what ranks did themselves to what was done to them, and says what could not start', () => {
     const byUs = { ...ended, failures: [{ ...rankEnd, waitStatus: 15, byUs: true }], failuresTotal: 1 };
-    const unstarted = { ...ended, failures: [{ ...rankEnd, rank: 2, stage: 7, error: 2, message: 'exec /x: no such file' }], failuresTotal: 1 };
+    const unstarted = {
+      ...ended,
+      failures: [{ ...rankEnd, rank: 2, stage: 7, error: 2, message: 'exec /x: no such file' }],
+      failuresTotal: 1,
+    };
     const seen = seenOf({ facts: [byUs, unstarted] });
     const status = statusOf(seen, phaseOf(seen));
-    expect(status.exitSummary).toMatchObject({ rank: 2, node: 'node2', reason: 'StartFailed', message: 'rank 2 on node2 could not be started: exec /x: no such file' });
+    expect(status.exitSummary).toMatchObject({
+      rank: 2,
+      node: 'node2',
+      reason: 'StartFailed',
+      message: 'rank 2 on node2 could not be started: exec /x: no such file',
+    });
     expect(status.ranks).toMatchObject({ startFailed: 1, failed: 1 });
   });
 
@@ -150,13 +371,24 @@ describe('ProcessGroup', () => {
     const facts = Array.from({ length: 4096 }, (_, i) => ({
       ...ended,
       succeeded: '',
-      failures: [0, 1].map((k) => ({ ...rankEnd, rank: i * 2 + k, waitStatus: ((i * 7) % 256) << 8 || 9, message: 'm'.repeat(200) })),
+      failures: [0, 1].map((k) => ({
+        ...rankEnd,
+        rank: i * 2 + k,
+        waitStatus: ((i * 7) % 256) << 8 || 9,
+        message: 'm'.repeat(200),
+      })),
       failuresTotal: 2,
     }));
     const seen = seenOf({ facts, status: ran });
-    const mixed = seen.sandboxes.map((view, i) => ({ ...view, node: `rack${(i * 37) % 64}-node${(i * 101) % 997}` }));
+    const mixed = seen.sandboxes.map((view, i) => ({
+      ...view,
+      node: `rack${(i * 37) % 64}-node${(i * 101) % 997}`,
+    }));
     const placement = compressPlacement(mixed);
-    const status = statusOf({ ...seen, sandboxes: mixed, group: { ...seen.group, status: { ...ran, placement } } }, 'Ended');
+    const status = statusOf(
+      { ...seen, sandboxes: mixed, group: { ...seen.group, status: { ...ran, placement } } },
+      'Ended',
+    );
     expect(Buffer.byteLength(JSON.stringify(status))).toBeLessThan(64 * 1024);
   });
 
@@ -169,7 +401,13 @@ describe('ProcessGroup', () => {
 });
 
 describe('specsOf', () => {
-  const assignments = Array.from({ length: 20 }, (_, ordinal) => ({ ordinal, incarnation: 1, node: `n${ordinal}`, ranks: `${ordinal * 2}-${ordinal * 2 + 1}`, rankCount: 2 }));
+  const assignments = Array.from({ length: 20 }, (_, ordinal) => ({
+    ordinal,
+    incarnation: 1,
+    node: `n${ordinal}`,
+    ranks: `${ordinal * 2}-${ordinal * 2 + 1}`,
+    rankCount: 2,
+  }));
   const { group } = seenOf({
     facts: assignments.map(() => ({})),
     spec: {
@@ -187,11 +425,25 @@ describe('specsOf', () => {
   it('gives each sandbox its own programs, share and place in the tree', () => {
     const specs = specsOf(group, assignments, undefined, 'c');
     const { spec } = specs[2]!;
-    expect(spec.programs).toMatchObject([{ name: 'a', ranks: '4', argv: ['x', '1'], appNumber: 0 }, { name: 'b', ranks: '5', appNumber: 1 }]);
-    expect(spec).toMatchObject({ cpuTimeLimitSeconds: 5, memoryLimitBytes: 2 ** 30, stdoutPattern: '%j.%n.%r.40.%%', pmi: 'PMI1', umask: 0o22 });
+    expect(spec.programs).toMatchObject([
+      { name: 'a', ranks: '4', argv: ['x', '1'], appNumber: 0 },
+      { name: 'b', ranks: '5', appNumber: 1 },
+    ]);
+    expect(spec).toMatchObject({
+      cpuTimeLimitSeconds: 5,
+      memoryLimitBytes: 2 ** 30,
+      stdoutPattern: '%j.%n.%r.40.%%',
+      pmi: 'PMI1',
+      umask: 0o22,
+    });
     expect(spec.rlimits).toEqual([{ name: 'NOFILE', soft: 1024, hard: 2 ** 64 }]);
     const parents = specs.map((each) => each.spec.tree?.parent);
-    expect(parents).toEqual([0, ...Array<number>(8).fill(0), ...Array<number>(8).fill(1), ...Array<number>(3).fill(2)]);
+    expect(parents).toEqual([
+      0,
+      ...Array<number>(8).fill(0),
+      ...Array<number>(8).fill(1),
+      ...Array<number>(3).fill(2),
+    ]);
     specs.forEach(({ spec: own }) => {
       for (const child of own.tree?.children ?? []) expect(parents[child.ordinal!]).toBe(own.id.ordinal);
     });
@@ -199,8 +451,13 @@ describe('specsOf', () => {
 
   it('never takes root by default', () => {
     expect(identityOf(group)).toMatchObject({ uid: 65534, gid: 65534 });
-    const mapped = { ...group, metadata: { ...group.metadata, annotations: { [annotations.submittedUid.name]: '1000:100' } } };
+    const mapped = {
+      ...group,
+      metadata: { ...group.metadata, annotations: { [annotations.submittedUid.name]: '1000:100' } },
+    };
     expect(identityOf(mapped)).toMatchObject({ uid: 1000, gid: 100, groupsFromNode: true });
-    expect(identityOf({ ...mapped, spec: { ...group.spec, securityContext: { runAsUser: 7 } } })).toMatchObject({ uid: 7, gid: 7 });
+    expect(
+      identityOf({ ...mapped, spec: { ...group.spec, securityContext: { runAsUser: 7 } } }),
+    ).toMatchObject({ uid: 7, gid: 7 });
   });
 });

@@ -15,7 +15,8 @@ import type { EndRequest, Seen } from './seen.ts';
 import { statusOf } from './status.ts';
 import { eventsOf } from './transition-events.ts';
 
-export type ProcessGroupPorts = Omit<ObservePorts, 'endRequest' | 'removedForMs'> & Omit<PerformPorts, 'removed' | 'gone'>;
+export type ProcessGroupPorts = Omit<ObservePorts, 'endRequest' | 'removedForMs'> &
+  Omit<PerformPorts, 'removed' | 'gone'>;
 
 /** Usage alone is written no more often than this. */
 const usageEveryMs = 30_000;
@@ -70,7 +71,9 @@ export class ProcessGroupReconciler implements Reconciler {
     current = await this.#writeStatus(seen, current, status, signal);
     for (const action of plan.after) current = await perform(action, seen, current, this.#ports, signal);
     for (const note of eventsOf(group.status, status)) this.#ports.events.record(group, note);
-    return plan.againAfterMs === undefined ? settled : { kind: 'again', afterMs: Math.ceil(plan.againAfterMs) };
+    return plan.againAfterMs === undefined
+      ? settled
+      : { kind: 'again', afterMs: Math.ceil(plan.againAfterMs) };
   }
 
   async #read(key: Key, signal: AbortSignal): Promise<ProcessGroup | undefined> {
@@ -92,7 +95,10 @@ export class ProcessGroupReconciler implements Reconciler {
     const before = seen.group.status ?? {};
     if (isDeepStrictEqual(normalized(before), status)) return group;
     const { uid = '' } = group.metadata;
-    const onlyUsage = isDeepStrictEqual(normalized({ ...before, usage: {} }), normalized({ ...status, usage: {} }));
+    const onlyUsage = isDeepStrictEqual(
+      normalized({ ...before, usage: {} }),
+      normalized({ ...status, usage: {} }),
+    );
     const nowMs = this.#ports.clock.steady();
     if (onlyUsage && nowMs - (this.#usageMs.get(uid) ?? 0) < usageEveryMs) return group;
     this.#usageMs.set(uid, nowMs);
@@ -120,7 +126,9 @@ export class ProcessGroupReconciler implements Reconciler {
     this.#usageMs.delete(uid);
     this.#keys.delete(uid);
     if (key !== undefined && this.#uids.get(key) === uid) this.#uids.delete(key);
-    Promise.resolve(secrets.forget?.(uid)).catch((error: unknown) => logger.warn({ err: error, uid }, 'private record of a group not removed'));
+    Promise.resolve(secrets.forget?.(uid)).catch((error: unknown) =>
+      logger.warn({ err: error, uid }, 'private record of a group not removed'),
+    );
   }
 }
 

@@ -3,7 +3,13 @@
  * kstatus: Reconciling until the group runs for the first time, is held or has finished; Stalled when only its user can
  * help; Succeeded and Failed are terminal and exclude each other. The phase is only for printing.
  */
-import { conditionOf, setCondition, timeOf, type ConditionInput, type Reason } from '../../crds/conditions.ts';
+import {
+  conditionOf,
+  setCondition,
+  timeOf,
+  type ConditionInput,
+  type Reason,
+} from '../../crds/conditions.ts';
 import type { Condition } from '../../crds/objects.ts';
 import { RankSet } from '../../crds/rank-set.ts';
 import type {
@@ -22,7 +28,10 @@ import { exitOf, firstFailure, verdictOf, type Verdict } from './verdict.ts';
 import { countedTime } from './wall-time.ts';
 
 type State = readonly [status: Condition['status'], reason: Reason, message: string];
-type Conditions = Record<'Placed' | 'Running' | 'Suspended' | 'Succeeded' | 'Failed' | 'Reconciling' | 'Stalled', State>;
+type Conditions = Record<
+  'Placed' | 'Running' | 'Suspended' | 'Succeeded' | 'Failed' | 'Reconciling' | 'Stalled',
+  State
+>;
 
 const warned = 'warned of the end of the wall time';
 const first = 1;
@@ -77,7 +86,10 @@ export function statusOf(seen: Seen, phase: Phase, warns = false): ProcessGroupS
   };
 }
 
-const printed: Record<Exclude<Phase, 'Deleting' | 'Finished'>, (end: Verdict | undefined) => NonNullable<ProcessGroupStatus['phase']>> = {
+const printed: Record<
+  Exclude<Phase, 'Deleting' | 'Finished'>,
+  (end: Verdict | undefined) => NonNullable<ProcessGroupStatus['phase']>
+> = {
   Invalid: () => 'Stalled',
   NotSupported: () => 'Stalled',
   Held: () => 'Suspended',
@@ -92,23 +104,40 @@ const printed: Record<Exclude<Phase, 'Deleting' | 'Finished'>, (end: Verdict | u
   Ended: (end) => (end ? 'Failed' : 'Succeeded'),
 };
 
-function conditionsOf(seen: Seen, phase: Exclude<Phase, 'Deleting' | 'Finished'>, end: Verdict | undefined, isWarned: boolean): Condition[] {
+function conditionsOf(
+  seen: Seen,
+  phase: Exclude<Phase, 'Deleting' | 'Finished'>,
+  end: Verdict | undefined,
+  isWarned: boolean,
+): Condition[] {
   const { group, nowMs } = seen;
   const { generation } = group.metadata;
   let conditions: readonly Condition[] = group.status?.conditions ?? [];
   const states = statesOf(seen, phase, end, isWarned);
   for (const [type, [status, reason, message]] of Object.entries(states)) {
     const input: ConditionInput = { type: type as ConditionInput['type'], status, reason, message };
-    conditions = setCondition(conditions, generation === undefined ? input : { ...input, observedGeneration: generation }, new Date(nowMs));
+    conditions = setCondition(
+      conditions,
+      generation === undefined ? input : { ...input, observedGeneration: generation },
+      new Date(nowMs),
+    );
   }
   return [...conditions];
 }
 
-function statesOf(seen: Seen, phase: Exclude<Phase, 'Deleting' | 'Finished'>, end: Verdict | undefined, isWarned: boolean): Partial<Conditions> {
+function statesOf(
+  seen: Seen,
+  phase: Exclude<Phase, 'Deleting' | 'Finished'>,
+  end: Verdict | undefined,
+  isWarned: boolean,
+): Partial<Conditions> {
   const away = seen.sandboxes.filter((view) => view.standing === 'Lost' && view.state !== 'Over');
   const unreachable = away.length === 0 ? undefined : awayText(away);
   const base: Conditions = {
-    Placed: seen.sandboxes.length > 0 || phase === 'Placing' ? ['True', 'Placed', 'every rank has a node'] : ['False', 'NotPlacedYet', 'no rank has a node yet'],
+    Placed:
+      seen.sandboxes.length > 0 || phase === 'Placing'
+        ? ['True', 'Placed', 'every rank has a node']
+        : ['False', 'NotPlacedYet', 'no rank has a node yet'],
     Running: ['False', 'NotStarted', 'nothing was started yet'],
     Suspended: ['False', 'NotSuspended', 'the group is not to stand still'],
     Succeeded: ['False', 'NotFinished', 'the group has not ended'],
@@ -118,8 +147,16 @@ function statesOf(seen: Seen, phase: Exclude<Phase, 'Deleting' | 'Finished'>, en
   };
   const run: State = unreachable
     ? ['Unknown', 'AgentUnreachable', unreachable]
-    : ['True', someEnded(seen) ? 'SomeRanksEnded' : 'RanksRunning', `${someEnded(seen) ? 'some ranks have ended, the others run' : 'all ranks run'}${isWarned ? `; ${warned}` : ''}`];
-  const reconciles = (message: string): State => ['True', unreachable ? 'AgentUnreachable' : 'Progressing', unreachable ?? message];
+    : [
+        'True',
+        someEnded(seen) ? 'SomeRanksEnded' : 'RanksRunning',
+        `${someEnded(seen) ? 'some ranks have ended, the others run' : 'all ranks run'}${isWarned ? `; ${warned}` : ''}`,
+      ];
+  const reconciles = (message: string): State => [
+    'True',
+    unreachable ? 'AgentUnreachable' : 'Progressing',
+    unreachable ?? message,
+  ];
   const settledRun: State = unreachable ? reconciles('') : base.Reconciling;
   switch (phase) {
     case 'Invalid':
@@ -130,25 +167,53 @@ function statesOf(seen: Seen, phase: Exclude<Phase, 'Deleting' | 'Finished'>, en
       return { ...base, Suspended: ['True', 'Vacated', 'spec.suspend is true; nothing was started'] };
     case 'Pending': {
       const { placing } = seen;
-      const why: State = placing?.kind === 'waiting' ? ['False', placing.reason, placing.message] : base.Placed;
+      const why: State =
+        placing?.kind === 'waiting' ? ['False', placing.reason, placing.message] : base.Placed;
       return { ...base, Placed: why, Reconciling: reconciles(`waiting for nodes: ${why[2]}`) };
     }
     case 'Placing':
     case 'Starting':
-      return { ...base, Running: ['False', 'Starting', 'sandboxes and ranks are being started'], Reconciling: reconciles('ranks are being started') };
+      return {
+        ...base,
+        Running: ['False', 'Starting', 'sandboxes and ranks are being started'],
+        Reconciling: reconciles('ranks are being started'),
+      };
     case 'Running':
       return { ...base, Running: run, Reconciling: settledRun };
     case 'Suspending':
-      return { ...base, Running: run, Suspended: ['False', 'Freezing', 'ranks are being frozen'], Reconciling: reconciles('ranks are being frozen') };
+      return {
+        ...base,
+        Running: run,
+        Suspended: ['False', 'Freezing', 'ranks are being frozen'],
+        Reconciling: reconciles('ranks are being frozen'),
+      };
     case 'Frozen':
-      return { ...base, Running: ['False', 'Frozen', 'every rank is frozen in place'], Suspended: ['True', 'Frozen', 'every rank is frozen in place; memory and nodes stay taken'], Reconciling: settledRun };
+      return {
+        ...base,
+        Running: ['False', 'Frozen', 'every rank is frozen in place'],
+        Suspended: ['True', 'Frozen', 'every rank is frozen in place; memory and nodes stay taken'],
+        Reconciling: settledRun,
+      };
     case 'Resuming':
-      return { ...base, Running: run, Suspended: ['False', 'Thawing', 'ranks are being resumed'], Reconciling: reconciles('ranks are being resumed') };
+      return {
+        ...base,
+        Running: run,
+        Suspended: ['False', 'Thawing', 'ranks are being resumed'],
+        Reconciling: reconciles('ranks are being resumed'),
+      };
     case 'Ending':
-      return { ...base, Running: ['False', 'Stopping', end?.exit.message ?? ''], Reconciling: reconciles(`ranks are being ended: ${end?.exit.message ?? ''}`) };
+      return {
+        ...base,
+        Running: ['False', 'Stopping', end?.exit.message ?? ''],
+        Reconciling: reconciles(`ranks are being ended: ${end?.exit.message ?? ''}`),
+      };
     case 'Ended': {
-      const over: Partial<Conditions> = { Placed: ['False', 'Released', 'the group has ended'], Running: ['False', 'Finished', 'the group has ended'] };
-      if (!end) return { ...base, ...over, Succeeded: ['True', 'AllRanksSucceeded', 'every rank exited with 0'] };
+      const over: Partial<Conditions> = {
+        Placed: ['False', 'Released', 'the group has ended'],
+        Running: ['False', 'Finished', 'the group has ended'],
+      };
+      if (!end)
+        return { ...base, ...over, Succeeded: ['True', 'AllRanksSucceeded', 'every rank exited with 0'] };
       const failed: State = ['True', end.reason, end.exit.message];
       return { ...base, ...over, Failed: failed, Stalled: failed };
     }
@@ -160,13 +225,23 @@ function deletingStatus(seen: Seen): ProcessGroupStatus {
   const { group, nowMs } = seen;
   const before = group.status ?? {};
   if (before.finishTime !== undefined || seen.sandboxes.length === 0) return before;
-  const input: ConditionInput = { type: 'Running', status: 'False', reason: 'Stopping', message: 'the group is being deleted' };
+  const input: ConditionInput = {
+    type: 'Running',
+    status: 'False',
+    reason: 'Stopping',
+    message: 'the group is being deleted',
+  };
   const conditions = [...setCondition(before.conditions, input, new Date(nowMs))];
   return { ...before, phase: 'Stopping', conditions, ranks: ranksOf(seen, false) };
 }
 
 function hasStarted(seen: Seen, phase: Phase): boolean {
-  return phase === 'Running' || (phase === 'Ended' && seen.sandboxes.length > 0 && seen.sandboxes.every((view) => (view.known?.fact.ranksStartedNs ?? 0) > 0));
+  return (
+    phase === 'Running' ||
+    (phase === 'Ended' &&
+      seen.sandboxes.length > 0 &&
+      seen.sandboxes.every((view) => (view.known?.fact.ranksStartedNs ?? 0) > 0))
+  );
 }
 
 function someEnded(seen: Seen): boolean {
@@ -232,7 +307,10 @@ const mostRanksText = 500;
 
 function exitCountsOf(sandboxes: readonly SandboxView[]): ProcessGroupExitSummaryExitCount[] {
   const ways = new Map<string, { code?: number; signal?: string; count: number; ranks: number[] }>();
-  const succeeded = sandboxes.reduce((sum, { known }) => sum + (known ? countsOf(known.fact).succeeded : 0), 0);
+  const succeeded = sandboxes.reduce(
+    (sum, { known }) => sum + (known ? countsOf(known.fact).succeeded : 0),
+    0,
+  );
   for (const end of sandboxes.flatMap(({ known }) => known?.fact.failures ?? [])) {
     if (end.stage !== 0) continue;
     const way = exitOf(end.waitStatus);
@@ -242,8 +320,12 @@ function exitCountsOf(sandboxes: readonly SandboxView[]): ProcessGroupExitSummar
     sum.ranks.push(end.rank);
     ways.set(key, sum);
   }
-  const failed = [...ways.values()].map(({ ranks, ...way }) => ({ ...way, ranks: cut(RankSet.from(ranks).toString()) }));
-  const all: ProcessGroupExitSummaryExitCount[] = succeeded > 0 ? [{ code: 0, count: succeeded }, ...failed] : failed;
+  const failed = [...ways.values()].map(({ ranks, ...way }) => ({
+    ...way,
+    ranks: cut(RankSet.from(ranks).toString()),
+  }));
+  const all: ProcessGroupExitSummaryExitCount[] =
+    succeeded > 0 ? [{ code: 0, count: succeeded }, ...failed] : failed;
   return all.sort((a, b) => b.count - a.count).slice(0, mostExitWays);
 }
 

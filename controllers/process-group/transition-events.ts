@@ -28,7 +28,8 @@ export function eventsOf(before: ProcessGroupStatus | undefined, after: ProcessG
     notes.push({ type: 'Warning', reason, message: now.message });
   }
   const placed = conditionOf(after.conditions, 'Placed');
-  const waits = placed?.status === 'False' && after.finishTime === undefined && placed.reason !== 'NotPlacedYet';
+  const waits =
+    placed?.status === 'False' && after.finishTime === undefined && placed.reason !== 'NotPlacedYet';
   if (waits && conditionOf(before?.conditions, 'Placed')?.message !== placed.message) {
     notes.push({ type: 'Warning', reason: placed.reason, message: placed.message });
   }

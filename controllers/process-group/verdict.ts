@@ -15,7 +15,9 @@ export interface Verdict {
   readonly exit: ProcessGroupExitSummary & { readonly reason: string; readonly message: string };
 }
 
-const signalNames = new Map(Object.entries(constants.signals).map(([name, number]) => [number as number, name]));
+const signalNames = new Map(
+  Object.entries(constants.signals).map(([name, number]) => [number as number, name]),
+);
 
 export function verdictOf(seen: Seen): Verdict | undefined {
   return storedVerdict(seen) ?? failureOf(seen) ?? limitOf(seen) ?? requestOf(seen);
@@ -27,7 +29,10 @@ export function storedVerdict({ group }: Seen): Verdict | undefined {
   const exit = status?.exitSummary;
   if (exit?.reason === undefined || status?.finishTime !== undefined) return undefined;
   if (conditionOf(status?.conditions, 'Running')?.reason !== 'Stopping') return undefined;
-  return { reason: reasonOf(exit.reason), exit: { ...exit, reason: exit.reason, message: exit.message ?? '' } };
+  return {
+    reason: reasonOf(exit.reason),
+    exit: { ...exit, reason: exit.reason, message: exit.message ?? '' },
+  };
 }
 
 /** The first failure of a rank or sandbox that ends the group. */
@@ -68,13 +73,22 @@ function sandboxFailure(view: SandboxView, spec: ProcessGroupSpec, goesOn: boole
   if (fact.abort) {
     const { rank, exitCode, message } = fact.abort;
     const text = message === '' ? '' : `: ${message.slice(0, 500)}`;
-    return verdict('Aborted', { rank, ...named(rank, spec), code: exitCode, node: view.node }, `rank ${rank} on ${view.node} called MPI_Abort with code ${exitCode}${text}`);
+    return verdict(
+      'Aborted',
+      { rank, ...named(rank, spec), code: exitCode, node: view.node },
+      `rank ${rank} on ${view.node} called MPI_Abort with code ${exitCode}${text}`,
+    );
   }
   if (own[0] && !goesOn) return endVerdict(view, own[0], fact, spec);
   if (fact.state === 'Failed') {
-    const reason: Reason = fact.reason === 'NodeLost' || fact.reason === 'StartFailed' ? fact.reason : 'SandboxFailed';
+    const reason: Reason =
+      fact.reason === 'NodeLost' || fact.reason === 'StartFailed' ? fact.reason : 'SandboxFailed';
     const text = fact.message === '' ? fact.reason : fact.message;
-    return verdict(reason, { node: view.node }, `sandbox ${view.ordinal} (ranks ${shortRanks(view.ranks)}) on ${view.node}: ${text}`);
+    return verdict(
+      reason,
+      { node: view.node },
+      `sandbox ${view.ordinal} (ranks ${shortRanks(view.ranks)}) on ${view.node}: ${text}`,
+    );
   }
   return undefined;
 }
@@ -88,11 +102,18 @@ function endVerdict(view: SandboxView, end: RankEnd, fact: SandboxFact, spec: Pr
   const { rank } = end;
   const base = { rank, ...named(rank, spec), node: view.node };
   const where = `rank ${rank} on ${view.node}`;
-  if (end.stage !== 0) return verdict('StartFailed', base, `${where} could not be started: ${end.message || `error ${end.error}`}`);
+  if (end.stage !== 0)
+    return verdict(
+      'StartFailed',
+      base,
+      `${where} could not be started: ${end.message || `error ${end.error}`}`,
+    );
   const { code, signal } = exitOf(end.waitStatus);
   if (signal !== undefined) {
     const oom = fact.oomKills > 0 && signal === 'SIGKILL';
-    const text = oom ? `${where} was killed for want of memory (${signal})` : `${where} was ended by ${signal}`;
+    const text = oom
+      ? `${where} was killed for want of memory (${signal})`
+      : `${where} was ended by ${signal}`;
     return verdict(oom ? 'MemoryExceeded' : 'RankSignaled', { ...base, signal }, text);
   }
   const early = end.withoutFinalize ? ' without MPI_Finalize' : '';
@@ -109,13 +130,24 @@ export function exitOf(waitStatus: number): { code?: number; signal?: string } {
 function limitVerdict(view: SandboxView, limit: string): Verdict {
   const memory = limit === 'memory';
   const field = memory ? 'limits.memory or resources.limits.memory' : 'limits.cpuTimeSeconds';
-  return verdict(memory ? 'MemoryExceeded' : 'CpuTimeExceeded', { node: view.node }, `ranks ${shortRanks(view.ranks)} on ${view.node} used more than ${field} lets them`);
+  return verdict(
+    memory ? 'MemoryExceeded' : 'CpuTimeExceeded',
+    { node: view.node },
+    `ranks ${shortRanks(view.ranks)} on ${view.node} used more than ${field} lets them`,
+  );
 }
 
 function lossVerdict(view: SandboxView): Verdict {
-  const rebooted = view.loss !== undefined && view.loss.bootIdBefore !== '' && view.loss.bootIdBefore !== view.loss.bootIdNow;
+  const rebooted =
+    view.loss !== undefined &&
+    view.loss.bootIdBefore !== '' &&
+    view.loss.bootIdBefore !== view.loss.bootIdNow;
   const text = rebooted ? 'was rebooted' : 'came back without them';
-  return verdict('NodeLost', { node: view.node }, `ranks ${shortRanks(view.ranks)} are lost: node ${view.node} ${text}`);
+  return verdict(
+    'NodeLost',
+    { node: view.node },
+    `ranks ${shortRanks(view.ranks)} are lost: node ${view.node} ${text}`,
+  );
 }
 
 function limitOf(seen: Seen): Verdict | undefined {
@@ -126,16 +158,25 @@ function limitOf(seen: Seen): Verdict | undefined {
   if (cpuTimeSeconds !== undefined) {
     const usedSeconds = seen.sandboxes.reduce((sum, view) => sum + (view.known?.fact.cpuUs ?? 0), 0) / 1e6;
     if (usedSeconds >= cpuTimeSeconds) {
-      return verdict('CpuTimeExceeded', {}, `all ranks together used limits.cpuTimeSeconds, ${cpuTimeSeconds} s`);
+      return verdict(
+        'CpuTimeExceeded',
+        {},
+        `all ranks together used limits.cpuTimeSeconds, ${cpuTimeSeconds} s`,
+      );
     }
   }
   return undefined;
 }
 
 function requestOf({ endRequest, clientLeaseLeftMs }: Seen): Verdict | undefined {
-  if (endRequest) return { reason: 'Deleted', exit: { reason: endRequest.reason, message: endRequest.message } };
+  if (endRequest)
+    return { reason: 'Deleted', exit: { reason: endRequest.reason, message: endRequest.message } };
   if (clientLeaseLeftMs === undefined || clientLeaseLeftMs > 0) return undefined;
-  return verdict('ClientGone', {}, 'the client that started the group in the foreground has been gone for 30 s');
+  return verdict(
+    'ClientGone',
+    {},
+    'the client that started the group in the foreground has been gone for 30 s',
+  );
 }
 
 function verdict(reason: Reason, exit: ProcessGroupExitSummary, message: string): Verdict {

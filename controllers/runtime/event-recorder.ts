@@ -5,7 +5,12 @@
 import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
 import { builtinTypes } from '../../store/resource.ts';
-import { isStoreError, type AnyObject, type KubernetesObject, type ObjectStore } from '../../store/object-store.ts';
+import {
+  isStoreError,
+  type AnyObject,
+  type KubernetesObject,
+  type ObjectStore,
+} from '../../store/object-store.ts';
 import type { Clock } from './clock.ts';
 
 export interface EventNote {
@@ -63,14 +68,22 @@ export class EventRecorder implements Disposable {
 
   async #write(regarding: KubernetesObject, note: EventNote, atMs: number): Promise<void> {
     const { name = '', namespace = 'default', uid = '' } = regarding.metadata;
-    const digest = createHash('sha256').update(`${uid} ${note.reason} ${note.message}`).digest('hex').slice(0, 12);
+    const digest = createHash('sha256')
+      .update(`${uid} ${note.reason} ${note.message}`)
+      .digest('hex')
+      .slice(0, 12);
     const time = new Date(atMs).toISOString().replace(/Z$/, '000Z');
     const key = { namespace, name: `${name}.${digest}` };
     const { apiVersion, kind } = regarding;
     const event: AnyObject = {
       apiVersion: 'events.k8s.io/v1',
       kind: 'Event',
-      metadata: { ...key, ...(uid === '' ? {} : { ownerReferences: [{ apiVersion: apiVersion ?? '', kind: kind ?? '', name, uid }] }) },
+      metadata: {
+        ...key,
+        ...(uid === ''
+          ? {}
+          : { ownerReferences: [{ apiVersion: apiVersion ?? '', kind: kind ?? '', name, uid }] }),
+      },
       eventTime: time,
       action: note.reason,
       reason: note.reason,

@@ -4,7 +4,12 @@
  */
 import { setCondition, type ConditionInput } from '../../crds/conditions.ts';
 import type { Condition } from '../../crds/objects.ts';
-import { isStoreError, type KubernetesObject, type ObjectStore, type ResourceType } from '../../store/object-store.ts';
+import {
+  isStoreError,
+  type KubernetesObject,
+  type ObjectStore,
+  type ResourceType,
+} from '../../store/object-store.ts';
 import type { Clock } from './clock.ts';
 import { nameOf, settled, type Key, type Outcome, type Reconciler } from './reconciler.ts';
 

@@ -5,7 +5,12 @@ import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { runControlPlane, type ControlPlane } from '../../controllers/control-plane.ts';
 import { issue, makeAuthority, type KeyAndCertificate } from '../../controllers/pki/certificate.ts';
-import { checkpointType, migrationType, nodeMonitorType, processGroupType } from '../../controllers/resource-types.ts';
+import {
+  checkpointType,
+  migrationType,
+  nodeMonitorType,
+  processGroupType,
+} from '../../controllers/resource-types.ts';
 import { admit } from '../../crds/admission.ts';
 import { isTrue } from '../../crds/conditions.ts';
 import type { Checkpoint, NodeMonitor, ProcessGroup, ProcessGroupSpec } from '../../crds/types.gen.ts';
@@ -14,7 +19,14 @@ import { isStoreError } from '../../store/object-store.ts';
 import { FileStore } from '../../store/file/file-store.ts';
 import { TestAgent } from './test-agent.ts';
 
-const types = [processGroupType, nodeMonitorType, checkpointType, migrationType, builtinTypes.event, builtinTypes.secret];
+const types = [
+  processGroupType,
+  nodeMonitorType,
+  checkpointType,
+  migrationType,
+  builtinTypes.event,
+  builtinTypes.secret,
+];
 const logger = pino({ level: process.env['MUSTER_TEST_LOG'] ?? 'silent' });
 let authority: KeyAndCertificate;
 let directory = '';
@@ -45,7 +57,12 @@ async function agent(node: string): Promise<TestAgent> {
 async function create(name: string, spec: Partial<ProcessGroupSpec> = {}): Promise<ProcessGroup> {
   const size = spec.size ?? 2;
   const processes = [{ name: 'main', ranks: size === 1 ? '0' : `0-${size - 1}`, command: ['/bin/true'] }];
-  const object = { apiVersion: 'muster.dev/v1alpha1', kind: 'ProcessGroup' as const, metadata: { name, namespace: 'default' }, spec: { size, processes, ...spec } };
+  const object = {
+    apiVersion: 'muster.dev/v1alpha1',
+    kind: 'ProcessGroup' as const,
+    metadata: { name, namespace: 'default' },
+    spec: { size, processes, ...spec },
+  };
   return store.create<ProcessGroup>(processGroupType, object);
 }
 
@@ -62,7 +79,8 @@ async function reaches(name: string, phase: string): Promise<ProcessGroup> {
 }
 
 async function openStore(): Promise<void> {
-  const admission = (operation: 'CREATE' | 'UPDATE', object: unknown, old?: unknown) => admit(operation, object, old as never);
+  const admission = (operation: 'CREATE' | 'UPDATE', object: unknown, old?: unknown) =>
+    admit(operation, object, old as never);
   store = await FileStore.open({ directory, types, admit: admission as never });
 }
 
@@ -85,19 +103,32 @@ describe('control plane', () => {
     const [one, two] = [await agent('node1'), await agent('node2')];
     const { metadata } = await create('a', { size: 4 });
     const running = await reaches('a', 'Running');
-    expect(running.status?.placement).toEqual([{ ordinal: 0, nodes: 'node[1-2]', incarnation: 1, ranks: '0-1', rankStep: 2 }]);
+    expect(running.status?.placement).toEqual([
+      { ordinal: 0, nodes: 'node[1-2]', incarnation: 1, ranks: '0-1', rankStep: 2 },
+    ]);
     expect(running.status?.ranks?.summary).toBe('4/4');
     const spec = [...two.held.values()][0]!.spec;
-    expect(spec).toMatchObject({ ranks: '2-3', size: 4, kvsName: `kvs_${metadata.uid!.slice(0, 8)}`, uid: 65534, processMapping: '(vector,(0,2,2))' });
+    expect(spec).toMatchObject({
+      ranks: '2-3',
+      size: 4,
+      kvsName: `kvs_${metadata.uid!.slice(0, 8)}`,
+      uid: 65534,
+      processMapping: '(vector,(0,2,2))',
+    });
     expect(spec.env).toMatchObject([{ name: 'SECRET', value: 's' }]);
     expect(spec.tree).toMatchObject({ parent: 0, parentNode: 'node1', parentAddress: 'node1:7000' });
     one.finish(metadata.uid!);
     two.finish(metadata.uid!);
     const done = await reaches('a', 'Succeeded');
-    expect(done.status).toMatchObject({ exitSummary: { code: 0 }, ranks: { summary: '4/4', running: 0, succeeded: 4 } });
+    expect(done.status).toMatchObject({
+      exitSummary: { code: 0 },
+      ranks: { summary: '4/4', running: 0, succeeded: 4 },
+    });
     await eventually(() => expect([...one.held.values()][0]!.spec.want).toBe('Keep'));
     await store.delete(processGroupType, { namespace: 'default', name: 'a' });
-    await eventually(async () => expect(isStoreError(await get('a').catch((error: unknown) => error), 'NotFound')).toBe(true));
+    await eventually(async () =>
+      expect(isStoreError(await get('a').catch((error: unknown) => error), 'NotFound')).toBe(true),
+    );
     expect([one.held.size, two.held.size]).toEqual([0, 0]);
   });
 
@@ -107,7 +138,13 @@ describe('control plane', () => {
     await reaches('a', 'Running');
     two.failRank(metadata.uid!, 3, 7 << 8);
     const failed = await reaches('a', 'Failed');
-    expect(failed.status?.exitSummary).toMatchObject({ rank: 3, code: 7, node: 'node2', reason: 'RankFailed', processName: 'main' });
+    expect(failed.status?.exitSummary).toMatchObject({
+      rank: 3,
+      code: 7,
+      node: 'node2',
+      reason: 'RankFailed',
+      processName: 'main',
+    });
     expect(isTrue(failed.status?.conditions, 'Failed')).toBe(true);
     expect(isTrue(failed.status?.conditions, 'Succeeded')).toBe(false);
     expect([...one.held.values()][0]!.fact.state).toBe('Ended');
@@ -118,10 +155,17 @@ describe('control plane', () => {
     await create('a');
     await reaches('a', 'Running');
     const patch = (suspend: boolean) =>
-      store.patch(processGroupType, { namespace: 'default', name: 'a' }, { type: 'merge', patch: { spec: { suspend } } });
+      store.patch(
+        processGroupType,
+        { namespace: 'default', name: 'a' },
+        { type: 'merge', patch: { spec: { suspend } } },
+      );
     await patch(true);
     const frozen = await reaches('a', 'Suspended');
-    expect(frozen.status?.conditions?.find(({ type }) => type === 'Suspended')).toMatchObject({ status: 'True', reason: 'Frozen' });
+    expect(frozen.status?.conditions?.find(({ type }) => type === 'Suspended')).toMatchObject({
+      status: 'True',
+      reason: 'Frozen',
+    });
     expect(frozen.status?.activeSince).toBeUndefined();
     await patch(false);
     await reaches('a', 'Running');
@@ -157,7 +201,11 @@ describe('control plane', () => {
     one.finish(metadata.uid!, { 1: { waitStatus: 9 } });
     await startPlane();
     one.connect(plane.hub.port);
-    expect((await reaches('a', 'Failed')).status?.exitSummary).toMatchObject({ rank: 1, signal: 'SIGKILL', reason: 'RankSignaled' });
+    expect((await reaches('a', 'Failed')).status?.exitSummary).toMatchObject({
+      rank: 1,
+      signal: 'SIGKILL',
+      reason: 'RankSignaled',
+    });
   });
 
   it('waits for a lost agent, fails only when the node is back without its ranks', async () => {
@@ -169,7 +217,10 @@ describe('control plane', () => {
     one.disconnect();
     await eventually(async () => {
       const { status } = await get('a');
-      expect(status?.conditions?.find(({ type }) => type === 'Running')).toMatchObject({ status: 'Unknown', reason: 'AgentUnreachable' });
+      expect(status?.conditions?.find(({ type }) => type === 'Running')).toMatchObject({
+        status: 'Unknown',
+        reason: 'AgentUnreachable',
+      });
     });
     one.connect(plane.hub.port);
     await eventually(async () => expect(isTrue((await get('a')).status?.conditions, 'Running')).toBe(true));
@@ -178,7 +229,11 @@ describe('control plane', () => {
     one.bootId = 'boot-2';
     one.connect(plane.hub.port);
     const failed = await reaches('a', 'Failed');
-    expect(failed.status?.exitSummary).toMatchObject({ node: 'node1', reason: 'NodeLost', message: 'ranks 0-1 are lost: node node1 was rebooted' });
+    expect(failed.status?.exitSummary).toMatchObject({
+      node: 'node1',
+      reason: 'NodeLost',
+      message: 'ranks 0-1 are lost: node node1 was rebooted',
+    });
     expect([...one.starts.values()]).toEqual([1]);
   });
 
@@ -190,13 +245,19 @@ describe('control plane', () => {
     await reaches('a', 'Running');
     one.disconnect();
     await store.delete(processGroupType, { namespace: 'default', name: 'a' });
-    await eventually(async () => expect(isStoreError(await get('a').catch((error: unknown) => error), 'NotFound')).toBe(true));
+    await eventually(async () =>
+      expect(isStoreError(await get('a').catch((error: unknown) => error), 'NotFound')).toBe(true),
+    );
   });
 
   it('tells why it waits for nodes, and goes on when there are some', async () => {
     await create('a');
     const pending = await reaches('a', 'Pending');
-    expect(pending.status?.conditions?.find(({ type }) => type === 'Placed')).toMatchObject({ status: 'False', reason: 'NodeNotReady', message: 'There is no node yet; start an agent.' });
+    expect(pending.status?.conditions?.find(({ type }) => type === 'Placed')).toMatchObject({
+      status: 'False',
+      reason: 'NodeNotReady',
+      message: 'There is no node yet; start an agent.',
+    });
     await agent('node1');
     await reaches('a', 'Running');
     await eventually(async () => {
@@ -209,9 +270,17 @@ describe('control plane', () => {
     const one = await agent('node1');
     await create('a', { queueName: 'q' });
     const stalled = await reaches('a', 'Stalled');
-    expect(stalled.status?.conditions?.find(({ type }) => type === 'Stalled')).toMatchObject({ status: 'True', reason: 'NotSupported' });
+    expect(stalled.status?.conditions?.find(({ type }) => type === 'Stalled')).toMatchObject({
+      status: 'True',
+      reason: 'NotSupported',
+    });
     expect(one.held.size).toBe(0);
-    const checkpoint = { apiVersion: 'muster.dev/v1alpha1', kind: 'Checkpoint' as const, metadata: { name: 'c', namespace: 'default' }, spec: { processGroupName: 'a' } };
+    const checkpoint = {
+      apiVersion: 'muster.dev/v1alpha1',
+      kind: 'Checkpoint' as const,
+      metadata: { name: 'c', namespace: 'default' },
+      spec: { processGroupName: 'a' },
+    };
     await store.create<Checkpoint>(checkpointType, checkpoint);
     await eventually(async () => {
       const { status } = await store.get<Checkpoint>(checkpointType, { namespace: 'default', name: 'c' });
@@ -229,7 +298,9 @@ describe('control plane', () => {
     await agent('node1');
     const { metadata } = await create('a');
     await reaches('a', 'Running');
-    expect(plane.endGroup(metadata.uid!, { kill: false, reason: 'Interrupted', message: 'ended by its client' })).toBe(true);
+    expect(
+      plane.endGroup(metadata.uid!, { kill: false, reason: 'Interrupted', message: 'ended by its client' }),
+    ).toBe(true);
     expect((await reaches('a', 'Failed')).status?.exitSummary).toMatchObject({ reason: 'Interrupted' });
   });
 
@@ -240,7 +311,11 @@ describe('control plane', () => {
     expect(await plane.hub.signal(metadata.uid!, 10, '1-2')).toEqual({ reached: 2, problems: [] });
     expect([one.verbs[0]?.ranks, two.verbs[0]?.ranks]).toEqual(['1', '2']);
     const texts = new Map<string, string>();
-    for await (const chunk of plane.hub.openLogs(metadata.uid!, { follow: true }, AbortSignal.timeout(5000))) {
+    for await (const chunk of plane.hub.openLogs(
+      metadata.uid!,
+      { follow: true },
+      AbortSignal.timeout(5000),
+    )) {
       texts.set(chunk.node, (texts.get(chunk.node) ?? '') + chunk.data.toString());
     }
     expect(Object.fromEntries(texts)).toEqual({ node1: 'hello\nworld\n', node2: 'hello\nworld\n' });
@@ -248,7 +323,10 @@ describe('control plane', () => {
 
   it('refuses wrong names, second agents and other versions', async () => {
     await agent('node1');
-    const refusal = async (node: string, hello: Parameters<TestAgent['connect']>[1]): Promise<string | undefined> => {
+    const refusal = async (
+      node: string,
+      hello: Parameters<TestAgent['connect']>[1],
+    ): Promise<string | undefined> => {
       const made = new TestAgent(node, authority.cert, await issue(authority, { kind: 'node', node }));
       agents.push(made);
       made.connect(plane.hub.port, hello);

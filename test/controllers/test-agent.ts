@@ -4,7 +4,18 @@
  */
 import { credentials } from '@grpc/grpc-js';
 import type { KeyAndCertificate } from '../../controllers/pki/certificate.ts';
-import type { AgentMessage, Chunk, Desired, HubMessage, OpenStream, RankEnd, SandboxFact, SandboxSpec, Sent, Verb } from '../../wire/agent-types.ts';
+import type {
+  AgentMessage,
+  Chunk,
+  Desired,
+  HubMessage,
+  OpenStream,
+  RankEnd,
+  SandboxFact,
+  SandboxSpec,
+  Sent,
+  Verb,
+} from '../../wire/agent-types.ts';
 import { channelOptions, loadWire, type HubClient } from '../../wire/load.ts';
 import { RankSet } from '../../crds/rank-set.ts';
 
@@ -38,7 +49,10 @@ export class TestAgent {
     this.#tls = tls;
   }
 
-  connect(port: number, hello: { node?: string; instance?: string; versionMin?: number; versionMax?: number } = {}): void {
+  connect(
+    port: number,
+    hello: { node?: string; instance?: string; versionMin?: number; versionMax?: number } = {},
+  ): void {
     const { key, cert } = this.#tls;
     const secure = credentials.createSsl(Buffer.from(this.#ca), Buffer.from(key), Buffer.from(cert));
     const client = new wire.Hub(`127.0.0.1:${port}`, secure, channelOptions);
@@ -47,7 +61,16 @@ export class TestAgent {
     this.#call = call;
     call.on('error', () => undefined);
     call.on('data', (message: HubMessage) => this.#receive(message));
-    const capacity = { cpus: 2, memoryBytes: 2 ** 33, sockets: 1, cores: 2, architecture: 'x64', kernel: '6', os: 'linux', topologyXmlDigest: '' };
+    const capacity = {
+      cpus: 2,
+      memoryBytes: 2 ** 33,
+      sockets: 1,
+      cores: 2,
+      architecture: 'x64',
+      kernel: '6',
+      os: 'linux',
+      topologyXmlDigest: '',
+    };
     this.#send({
       body: 'hello',
       hello: {
@@ -55,7 +78,15 @@ export class TestAgent {
         peerAddress: `${this.node}:7000`, localSocket: '', labels: {}, features: [], missing: [], clockNs: Date.now() * 1e6, ...hello,
       },
     }); // prettier-ignore
-    this.#send({ body: 'facts', facts: { full: true, sandboxes: [...this.held.values()].map(({ fact }) => fact), forgotten: [], desiredRevision: 0 } });
+    this.#send({
+      body: 'facts',
+      facts: {
+        full: true,
+        sandboxes: [...this.held.values()].map(({ fact }) => fact),
+        forgotten: [],
+        desiredRevision: 0,
+      },
+    });
   }
 
   disconnect(): void {
@@ -75,9 +106,27 @@ export class TestAgent {
       const ranks = [...RankSet.parse(held.spec.ranks)];
       const failures = Object.entries(statuses)
         .filter(([rank]) => ranks.includes(Number(rank)))
-        .map(([rank, end]) => ({ rank: Number(rank), waitStatus: 0, stage: 0, error: 0, message: '', endedNs: 1, byUs: false, withoutFinalize: false, ...end }));
+        .map(([rank, end]) => ({
+          rank: Number(rank),
+          waitStatus: 0,
+          stage: 0,
+          error: 0,
+          message: '',
+          endedNs: 1,
+          byUs: false,
+          withoutFinalize: false,
+          ...end,
+        }));
       const good = ranks.filter((rank) => !(rank in statuses));
-      this.#update(held, { state: 'Ended', ranksRunning: 0, succeeded: RankSet.from(good).toString(), failures, failuresTotal: failures.length, endedNs: 2, logsComplete: true });
+      this.#update(held, {
+        state: 'Ended',
+        ranksRunning: 0,
+        succeeded: RankSet.from(good).toString(),
+        failures,
+        failuresTotal: failures.length,
+        endedNs: 2,
+        logsComplete: true,
+      });
     }
   }
 
@@ -85,8 +134,21 @@ export class TestAgent {
   failRank(uid: string, rank: number, waitStatus: number): void {
     for (const held of this.held.values()) {
       if (held.spec.id?.groupUid !== uid || !RankSet.parse(held.spec.ranks).has(rank)) continue;
-      const end = { rank, waitStatus, stage: 0, error: 0, message: '', endedNs: 1, byUs: false, withoutFinalize: false };
-      this.#update(held, { failures: [end], failuresTotal: 1, ranksRunning: (held.fact.ranksRunning ?? 1) - 1 });
+      const end = {
+        rank,
+        waitStatus,
+        stage: 0,
+        error: 0,
+        message: '',
+        endedNs: 1,
+        byUs: false,
+        withoutFinalize: false,
+      };
+      this.#update(held, {
+        failures: [end],
+        failuresTotal: 1,
+        ranksRunning: (held.fact.ranksRunning ?? 1) - 1,
+      });
     }
   }
 
@@ -96,7 +158,10 @@ export class TestAgent {
     else if (message.verb) {
       this.verbs.push(message.verb);
       const reached = RankSet.parse(message.verb.ranks).size;
-      this.#send({ body: 'verbReply', verbReply: { verbId: message.verb.verbId, ok: true, reached, message: '' } });
+      this.#send({
+        body: 'verbReply',
+        verbReply: { verbId: message.verb.verbId, ok: true, reached, message: '' },
+      });
     } else if (message.openStream) this.#stream(message.openStream);
   }
 
@@ -117,9 +182,18 @@ export class TestAgent {
     const size = RankSet.parse(spec.ranks).size;
     if (!before) {
       this.starts.set(key, (this.starts.get(key) ?? 0) + 1);
-      const held: Held = { spec, fact: { id: spec.id!, state: 'Creating', ranksTotal: size, bootId: this.bootId }, starts: 1 };
+      const held: Held = {
+        spec,
+        fact: { id: spec.id!, state: 'Creating', ranksTotal: size, bootId: this.bootId },
+        starts: 1,
+      };
       this.held.set(key, held);
-      this.#update(held, { state: 'Running', ranksRunning: size, ranksStartedNs: 1, frozen: spec.want === 'Freeze' });
+      this.#update(held, {
+        state: 'Running',
+        ranksRunning: size,
+        ranksStartedNs: 1,
+        frozen: spec.want === 'Freeze',
+      });
       return;
     }
     before.spec = spec;
@@ -132,19 +206,31 @@ export class TestAgent {
       const ended = RankSet.parse(spec.ranks).minus(RankSet.from(had.map((end) => end.rank ?? 0)));
       const ends = [...ended].map((rank) => ({ rank, waitStatus: 15, byUs: true }));
       const failures = [...had, ...ends];
-      this.#update(before, { state: 'Ended', ranksRunning: 0, failures, failuresTotal: failures.length, frozen: false });
+      this.#update(before, {
+        state: 'Ended',
+        ranksRunning: 0,
+        failures,
+        failuresTotal: failures.length,
+        frozen: false,
+      });
     }
   }
 
   #forget(key: string): void {
     const held = this.held.get(key);
     if (!this.held.delete(key)) return;
-    this.#send({ body: 'facts', facts: { full: false, sandboxes: [], forgotten: [held!.spec.id!], desiredRevision: this.#revision } });
+    this.#send({
+      body: 'facts',
+      facts: { full: false, sandboxes: [], forgotten: [held!.spec.id!], desiredRevision: this.#revision },
+    });
   }
 
   #update(held: Held, change: Sent<SandboxFact>): void {
     held.fact = { ...held.fact, ...change };
-    this.#send({ body: 'facts', facts: { full: false, sandboxes: [held.fact], forgotten: [], desiredRevision: this.#revision } });
+    this.#send({
+      body: 'facts',
+      facts: { full: false, sandboxes: [held.fact], forgotten: [], desiredRevision: this.#revision },
+    });
   }
 
   /** Serves the log in pieces of four bytes, from where the reader stands. */
@@ -155,9 +241,22 @@ export class TestAgent {
     const begin = order.from[0]?.offset ?? 0;
     call.write({ streamId: order.streamId });
     for (let offset = begin; offset < this.log.length; offset += 4) {
-      call.write({ streamId: order.streamId, rank: 0, stream: 1, offset, data: this.log.subarray(offset, offset + 4) });
+      call.write({
+        streamId: order.streamId,
+        rank: 0,
+        stream: 1,
+        offset,
+        data: this.log.subarray(offset, offset + 4),
+      });
     }
-    call.write({ streamId: order.streamId, rank: 0, stream: 1, offset: this.log.length, end: true, allEnded: true });
+    call.write({
+      streamId: order.streamId,
+      rank: 0,
+      stream: 1,
+      offset: this.log.length,
+      end: true,
+      allEnded: true,
+    });
     call.end();
   }
 
