@@ -9,7 +9,13 @@ export class AgentError extends Error {
   /** The closed list of reasons that a SandboxFact may carry. */
   readonly reason: string;
 
-  constructor(errorClass: ErrorClass, reason: string, code: string, message: string, options?: { cause?: unknown }) {
+  constructor(
+    errorClass: ErrorClass,
+    reason: string,
+    code: string,
+    message: string,
+    options?: { cause?: unknown },
+  ) {
     super(`${code}: ${message}`, options);
     this.name = 'AgentError';
     this.class = errorClass;

@@ -26,7 +26,8 @@ export function parseHierarchies(mountinfo: string): Hierarchy[] {
     const mount = before.split(' ')[4];
     const [fsType, , options = ''] = after.split(' ');
     if (mount === undefined) continue;
-    if (fsType === 'cgroup2') found.push({ mount, version: 2, controllers: readList(`${mount}/cgroup.controllers`) });
+    if (fsType === 'cgroup2')
+      found.push({ mount, version: 2, controllers: readList(`${mount}/cgroup.controllers`) });
     if (fsType === 'cgroup') {
       const controllers = options.split(',').filter((option) => option !== 'rw' && option !== 'ro');
       found.push({ mount, version: 1, controllers });
@@ -47,7 +48,8 @@ export class Cgroups {
   readonly #prefix: string;
 
   constructor(hierarchies: readonly Hierarchy[], parent: string, stateDir: string, node: string) {
-    const having = (controller: string) => hierarchies.find((h) => h.controllers.includes(controller)) ?? null;
+    const having = (controller: string) =>
+      hierarchies.find((h) => h.controllers.includes(controller)) ?? null;
     this.unified = hierarchies.find((h) => h.version === 2) ?? null;
     this.memory = having('memory');
     this.cpu = having('cpu');
@@ -79,7 +81,8 @@ export class Cgroups {
   }
 
   of(key: string): SandboxCgroup {
-    const at = (hierarchy: Hierarchy | null) => (hierarchy === null ? null : `${hierarchy.mount}/${this.#prefix}/${key}`);
+    const at = (hierarchy: Hierarchy | null) =>
+      hierarchy === null ? null : `${hierarchy.mount}/${this.#prefix}/${key}`;
     const all = new Set([at(this.unified), at(this.memory), at(this.cpu)].filter((path) => path !== null));
     return new SandboxCgroup(at(this.unified), at(this.memory), this.memory?.version ?? 2, [...all]);
   }
@@ -102,7 +105,9 @@ export class Cgroups {
   }
 
   #delegate(unified: Hierarchy): void {
-    const wanted = unified.controllers.filter((each) => ['memory', 'cpu', 'pids'].includes(each)).map((each) => `+${each}`);
+    const wanted = unified.controllers
+      .filter((each) => ['memory', 'cpu', 'pids'].includes(each))
+      .map((each) => `+${each}`);
     let path = unified.mount;
     for (const part of ['', ...this.#prefix.split('/')]) {
       path = part === '' ? path : `${path}/${part}`;
@@ -177,8 +182,12 @@ export class SandboxCgroup {
 
   usage(): Usage {
     const cpu = this.#unified === null ? null : readFile(`${this.#unified}/cpu.stat`);
-    const [current, peak] = this.#memoryVersion === 2 ? ['memory.current', 'memory.peak'] : ['memory.usage_in_bytes', 'memory.max_usage_in_bytes'];
-    const memory = (file: string) => Number((this.#memory === null ? null : readFile(`${this.#memory}/${file}`)) ?? 0);
+    const [current, peak] =
+      this.#memoryVersion === 2
+        ? ['memory.current', 'memory.peak']
+        : ['memory.usage_in_bytes', 'memory.max_usage_in_bytes'];
+    const memory = (file: string) =>
+      Number((this.#memory === null ? null : readFile(`${this.#memory}/${file}`)) ?? 0);
     return {
       cpuUs: Number(/^usage_usec (\d+)$/m.exec(cpu ?? '')?.[1] ?? 0),
       memoryBytes: memory(current),
@@ -188,7 +197,9 @@ export class SandboxCgroup {
 
   oomKills(): number {
     if (this.#memory === null) return 0;
-    const text = readFile(`${this.#memory}/${this.#memoryVersion === 2 ? 'memory.events' : 'memory.oom_control'}`);
+    const text = readFile(
+      `${this.#memory}/${this.#memoryVersion === 2 ? 'memory.events' : 'memory.oom_control'}`,
+    );
     return Number(/^oom_kill (\d+)$/m.exec(text ?? '')?.[1] ?? 0);
   }
 
@@ -236,5 +247,8 @@ function writeFile(path: string, text: string): boolean {
 }
 
 function readList(path: string): string[] {
-  return (readFile(path) ?? '').trim().split(' ').filter((word) => word !== '');
+  return (readFile(path) ?? '')
+    .trim()
+    .split(' ')
+    .filter((word) => word !== '');
 }

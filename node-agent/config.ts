@@ -45,6 +45,8 @@ export interface AgentConfig {
   readonly stateDir: string;
   /** host:port of hubs, tried in turn. */
   readonly hubAddresses: readonly string[];
+  /** Name in the hub's certificate when it is not the host part of its address. */
+  readonly hubServerName?: string;
   readonly tls: TlsPaths;
   /** Where other nodes' agents reach this one; the port is chosen free when it is 0. */
   readonly peerHost: string;
@@ -55,8 +57,12 @@ export interface AgentConfig {
   readonly localSocket: string;
   /** Holds rank-init and launch. */
   readonly nativeDir: string;
+  /** The agent's own mount and cgroup namespaces stand for the host's: sandboxes are built from them. */
+  readonly keepNamespaces?: boolean;
   readonly labels?: Readonly<Record<string, string>>;
   readonly nodeConfig: NodeConfig;
+  /** agent.proto, when it does not lie beside the code. */
+  readonly protoPath?: string;
   readonly build: string;
   readonly logger: Logger;
 }

@@ -17,7 +17,10 @@ export function parseUidList(text: string): { first: number; last: number }[] {
     .filter((part) => part !== '')
     .map((part) => {
       const match = /^(\d+)(?:-(\d+))?$/.exec(part);
-      if (!match) throw new Error(`MUSTER_CONFIG: allowedUids: "${part}" is not a uid or a range of uids such as 1000-65534`);
+      if (!match)
+        throw new Error(
+          `MUSTER_CONFIG: allowedUids: "${part}" is not a uid or a range of uids such as 1000-65534`,
+        );
       return { first: Number(match[1]), last: Number(match[2] ?? match[1]) };
     });
 }
@@ -25,7 +28,9 @@ export function parseUidList(text: string): { first: number; last: number }[] {
 /** Throws AgentError NotAllowed when the node's administrator does not let ranks run as this uid. */
 export function checkUid(uid: number, allowedUids: string, node: string, agentUid: number): void {
   if (agentUid !== 0 && uid !== agentUid) {
-    throw refused(`node ${node}: ranks can run as uid ${String(agentUid)} only, since the agent is not root; the group asks for uid ${String(uid)}`);
+    throw refused(
+      `node ${node}: ranks can run as uid ${String(agentUid)} only, since the agent is not root; the group asks for uid ${String(uid)}`,
+    );
   }
   if (agentUid !== 0) return;
   if (parseUidList(allowedUids).some(({ first, last }) => uid >= first && uid <= last)) return;

@@ -22,7 +22,10 @@ const namePattern = /^[^=\0]+$/;
 
 export function baseEnvironment(kind: string, account: Account, tty: boolean): Map<string, string> {
   const env = new Map<string, string>([
-    ['PATH', kind === 'Login' && account.uid === 0 ? `/usr/local/sbin:/usr/sbin:/sbin:${cleanPath}` : cleanPath],
+    [
+      'PATH',
+      kind === 'Login' && account.uid === 0 ? `/usr/local/sbin:/usr/sbin:/sbin:${cleanPath}` : cleanPath,
+    ],
     ['HOME', account.home],
     ['USER', account.name],
     ['LOGNAME', account.name],
@@ -37,7 +40,9 @@ export function baseEnvironment(kind: string, account: Account, tty: boolean): M
 export function addVariables(env: Map<string, string>, variables: readonly EnvVar[], where: string): void {
   for (const { name, value, rankField } of variables) {
     if (!namePattern.test(name) || value.includes('\0')) {
-      throw startFailed(`${where}: environment variable ${JSON.stringify(name.slice(0, 64))} has no valid name or value; a name has no "=", neither has a NUL byte`);
+      throw startFailed(
+        `${where}: environment variable ${JSON.stringify(name.slice(0, 64))} has no valid name or value; a name has no "=", neither has a NUL byte`,
+      );
     }
     if (scrubbed.test(name)) continue;
     if (rankField === '') env.set(name, value);
@@ -67,12 +72,19 @@ export function rankFieldValue(field: string, spec: SandboxSpec, node: string, f
     case 'ProcessName':
       return facts.processName;
     default:
-      throw startFailed(`environment: rank field ${JSON.stringify(field)} is not known to this agent; update it`);
+      throw startFailed(
+        `environment: rank field ${JSON.stringify(field)} is not known to this agent; update it`,
+      );
   }
 }
 
 /** What all ranks of a sandbox share of the agent's own variables. */
-export function sandboxVariables(spec: SandboxSpec, node: string, address: string, localSize: number): Map<string, string> {
+export function sandboxVariables(
+  spec: SandboxSpec,
+  node: string,
+  address: string,
+  localSize: number,
+): Map<string, string> {
   const env = new Map<string, string>([
     ['MPI_LOCALNRANKS', String(localSize)],
     ['MUSTER_SIZE', String(spec.size)],
@@ -102,19 +114,31 @@ export function rankVariables(spec: SandboxSpec, facts: RankFacts): [string, str
 }
 
 /** Strings too long for execve are told here, by name, where the kernel would only say E2BIG. */
-export function checkStringLengths(where: string, argv: readonly string[], env: Iterable<readonly [string, string]>): void {
+export function checkStringLengths(
+  where: string,
+  argv: readonly string[],
+  env: Iterable<readonly [string, string]>,
+): void {
   const advice = `the kernel takes at most ${String(maxStringBytes - 1)} a string: pass it in a file`;
   argv.forEach((arg, index) => {
     const bytes = Buffer.byteLength(arg);
     if (bytes >= maxStringBytes) {
-      throw startFailed(`${where}: argument ${String(index)} is ${String(bytes)} bytes long (E2BIG); ${advice}`);
+      throw startFailed(
+        `${where}: argument ${String(index)} is ${String(bytes)} bytes long (E2BIG); ${advice}`,
+      );
     }
-    if (arg.includes('\0')) throw startFailed(`${where}: argument ${String(index)} holds a NUL byte, which no argument can`);
+    if (arg.includes('\0'))
+      throw startFailed(`${where}: argument ${String(index)} holds a NUL byte, which no argument can`);
   });
   for (const [name, value] of env) {
-    const bytes = name.length + value.length >= maxStringBytes / 4 ? Buffer.byteLength(name) + Buffer.byteLength(value) + 1 : 0;
+    const bytes =
+      name.length + value.length >= maxStringBytes / 4
+        ? Buffer.byteLength(name) + Buffer.byteLength(value) + 1
+        : 0;
     if (bytes >= maxStringBytes) {
-      throw startFailed(`${where}: environment variable ${name} is ${String(bytes)} bytes long (E2BIG); ${advice}`);
+      throw startFailed(
+        `${where}: environment variable ${name} is ${String(bytes)} bytes long (E2BIG); ${advice}`,
+      );
     }
   }
 }

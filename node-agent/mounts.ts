@@ -123,7 +123,8 @@ export function generatedFiles(options: {
   for (const group of options.groups) groups.set(group.gid, group.name);
   if (!groups.has(account.gid)) groups.set(account.gid, account.name);
   const hosts = new Map<string, string>([['localhost', '127.0.0.1']]);
-  for (const peer of options.peers) if (peer.name !== '' && peer.address !== '') hosts.set(peer.name, peer.address);
+  for (const peer of options.peers)
+    if (peer.name !== '' && peer.address !== '') hosts.set(peer.name, peer.address);
   hosts.set(hostname, options.address);
   return [
     {
@@ -133,10 +134,14 @@ export function generatedFiles(options: {
         .join(''),
     },
     { path: '/etc/group', content: [...groups].map(([gid, name]) => `${name}:x:${String(gid)}:\n`).join('') },
-    { path: '/etc/hosts', content: [...hosts].map(([name, address]) => `${address} ${name}\n`).join('') + '::1 localhost\n' },
+    {
+      path: '/etc/hosts',
+      content: [...hosts].map(([name, address]) => `${address} ${name}\n`).join('') + '::1 localhost\n',
+    },
     {
       path: '/etc/nsswitch.conf',
-      content: 'passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n',
+      content:
+        'passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n',
     },
     { path: '/etc/resolv.conf', content: options.resolvConf },
     { path: '/etc/hostname', content: `${hostname}\n` },
@@ -145,7 +150,9 @@ export function generatedFiles(options: {
 
 /** What to add to a message about a path that cannot be found, when the sandbox has its own tree there; else nothing. */
 export function privatePathHint(path: string): string {
-  const tree = ['/tmp', '/run', '/var/run', '/dev/shm'].find((each) => path === each || path.startsWith(`${each}/`));
+  const tree = ['/tmp', '/run', '/var/run', '/dev/shm'].find(
+    (each) => path === each || path.startsWith(`${each}/`),
+  );
   if (tree === undefined) return '';
   return ` (${tree} is private in a sandbox: keep the file elsewhere, or let the administrator bind it with the node's "binds")`;
 }

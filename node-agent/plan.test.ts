@@ -28,7 +28,11 @@ const rows: [string, Seen, string[]][] = [
   ['new and unwanted is forgotten', { ...fresh, want: 'Gone' }, ['forget']],
   ['launched is started', { ...live, started: false }, ['start']],
   ['launched but the hub silent waits', { ...live, started: false, want: 'Unknown' }, []],
-  ['launched and to be ended never starts', { ...live, started: false, want: 'Kill' }, ['recordNeverStarted']],
+  [
+    'launched and to be ended never starts',
+    { ...live, started: false, want: 'Kill' },
+    ['recordNeverStarted'],
+  ],
   ['running waits', live, []],
   ['running and the hub silent runs on', { ...live, want: 'Unknown' }, []],
   ['freeze', { ...live, want: 'Freeze' }, ['freeze']],
@@ -37,16 +41,25 @@ const rows: [string, Seen, string[]][] = [
   ['thaw', { ...live, frozen: true }, ['thaw']],
   ['end', { ...live, want: 'End' }, ['terminate']],
   ['end of a frozen one thaws it', { ...live, want: 'End', frozen: true }, ['thaw', 'terminate']],
-  ['a cause ends it even when the hub is silent', { ...live, want: 'Unknown', cause: 'rank 3 failed' }, ['terminate']],
+  [
+    'a cause ends it even when the hub is silent',
+    { ...live, want: 'Unknown', cause: 'rank 3 failed' },
+    ['terminate'],
+  ],
   ['grace', { ...live, want: 'End', endingSinceMs: 4500 }, ['wakeAt']],
   ['grace over', { ...live, want: 'End', endingSinceMs: 4000 }, ['kill']],
   ['an ending goes on though the hub wants it to run', { ...live, endingSinceMs: 4000 }, ['kill']],
   ['killed waits', { ...live, want: 'End', endingSinceMs: 0, killed: true }, []],
   ['kill does not ask for grace', { ...live, want: 'Kill' }, ['kill']],
-  ['strays are killed after the last rank', { ...live, ranksRunning: 0, othersRunning: true }, ['killOthers']],
+  [
+    'strays are killed after the last rank',
+    { ...live, ranksRunning: 0, othersRunning: true },
+    ['killOthers'],
+  ],
   ['output is waited for', { ...live, ranksRunning: 0 }, []],
   ['then the record', { ...live, ranksRunning: 0, drained: true }, ['record']],
-  ['lost', { ...live, stage: 'Lost' }, ['recordLost']],
+  ['lost, its output is read first', { ...live, stage: 'Lost' }, []],
+  ['lost', { ...live, stage: 'Lost', drained: true }, ['recordLost']],
   ['ended and rank-init there', { ...live, stage: 'Ended', leftover: true }, ['dismiss']],
   ['ended and kept', { ...live, stage: 'Ended' }, []],
   ['unwanted and live', { ...live, want: 'Gone' }, ['dismiss']],
@@ -76,8 +89,11 @@ const anySeen: fc.Arbitrary<Seen> = fc.record({
 test('a silent hub never begins, freezes, thaws or forgets anything', () => {
   fc.assert(
     fc.property(anySeen, (seen) => {
-      const kinds = planOf({ ...seen, want: 'Unknown', cause: '', endingSinceMs: null }).map((action) => action.kind);
-      for (const kind of ['launch', 'start', 'freeze', 'thaw', 'terminate', 'kill', 'forget']) expect(kinds).not.toContain(kind);
+      const kinds = planOf({ ...seen, want: 'Unknown', cause: '', endingSinceMs: null }).map(
+        (action) => action.kind,
+      );
+      for (const kind of ['launch', 'start', 'freeze', 'thaw', 'terminate', 'kill', 'forget'])
+        expect(kinds).not.toContain(kind);
     }),
   );
 });

@@ -57,7 +57,8 @@ export function planOf(seen: Seen): Action[] {
     case 'Live':
       return livePlan(seen);
     case 'Lost':
-      return seen.leftover ? [{ kind: 'clearLeftover' }] : [{ kind: 'recordLost' }];
+      if (seen.leftover) return [{ kind: 'clearLeftover' }];
+      return seen.drained ? [{ kind: 'recordLost' }] : [];
     case 'Ended':
       return seen.leftover ? [{ kind: 'dismiss' }] : [];
   }
@@ -69,7 +70,9 @@ function gonePlan(seen: Seen): Action[] {
 
 function newPlan(seen: Seen): Action[] {
   if (seen.leftover) return [{ kind: 'clearLeftover' }];
-  return seen.want === 'Run' || seen.want === 'Freeze' ? [{ kind: 'launch' }] : [{ kind: 'recordNeverStarted' }];
+  return seen.want === 'Run' || seen.want === 'Freeze'
+    ? [{ kind: 'launch' }]
+    : [{ kind: 'recordNeverStarted' }];
 }
 
 function livePlan(seen: Seen): Action[] {
@@ -90,7 +93,8 @@ function livePlan(seen: Seen): Action[] {
 /** SIGTERM, then the grace period, then SIGKILL. A frozen process takes no SIGTERM, so it is thawed for it. */
 function endingPlan(seen: Seen, cause: string): Action[] {
   if (seen.killed) return [];
-  if (seen.endingSinceMs === null) return seen.frozen ? [{ kind: 'thaw' }, { kind: 'terminate', cause }] : [{ kind: 'terminate', cause }];
+  if (seen.endingSinceMs === null)
+    return seen.frozen ? [{ kind: 'thaw' }, { kind: 'terminate', cause }] : [{ kind: 'terminate', cause }];
   const killAt = seen.endingSinceMs + seen.graceMs;
   if (seen.nowMs >= killAt) return [{ kind: 'kill' }];
   return seen.frozen ? [{ kind: 'thaw' }, { kind: 'wakeAt', ms: killAt }] : [{ kind: 'wakeAt', ms: killAt }];

@@ -65,21 +65,34 @@ const rlimitNumbers: Readonly<Record<string, number>> = {
 export function startPlanOf(spec: SandboxSpec, context: NodeContext): StartPlan {
   const ranks = [...RankSet.parse(spec.ranks)];
   const localRanks = new Map(ranks.map((rank, index) => [rank, index]));
-  const programs = spec.programs.map((program) => ({ program, env: programEnvironment(spec, program, context) }));
+  const programs = spec.programs.map((program) => ({
+    program,
+    env: programEnvironment(spec, program, context),
+  }));
   const own = sandboxVariables(spec, context.node, context.address, ranks.length);
   for (const { env } of programs) for (const [name, value] of own) env.set(name, value);
-  const shared = sharedOf(programs.map(({ env }) => env), rankNames(spec, programs.map(({ program }) => program)));
+  const shared = sharedOf(
+    programs.map(({ env }) => env),
+    rankNames(
+      spec,
+      programs.map(({ program }) => program),
+    ),
+  );
   const processes: ProcessStart[] = [];
   for (const { program, env } of programs) {
     const programEnv = [...env].filter(([name]) => !shared.has(name));
     const members = program.coProcess ? [] : [...RankSet.parse(program.ranks)];
     const where = `${program.name === '' ? 'program' : `process ${program.name}`} on ${context.node}`;
     checkStringLengths(where, program.argv, env);
-    if (program.argv.length === 0) throw startFailed(`${where}: the command is empty; give a program in command`);
+    if (program.argv.length === 0)
+      throw startFailed(`${where}: the command is empty; give a program in command`);
     const fields = program.env.concat(spec.env).filter((each) => each.rankField !== '');
     for (const rank of members) {
       const localRank = localRanks.get(rank);
-      if (localRank === undefined) throw startFailed(`rank ${String(rank)} on ${context.node}: it is not of this sandbox (${spec.ranks})`);
+      if (localRank === undefined)
+        throw startFailed(
+          `rank ${String(rank)} on ${context.node}: it is not of this sandbox (${spec.ranks})`,
+        );
       const facts: RankFacts = { rank, localRank, localSize: ranks.length, processName: program.name };
       const rankEnv = new Map(programEnv);
       for (const { name, rankField } of [...fields].reverse()) {
@@ -90,12 +103,21 @@ export function startPlanOf(spec: SandboxSpec, context: NodeContext): StartPlan 
     }
     if (program.coProcess) {
       const facts = { rank: 0, localRank: 0, localSize: ranks.length, processName: program.name };
-      processes.push({ ...processOf(spec, program, context, facts, env, new Map(programEnv)), rank: null, pmi: false, stdin: 'null', stdout: 'null', stderr: 'null' });
+      processes.push({
+        ...processOf(spec, program, context, facts, env, new Map(programEnv)),
+        rank: null,
+        pmi: false,
+        stdin: 'null',
+        stdout: 'null',
+        stderr: 'null',
+      });
     }
   }
   const planned = processes.filter((each) => each.rank !== null).length;
   if (planned !== ranks.length) {
-    throw startFailed(`sandbox ${String(spec.id?.ordinal)} on ${context.node}: its programs name ${String(planned)} ranks, its rank set "${spec.ranks}" has ${String(ranks.length)}`);
+    throw startFailed(
+      `sandbox ${String(spec.id?.ordinal)} on ${context.node}: its programs name ${String(planned)} ranks, its rank set "${spec.ranks}" has ${String(ranks.length)}`,
+    );
   }
   processes.sort((a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity));
   return { sharedEnv: [...shared].map(([name, value]) => `${name}=${value}`), processes };
@@ -113,9 +135,15 @@ function processOf(
   const cpus = bindingOf(spec.binding, context.topology, localRank);
   const credentials = credentialsOf(spec, context.groupsOfNode);
   const takesInput = spec.stdin === 'All' || (spec.stdin === 'Rank0' && rank === 0);
-  const output = (kind: string): StdioKind => (kind === 'Files' ? 'file' : kind === 'Discard' ? 'null' : 'pipe');
+  const output = (kind: string): StdioKind =>
+    kind === 'Files' ? 'file' : kind === 'Discard' ? 'null' : 'pipe';
   const [stdout, stderr] = [output(spec.stdout), output(spec.stderr)];
-  const workingDir = program.workingDir !== '' ? program.workingDir : spec.environment === 'Login' ? context.account.home : '/';
+  const workingDir =
+    program.workingDir !== ''
+      ? program.workingDir
+      : spec.environment === 'Login'
+        ? context.account.home
+        : '/';
   return {
     rank,
     startId: 1,
@@ -125,9 +153,15 @@ function processOf(
     stdin: spec.tty ? 'pty' : takesInput ? 'pipe' : 'null',
     stdout: spec.tty ? 'pty' : stdout,
     stderr: spec.tty ? 'pty' : stderr,
-    stdoutFile: stdout === 'file' && !spec.tty ? fileNameOf(spec.stdoutPattern, spec, context.node, rank) : '',
-    stderrFile: stderr === 'file' && !spec.tty ? fileNameOf(spec.stderrPattern, spec, context.node, rank) : '',
-    rlimits: spec.rlimits.map(({ name, soft, hard }) => ({ resource: rlimitNumber(name, context.node), soft, hard })),
+    stdoutFile:
+      stdout === 'file' && !spec.tty ? fileNameOf(spec.stdoutPattern, spec, context.node, rank) : '',
+    stderrFile:
+      stderr === 'file' && !spec.tty ? fileNameOf(spec.stderrPattern, spec, context.node, rank) : '',
+    rlimits: spec.rlimits.map(({ name, soft, hard }) => ({
+      resource: rlimitNumber(name, context.node),
+      soft,
+      hard,
+    })),
     cpuMask: cpus === null || cpus.length === 0 ? new Uint8Array() : cpuMaskOf(cpus),
     rows: spec.tty ? 24 : 0,
     columns: spec.tty ? 80 : 0,
@@ -140,7 +174,10 @@ function processOf(
 
 /** %r rank, %n node, %j group name, %u group uid, %% a percent sign. */
 export function fileNameOf(pattern: string, spec: SandboxSpec, node: string, rank: number): string {
-  if (pattern === '') throw startFailed(`rank ${String(rank)} on ${node}: output goes to files, but no file name pattern is given`);
+  if (pattern === '')
+    throw startFailed(
+      `rank ${String(rank)} on ${node}: output goes to files, but no file name pattern is given`,
+    );
   return pattern.replace(/%([rnju%])/g, (_, letter: string) => {
     if (letter === 'r') return String(rank);
     if (letter === 'n') return node;
@@ -151,7 +188,10 @@ export function fileNameOf(pattern: string, spec: SandboxSpec, node: string, ran
 
 function rlimitNumber(name: string, node: string): number {
   const number = rlimitNumbers[name.replace(/^RLIMIT_/, '').toUpperCase()];
-  if (number === undefined) throw refused(`node ${node}: resource limit ${name} is not known; use one of ${Object.keys(rlimitNumbers).join(', ')}`);
+  if (number === undefined)
+    throw refused(
+      `node ${node}: resource limit ${name} is not known; use one of ${Object.keys(rlimitNumbers).join(', ')}`,
+    );
   return number;
 }
 
@@ -168,7 +208,12 @@ function rankNames(spec: SandboxSpec, programs: readonly Program[]): Set<string>
   return new Set(fields.filter((each) => each.rankField !== '').map((each) => each.name));
 }
 
-function sharedOf(envs: readonly ReadonlyMap<string, string>[], except: ReadonlySet<string>): Map<string, string> {
+function sharedOf(
+  envs: readonly ReadonlyMap<string, string>[],
+  except: ReadonlySet<string>,
+): Map<string, string> {
   const [first = new Map<string, string>(), ...others] = envs;
-  return new Map([...first].filter(([name, value]) => !except.has(name) && others.every((env) => env.get(name) === value)));
+  return new Map(
+    [...first].filter(([name, value]) => !except.has(name) && others.every((env) => env.get(name) === value)),
+  );
 }

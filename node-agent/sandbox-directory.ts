@@ -1,7 +1,16 @@
 // What the agent keeps on disk of one sandbox, so that its successor goes on where it was killed: small files, each written
 // whole (written aside, then renamed). Which of them exist says how far the sandbox has come. After a power loss a file may
 // be missing, never torn unseen: JSON that does not parse counts as missing, and the kernel has forgotten the rest anyway.
-import { mkdirSync, openSync, closeSync, fsyncSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  openSync,
+  closeSync,
+  fsyncSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import type { Abort, RankEnd, SandboxSpec } from '../wire/agent-types.ts';
 import { errnoOf } from './agent-error.ts';
 
@@ -87,6 +96,25 @@ export class SandboxDirectory {
       closeSync(fd);
     }
     renameSync(aside, `${this.path}/${name}`);
+  }
+
+  /** The PMI journal of a sandbox that has ended, for the fences of those below it in the job's tree. */
+  writeJournal(journal: Buffer): void {
+    writeFileSync(`${this.path}/.journal`, journal, { mode: 0o600 });
+    renameSync(`${this.path}/.journal`, `${this.path}/journal`);
+  }
+
+  readJournal(): Buffer {
+    try {
+      return readFileSync(`${this.path}/journal`);
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return Buffer.alloc(0);
+      throw error;
+    }
+  }
+
+  unlink(name: string): void {
+    rmSync(`${this.path}/${name}`, { force: true });
   }
 
   remove(): void {

@@ -15,7 +15,12 @@ export function slotOf(id: SandboxId): string {
 
 /** A uid becomes a part of paths, so it is checked before anything is made of it. */
 export function isValidId(id: SandboxId | null): id is SandboxId {
-  return id !== null && uidShape.test(id.groupUid) && Number.isInteger(id.ordinal) && Number.isInteger(id.incarnation);
+  return (
+    id !== null &&
+    uidShape.test(id.groupUid) &&
+    Number.isInteger(id.ordinal) &&
+    Number.isInteger(id.incarnation)
+  );
 }
 
 export function idOfKey(key: string): SandboxId | null {

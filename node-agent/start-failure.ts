@@ -6,7 +6,17 @@ import type { ProcessStart } from './ranks.ts';
 import { privatePathHint } from './mounts.ts';
 
 /** enum start_stage of native/rank-init/protocol.h. */
-export const startStages = ['None', 'Fork', 'Stdio', 'Rlimit', 'Affinity', 'Credentials', 'Chdir', 'Exec', 'BadRequest'] as const;
+export const startStages = [
+  'None',
+  'Fork',
+  'Stdio',
+  'Rlimit',
+  'Affinity',
+  'Credentials',
+  'Chdir',
+  'Exec',
+  'BadRequest',
+] as const;
 
 export function errnoText(errno: number): string {
   const number = Math.abs(errno);
@@ -25,8 +35,10 @@ function whatOf(stage: number, errno: number, start: ProcessStart): string {
   const missing = Math.abs(errno) === constants.errno.ENOENT;
   switch (startStages[stage]) {
     case 'Exec': {
-      if (missing && !program.includes('/')) return `exec ${program}: not found in the search path ${start.searchPath}`;
-      if (Math.abs(errno) === constants.errno.E2BIG) return `exec ${program}: arguments and environment together are too long: ${why}; pass them in a file`;
+      if (missing && !program.includes('/'))
+        return `exec ${program}: not found in the search path ${start.searchPath}`;
+      if (Math.abs(errno) === constants.errno.E2BIG)
+        return `exec ${program}: arguments and environment together are too long: ${why}; pass them in a file`;
       const hint = missing ? privatePathHint(program) : '';
       return `exec ${program}: ${why}${hint}`;
     }
@@ -36,7 +48,9 @@ function whatOf(stage: number, errno: number, start: ProcessStart): string {
       return `become uid ${String(start.uid)} gid ${String(start.gid)}: ${why}`;
     case 'Stdio': {
       const files = [start.stdoutFile, start.stderrFile].filter((file) => file !== '');
-      return files.length > 0 ? `open ${files.join(' or ')} as uid ${String(start.uid)}: ${why}` : `make its standard streams: ${why}`;
+      return files.length > 0
+        ? `open ${files.join(' or ')} as uid ${String(start.uid)}: ${why}`
+        : `make its standard streams: ${why}`;
     }
     case 'Rlimit':
       return `set its resource limits: ${why}; a hard limit above the node's own cannot be set`;

@@ -1,0 +1,56 @@
+// What the hub is told of a sandbox: a reading of the sandbox object at one moment, no more. Every fact is whole, so facts
+// may be lost, repeated and folded together.
+import { RankSet } from '../crds/rank-set.ts';
+import type { SandboxFact, Sent } from '../wire/agent-types.ts';
+import { summaryOf } from './rank-end.ts';
+import type { Sandbox } from './sandbox.ts';
+
+export function stateOf(sandbox: Sandbox): string {
+  switch (sandbox.stage) {
+    case 'New':
+      return sandbox.isLaunching ? 'Creating' : 'Pending';
+    case 'Live': {
+      const started =
+        sandbox.processes !== null && (sandbox.processes.running > 0 || sandbox.processes.ends.size > 0);
+      if (!started) return 'Creating';
+      return sandbox.isEnding || sandbox.processes?.running === 0 ? 'Ending' : 'Running';
+    }
+    case 'Lost':
+      return 'Ending';
+    case 'Ended':
+      return sandbox.ended?.state ?? 'Ended';
+  }
+}
+
+export function factOf(sandbox: Sandbox): Sent<SandboxFact> {
+  const { ended, processes, pmi, usage, logs } = sandbox;
+  const summary = ended ?? summaryOf(processes?.ends.values() ?? []);
+  return {
+    id: sandbox.id,
+    state: stateOf(sandbox),
+    reason: ended?.reason ?? '',
+    message: ended?.message ?? logs.trouble,
+    ranksTotal: RankSet.parse(sandbox.spec.ranks).size,
+    ranksRunning: ended ? 0 : (processes?.running ?? 0),
+    succeeded: summary.succeeded,
+    failures: [...summary.failures],
+    failuresTotal: summary.failuresTotal,
+    abort: sandbox.abort ?? undefined,
+    frozen: sandbox.isFrozen && !ended,
+    startedNs: sandbox.startedNs,
+    ranksStartedNs: ended?.ranksStartedNs ?? processes?.startedNs ?? 0,
+    endedNs: ended?.endedNs ?? 0,
+    cpuUs: ended?.cpuUs ?? usage.cpuUs,
+    memoryBytes: ended ? 0 : usage.memoryBytes,
+    memoryPeakBytes: ended?.memoryPeakBytes ?? usage.memoryPeakBytes,
+    oomKills: sandbox.oomKills,
+    logBytes: ended?.logBytes ?? logs.bytes,
+    logsComplete: logs.complete,
+    pmiInitialized: ended?.pmiInitialized ?? pmi?.initialized ?? false,
+    pmiFinalized: ended?.pmiFinalized ?? pmi?.finalized ?? false,
+    pmiBadLines: ended?.pmiBadLines ?? pmi?.badLines ?? 0,
+    limitExceeded: sandbox.limitExceeded,
+    bootId: sandbox.identity?.bootId ?? '',
+    initPid: sandbox.identity?.pid ?? 0,
+  };
+}

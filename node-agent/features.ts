@@ -1,0 +1,47 @@
+// What this node can do for jobs and what it cannot, with the reason and the cure: told to the hub once a session and
+// shown to people. Probed, not assumed.
+import { existsSync, readFileSync } from 'node:fs';
+import type { Cgroups } from './cgroups.ts';
+
+export interface Features {
+  readonly features: string[];
+  /** "feature: why not" */
+  readonly missing: string[];
+}
+
+export function featuresOf(agentUid: number, cgroups: Cgroups | null): Features {
+  const features = ['sandbox', 'pmi1', 'logs', 'stdin', 'tty', 'network-host'];
+  const missing: string[] = [];
+  const offer = (name: string, why: string | null) => {
+    if (why === null) features.push(name);
+    else missing.push(`${name}: ${why}`);
+  };
+  const notRoot = agentUid === 0 ? null : 'the agent is not root; run it as root';
+  offer('any-user', notRoot && 'the agent is not root, so ranks run as its own user; run it as root');
+  offer('devices', notRoot);
+  offer('user-namespace', agentUid === 0 ? null : userNamespaceTrouble());
+  const noCgroups = notRoot ?? (cgroups === null ? 'no cgroup hierarchy is mounted' : null);
+  offer(
+    'freezer',
+    noCgroups ??
+      (cgroups?.unified ? null : 'no cgroup v2 hierarchy is mounted; ranks are stopped with SIGSTOP instead'),
+  );
+  offer(
+    'memory-limit',
+    noCgroups ?? (cgroups?.memory ? null : 'no memory controller is mounted or delegated'),
+  );
+  offer('cpu-limit', noCgroups ?? (cgroups?.cpu ? null : 'no cpu controller is mounted or delegated'));
+  offer('usage', noCgroups);
+  return { features, missing };
+}
+
+function userNamespaceTrouble(): string | null {
+  const clone = '/proc/sys/kernel/unprivileged_userns_clone';
+  if (!existsSync('/proc/self/ns/user')) return 'the kernel has no user namespaces';
+  if (existsSync(clone) && readFileSync(clone, 'utf8').trim() === '0')
+    return `${clone} is 0; set it to 1 or run the agent as root`;
+  const apparmor = '/proc/sys/kernel/apparmor_restrict_unprivileged_userns';
+  if (existsSync(apparmor) && readFileSync(apparmor, 'utf8').trim() === '1')
+    return `${apparmor} is 1; set it to 0 or run the agent as root`;
+  return null;
+}

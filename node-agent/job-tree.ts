@@ -1,0 +1,382 @@
+// The tree of one job's sandboxes, agent to agent: connections up and down, over which the fence engine's messages and
+// questions about names travel. Whatever a lost connection swallowed is said again by the next one; what must not be
+// forgotten is in journals, not here. A peer is believed only as far as its certificate's node fits the tree.
+// In FenceFailed an empty message says that from this fence on nobody of the subtree takes part.
+import {
+  Server,
+  ServerCredentials,
+  credentials,
+  type ClientDuplexStream,
+  type ServerOptions,
+} from '@grpc/grpc-js';
+import type { Logger } from 'pino';
+import type { NameReply, NameRequest, SandboxId, Sent, TreeMessage, Tree } from '../wire/agent-types.ts';
+import { FenceNode, type FenceEffect, type FenceOutcome } from '../wire/fence.ts';
+import { channelOptions, type PeerClient, type TreeCall, type Wire } from '../wire/load.ts';
+import { messageOf } from './agent-error.ts';
+import { backoff } from './backoff.ts';
+import { Names } from './names.ts';
+import { certificateNode, nodeServerName } from './peer-identity.ts';
+import { slotOf } from './sandbox-id.ts';
+import type { TlsMaterial } from './tls.ts';
+
+const treeVersion = 1;
+
+export interface TreeEvents {
+  fence: (outcome: FenceOutcome) => void;
+  name: (reply: NameReply) => void;
+}
+
+interface ChildLink {
+  readonly ordinal: number;
+  readonly send: (message: Sent<TreeMessage>) => void;
+  readonly close: () => void;
+}
+
+/** One sandbox's place in its job's tree. */
+export class TreeMember {
+  readonly id: SandboxId;
+  readonly #kvsName: string;
+  readonly #events: TreeEvents;
+  readonly #fences: FenceNode;
+  readonly #names: Names | null;
+  readonly #wire: Wire;
+  readonly #tls: TlsMaterial;
+  readonly #log: Logger;
+  readonly #children = new Map<number, ChildLink>();
+  /** Requests on their way up, by who asked. */
+  readonly #asked = new Map<string, NameRequest>();
+  /** By which child a sandbox further down is reached: learnt from its requests. */
+  readonly #routes = new Map<number, number>();
+  #tree: Tree;
+  #client: PeerClient | null = null;
+  #parent: ClientDuplexStream<Sent<TreeMessage>, TreeMessage> | null = null;
+  #attempt = 0;
+  #retry: NodeJS.Timeout | null = null;
+  #closed = false;
+
+  constructor(options: {
+    id: SandboxId;
+    kvsName: string;
+    tree: Tree;
+    namesPath: string;
+    events: TreeEvents;
+    wire: Wire;
+    tls: TlsMaterial;
+    log: Logger;
+  }) {
+    this.id = options.id;
+    this.#kvsName = options.kvsName;
+    this.#tree = options.tree;
+    this.#events = options.events;
+    this.#wire = options.wire;
+    this.#tls = options.tls;
+    this.#log = options.log;
+    this.#fences = new FenceNode({
+      children: options.tree.children.map((child) => child.ordinal),
+      isRoot: this.isRoot,
+    });
+    this.#names = this.isRoot ? new Names(options.namesPath) : null;
+  }
+
+  get isRoot(): boolean {
+    return this.#tree.parent === this.id.ordinal;
+  }
+
+  get waitsFor(): string {
+    const { have, waitingForChildren, waitingForLocal } = this.#fences.snapshot();
+    return `fence ${String(have + 1)}: ${waitingForLocal ? 'local ranks ' : ''}${waitingForChildren.length > 0 ? `children ${waitingForChildren.join(',')}` : ''}`;
+  }
+
+  /** To be called once the local ranks' past contributions are told. */
+  connect(): void {
+    if (!this.isRoot) this.#dial();
+  }
+
+  /** The parent may have another address now. */
+  update(tree: Tree): void {
+    const moved =
+      tree.parentAddress !== this.#tree.parentAddress || tree.parentNode !== this.#tree.parentNode;
+    this.#tree = tree;
+    if (!moved || this.isRoot || this.#closed) return;
+    this.#attempt = 0;
+    this.#dropParent();
+    this.#dial();
+  }
+
+  contribute(fence: number, delta: Buffer): void {
+    this.#perform(this.#fences.localContribution(fence, delta));
+  }
+
+  fail(fence: number, message: string): void {
+    this.#perform(this.#fences.localFailed(fence, message));
+  }
+
+  absent(fence: number): void {
+    this.#perform(this.#fences.localAbsent(fence));
+  }
+
+  ask(request: NameRequest): void {
+    if (this.#names) {
+      const reply = this.#names.answer(request);
+      if (request.ordinal === this.id.ordinal) this.#events.name(reply);
+      else this.#children.get(this.#routeTo(request.ordinal))?.send({ nameReply: reply });
+      return;
+    }
+    this.#asked.set(`${String(request.ordinal)}/${String(request.token)}`, request);
+    this.#parent?.write({ nameRequest: request });
+  }
+
+  /** Takes over a child's connection once its hello fits; says why it does not. */
+  accept(call: TreeCall, hello: { id: SandboxId; have: number; kvsName: string }): string {
+    const { ordinal } = hello.id;
+    const child = this.#tree.children.find((each) => each.ordinal === ordinal);
+    if (!child) return `sandbox ${String(ordinal)} is no child of sandbox ${String(this.id.ordinal)}`;
+    if (certificateNode(call) !== child.node)
+      return `sandbox ${String(ordinal)} is on node ${child.node}, the certificate names ${certificateNode(call)}`;
+    if (hello.kvsName !== this.#kvsName) return 'the key-value space is another';
+    this.#children.get(ordinal)?.close();
+    const link: ChildLink = {
+      ordinal,
+      send: (message) => {
+        call.write(message);
+      },
+      close: () => {
+        call.end();
+      },
+    };
+    this.#children.set(ordinal, link);
+    call.on('data', (message: TreeMessage) => {
+      if (this.#children.get(ordinal) === link) this.#fromChild(ordinal, message);
+    });
+    const lost = () => {
+      if (this.#children.get(ordinal) !== link) return;
+      this.#children.delete(ordinal);
+      this.#fences.childLost(ordinal);
+    };
+    call.on('end', lost);
+    call.on('cancelled', lost);
+    call.on('error', lost);
+    this.#perform(this.#fences.childHello(ordinal, hello.have));
+    return '';
+  }
+
+  close(): void {
+    this.#closed = true;
+    if (this.#retry) clearTimeout(this.#retry);
+    this.#dropParent();
+    for (const child of this.#children.values()) child.close();
+    this.#children.clear();
+  }
+
+  #fromChild(ordinal: number, message: TreeMessage): void {
+    if (message.contribution) {
+      this.#perform(
+        this.#fences.childContribution(ordinal, message.contribution.fence, message.contribution.delta),
+      );
+    } else if (message.failed) {
+      const { fence, message: why } = message.failed;
+      this.#perform(
+        why === '' ? this.#fences.childAbsent(ordinal, fence) : this.#fences.childFailed(ordinal, fence, why),
+      );
+    } else if (message.hello) {
+      this.#perform(this.#fences.childHello(ordinal, message.hello.have));
+    } else if (message.nameRequest) {
+      this.#routes.set(message.nameRequest.ordinal, ordinal);
+      this.ask(message.nameRequest);
+    }
+  }
+
+  #routeTo(ordinal: number): number {
+    return this.#routes.get(ordinal) ?? ordinal;
+  }
+
+  #fromParent(message: TreeMessage): void {
+    if (message.welcome) {
+      this.#attempt = 0;
+      this.#perform(this.#fences.parentWelcome(message.welcome.need));
+    } else if (message.result) {
+      this.#perform(this.#fences.parentResult(message.result.fence, message.result.delta));
+    } else if (message.failed) {
+      this.#perform(this.#fences.parentFailed(message.failed.fence, message.failed.message));
+    } else if (message.nameReply) {
+      const reply = message.nameReply;
+      this.#asked.delete(`${String(reply.ordinal)}/${String(reply.token)}`);
+      if (reply.ordinal === this.id.ordinal) this.#events.name(reply);
+      else this.#children.get(this.#routeTo(reply.ordinal))?.send({ nameReply: reply });
+    }
+  }
+
+  #perform(effects: readonly FenceEffect[]): void {
+    for (const effect of effects) {
+      switch (effect.to) {
+        case 'local':
+          this.#events.fence(effect.outcome);
+          break;
+        case 'child':
+          this.#children.get(effect.child)?.send(downMessage(effect.message));
+          break;
+        case 'parent':
+          this.#parent?.write(this.#upMessage(effect.message));
+      }
+    }
+  }
+
+  #upMessage(message: Extract<FenceEffect, { to: 'parent' }>['message']): Sent<TreeMessage> {
+    switch (message.kind) {
+      case 'hello':
+        return {
+          hello: {
+            id: this.id,
+            parent: this.#tree.parent,
+            kvsName: this.#kvsName,
+            have: message.have,
+            version: treeVersion,
+          },
+        };
+      case 'contribution':
+        return { contribution: { fence: message.fence, delta: message.delta } };
+      case 'failed':
+        return {
+          failed: { fence: message.fence, message: message.message === '' ? 'failed' : message.message },
+        };
+      case 'absent':
+        return { failed: { fence: message.fence, message: '' } };
+    }
+  }
+
+  #dial(): void {
+    if (this.#closed || this.#parent !== null) return;
+    const { parentAddress, parentNode } = this.#tree;
+    if (parentAddress === '') return; // told when it is known
+    const client = new this.#wire.Peer(
+      parentAddress,
+      credentials.createSsl(this.#tls.ca, this.#tls.key, this.#tls.cert),
+      {
+        ...channelOptions,
+        'grpc.ssl_target_name_override': nodeServerName(parentNode),
+        'grpc.default_authority': nodeServerName(parentNode),
+      },
+    );
+    const call = client.tree();
+    this.#client = client;
+    this.#parent = call;
+    call.on('data', (message: TreeMessage) => {
+      if (this.#parent === call) this.#fromParent(message);
+    });
+    const lost = (error?: unknown) => {
+      if (this.#parent !== call) return;
+      this.#log.debug(
+        { sandbox: this.id, parentNode, error: error === undefined ? '' : messageOf(error) },
+        'parent in the job tree lost',
+      );
+      this.#dropParent();
+      this.#fences.parentLost();
+      if (this.#closed) return;
+      this.#retry = setTimeout(
+        () => {
+          this.#dial();
+        },
+        backoff(this.#attempt++, 50, 2000),
+      );
+    };
+    call.on('error', lost);
+    call.on('end', lost);
+    this.#perform(this.#fences.parentConnected());
+    for (const request of this.#asked.values()) call.write({ nameRequest: request });
+  }
+
+  #dropParent(): void {
+    const [call, client] = [this.#parent, this.#client];
+    this.#parent = null;
+    this.#client = null;
+    call?.cancel();
+    client?.close();
+    if (this.#retry) clearTimeout(this.#retry);
+    this.#retry = null;
+  }
+}
+
+function downMessage(message: Extract<FenceEffect, { to: 'child' }>['message']): Sent<TreeMessage> {
+  switch (message.kind) {
+    case 'welcome':
+      return { welcome: { need: message.need, version: treeVersion } };
+    case 'result':
+      return { result: { fence: message.fence, delta: message.delta } };
+    case 'failed':
+      return {
+        failed: { fence: message.fence, message: message.message === '' ? 'failed' : message.message },
+      };
+  }
+}
+
+/** The service Peer of this agent and the members that others reach through it. */
+export class JobTree {
+  readonly #members = new Map<string, TreeMember>();
+  readonly #server: Server;
+  readonly #log: Logger;
+  #port = 0;
+
+  constructor(wire: Wire, log: Logger) {
+    this.#log = log;
+    this.#server = new Server(channelOptions as unknown as ServerOptions);
+    this.#server.addService(wire.peerService, {
+      tree: (call: TreeCall) => {
+        this.#accept(call);
+      },
+    });
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  async listen(host: string, port: number, tls: TlsMaterial): Promise<void> {
+    const secure = ServerCredentials.createSsl(
+      tls.ca,
+      [{ cert_chain: tls.cert, private_key: tls.key }],
+      true,
+    );
+    this.#port = await new Promise<number>((resolve, reject) => {
+      this.#server.bindAsync(`${host}:${String(port)}`, secure, (error, bound) => {
+        if (error) reject(error);
+        else resolve(bound);
+      });
+    });
+  }
+
+  add(member: TreeMember): void {
+    this.#members.set(slotOf(member.id), member);
+  }
+
+  remove(member: TreeMember): void {
+    if (this.#members.get(slotOf(member.id)) === member) this.#members.delete(slotOf(member.id));
+    member.close();
+  }
+
+  close(): void {
+    for (const member of this.#members.values()) member.close();
+    this.#server.forceShutdown();
+  }
+
+  #accept(call: TreeCall): void {
+    call.on('error', () => undefined);
+    call.once('data', (message: TreeMessage) => {
+      const { hello } = message;
+      const member = hello?.id
+        ? this.#members.get(`${hello.id.groupUid}-${String(hello.parent)}`)
+        : undefined;
+      const why =
+        hello?.id === undefined || hello.id === null
+          ? 'the first message is no hello'
+          : hello.version !== treeVersion
+            ? `it speaks version ${String(hello.version)}, this agent ${String(treeVersion)}`
+            : member === undefined
+              ? 'its parent is not on this node'
+              : member.accept(call, { id: hello.id, have: hello.have, kvsName: hello.kvsName });
+      if (why === '') return;
+      this.#log.debug({ sandbox: hello?.id, why }, 'child in the job tree refused');
+      call.end();
+    });
+  }
+}

@@ -1,0 +1,126 @@
+// Runs native/launch, which builds a sandbox and leaves rank-init in it: arguments from the tables, the identity from its
+// one line of JSON. Launch leaves nothing behind when it fails, and what it built for an agent that died is found again.
+import { spawn } from 'node:child_process';
+import { openSync, readFileSync } from 'node:fs';
+import type { Native } from '../native/addon/index.ts';
+import { AgentError, errnoOf } from './agent-error.ts';
+import type { CgroupRequest } from './cgroups.ts';
+import type { MountTable } from './mounts.ts';
+import { bootId } from './process-table.ts';
+import type { Identity } from './sandbox-directory.ts';
+
+export interface LaunchRequest {
+  readonly nativeDir: string;
+  readonly slots: number;
+  readonly hostname: string;
+  readonly mounts: MountTable;
+  readonly cgroups: readonly CgroupRequest[];
+  readonly devices: readonly string[];
+  /** Without root: the only user there is in the sandbox. */
+  readonly userNamespace: { uid: number; gid: number } | null;
+  /** The agent's own mount and cgroup namespaces are the host's, or stand for it. */
+  readonly keepNamespaces: boolean;
+}
+
+const firstFileFd = 3;
+
+export function launchArguments(request: LaunchRequest): string[] {
+  const args = [
+    '--init',
+    `${request.nativeDir}/rank-init`,
+    '--slots',
+    String(request.slots),
+    '--hostname',
+    request.hostname,
+  ];
+  args.push('--root', request.mounts.root);
+  for (const { mount, path, values } of request.cgroups) {
+    args.push('--cgroup', `${mount}:${path}`);
+    for (const [file, value] of values) args.push('--cgroup-set', `${file}=${value}`);
+  }
+  for (const { source, target, readOnly } of request.mounts.binds) {
+    args.push('--bind', `${source}:${target}${readOnly ? ':ro' : ''}`);
+  }
+  request.mounts.files.forEach((file, index) =>
+    args.push('--file', `${file.path}:${String(firstFileFd + index)}`),
+  );
+  for (const device of request.devices) args.push('--device', device);
+  if (request.userNamespace) {
+    const { uid, gid } = request.userNamespace;
+    args.push('--user-namespace', `${String(uid)}:${String(gid)}`);
+  }
+  if (request.keepNamespaces) args.push('--keep-namespaces');
+  return args;
+}
+
+/**
+ * Throws AgentError SandboxFailed with launch's own words. What launch says goes to `answerPath`, not to a pipe, and launch
+ * holds the file's lock as long as it lives: an agent killed meanwhile leaves both to its successor (`answerOf`).
+ */
+export async function launch(native: Native, request: LaunchRequest, answerPath: string): Promise<Identity> {
+  const opened: number[] = [];
+  const closeAll = () => {
+    for (const fd of opened.splice(0)) native.close(fd);
+  };
+  let child;
+  try {
+    const answer = openSync(answerPath, 'w', 0o600);
+    opened.push(answer);
+    if (!native.flock(answer)) throw new Error(`MUSTER_BUG: ${answerPath} is locked by another launch`);
+    for (const file of request.mounts.files)
+      opened.push(native.memfd(file.path, Buffer.from(file.content), false));
+    const [, ...contents] = opened;
+    child = spawn(`${request.nativeDir}/launch`, launchArguments(request), {
+      stdio: ['ignore', answer, 'pipe', ...contents],
+      env: {},
+    });
+  } finally {
+    closeAll();
+  }
+  let complaint = '';
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => (complaint += text));
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', resolve);
+  });
+  const identity = parseAnswer(readFileSync(answerPath, 'utf8'));
+  if (identity !== null && 'pid' in identity) return identity;
+  const said = (identity?.error ?? complaint.trim()) || `launch ended with status ${String(code)}`;
+  throw new AgentError(
+    'failed',
+    'SandboxFailed',
+    'MUSTER_LAUNCH_FAILED',
+    said.replace(/^MUSTER_LAUNCH_FAILED: /, ''),
+  );
+}
+
+/** What a launch of an earlier agent came to: nothing, an identity, or 'running' while it is still at work. */
+export function earlierAnswer(native: Native, answerPath: string): Identity | 'running' | null {
+  let fd: number;
+  try {
+    fd = openSync(answerPath, 'r');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null;
+    throw error;
+  }
+  try {
+    if (!native.flock(fd)) return 'running';
+    const answer = parseAnswer(readFileSync(fd, 'utf8'));
+    return answer !== null && 'pid' in answer ? answer : null;
+  } finally {
+    native.close(fd);
+  }
+}
+
+function parseAnswer(text: string): Identity | { error: string } | null {
+  let answer: { pid?: number; pidns?: number; startTime?: number; error?: string };
+  try {
+    answer = JSON.parse(text) as typeof answer;
+  } catch {
+    return null;
+  }
+  const { pid, pidns, startTime, error } = answer;
+  if (error !== undefined) return { error };
+  if (pid === undefined || pidns === undefined || startTime === undefined) return null;
+  return { bootId: bootId(), pid, pidns, startTime };
+}

@@ -1,0 +1,170 @@
+// The node agent: puts its parts together, runs until told to stop, and lets go of everything without touching a rank.
+// One agent a state directory, held by a lock on a file in it.
+import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { native as loadNative } from '../native/addon/index.ts';
+import { loadWire } from '../wire/load.ts';
+import type { Backend } from './backend.ts';
+import { Cgroups, parseHierarchies } from './cgroups.ts';
+import type { AgentConfig } from './config.ts';
+import { parseUidList } from './credentials.ts';
+import { featuresOf } from './features.ts';
+import { InputSpools } from './input.ts';
+import { JobTree } from './job-tree.ts';
+import { LocalSocket } from './local-socket.ts';
+import { capacityOf, loadOf } from './monitor.ts';
+import { OutboundFacts } from './outbound-facts.ts';
+import { OutputSpool } from './output.ts';
+import { PmiSockets } from './pmi-port.ts';
+import { bootId } from './process-table.ts';
+import { serveStream } from './remote-stream.ts';
+import { Sandboxes } from './sandboxes.ts';
+import { HubSession } from './session.ts';
+import { readTls } from './tls.ts';
+import { readTopology } from './topology.ts';
+
+/** Runs until `signal` aborts. Ranks run on; the next agent on the same state directory takes them over. */
+export async function runAgent(config: AgentConfig, signal: AbortSignal): Promise<void> {
+  const native = loadNative();
+  parseUidList(config.nodeConfig.allowedUids);
+  mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
+  const lock = openSync(`${config.stateDir}/lock`, 'a', 0o600);
+  await using giving = new AsyncDisposableStack();
+  giving.defer(() => {
+    closeSync(lock);
+  });
+  if (!native.flock(lock)) {
+    throw new Error(
+      `MUSTER_SECOND_AGENT: another agent of node ${config.node} runs on ${config.stateDir}; stop it first`,
+    );
+  }
+  native.setChildSubreaper();
+  const { log, backend } = { log: config.logger, backend: makeBackend(config, giving) };
+  await backend.tree.listen(config.peerHost, config.peerPort, backend.tls);
+
+  const sandboxes = new Sandboxes(backend, {
+    changed: (id) => {
+      outbound.changed(id);
+    },
+    forgotten: (id) => {
+      outbound.forgotten(id);
+    },
+    event: (id, type, reason, message) => {
+      session.send({ event: { id, type, reason, message } });
+    },
+  });
+  const outbound = new OutboundFacts(sandboxes, (facts) => {
+    session.send({ facts });
+  });
+  const features = featuresOf(backend.agentUid, backend.cgroups);
+  const instance = randomUUID();
+  const session = new HubSession({
+    wire: backend.wire,
+    tls: backend.tls,
+    addresses: config.hubAddresses,
+    serverName: config.hubServerName ?? '',
+    log,
+    hello: () => ({
+      node: config.node,
+      instance,
+      bootId: backend.bootId,
+      build: config.build,
+      capacity: capacityOf(backend.topology),
+      peerAddress: `${backend.address}:${String(backend.tree.port)}`,
+      localSocket: config.localSocket,
+      labels: { ...config.labels },
+      ...features,
+    }),
+    load: () => loadOf(config.stateDir, sandboxes.size, sandboxes.ranksRunning),
+    events: {
+      opened: () => {
+        outbound.open();
+      },
+      closed: () => {
+        outbound.close();
+      },
+      desired: (desired) => {
+        sandboxes.desire(desired);
+        outbound.touched();
+      },
+      verb: async (verb) => {
+        const sandbox = sandboxes.find(verb.id);
+        if (!sandbox)
+          return {
+            ok: false,
+            reached: 0,
+            message: `MUSTER_NO_SANDBOX: node ${config.node} does not hold the sandbox`,
+          };
+        return { ok: true, ...(await sandbox.carryOut(verb)) };
+      },
+      openStream: (order, client) => {
+        serveStream(order, sandboxes.find(order.id), client, log, signal);
+      },
+    },
+  });
+  giving.defer(() => {
+    session.stop();
+    sandboxes.stop();
+  });
+  await sandboxes.recover();
+  if (config.localSocket !== '') {
+    const local = new LocalSocket(config.localSocket, native, sandboxes, backend.output, log);
+    giving.defer(() => {
+      local.close();
+    });
+  }
+  session.start();
+  log.info({ node: config.node, peer: backend.tree.port, missing: features.missing }, 'agent runs');
+  await aborted(signal);
+  log.info({ node: config.node }, 'agent stops; ranks run on');
+}
+
+function makeBackend(config: AgentConfig, giving: AsyncDisposableStack): Backend {
+  const native = loadNative();
+  const wire = loadWire(config.protoPath);
+  const agentUid = process.geteuid?.() ?? 0;
+  const output = giving.adopt(new OutputSpool(native, config.logger), (each) => {
+    each.close();
+  });
+  const input = giving.adopt(new InputSpools(native), (each) => {
+    each.close();
+  });
+  const pmi = giving.adopt(new PmiSockets(native), (each) => {
+    each.close();
+  });
+  const tree = giving.adopt(new JobTree(wire, config.logger), (each) => {
+    each.close();
+  });
+  return {
+    config,
+    log: config.logger,
+    native,
+    wire,
+    tls: readTls(config.tls),
+    topology: readTopology(),
+    cgroups: agentUid === 0 ? findCgroups(config) : null,
+    output,
+    input,
+    pmi,
+    tree,
+    address: config.address ?? config.peerHost,
+    agentUid,
+    bootId: bootId(),
+    nowMs: () => Date.now(),
+  };
+}
+
+function findCgroups(config: AgentConfig): Cgroups | null {
+  const hierarchies = parseHierarchies(readFileSync('/proc/self/mountinfo', 'utf8'));
+  if (hierarchies.length === 0) return null;
+  return new Cgroups(hierarchies, config.nodeConfig.cgroupParent, config.stateDir, config.node);
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener('abort', () => {
+      resolve();
+    });
+  });
+}

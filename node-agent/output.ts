@@ -1,0 +1,162 @@
+// Output of ranks into log segments. The moving is done by the native pump's thread; here stands what it spools where, how
+// long each stream has become, what is deleted when a quota is reached, and who wants to hear of growth. One spool serves
+// all sandboxes of the agent, so stream numbers are unique in it.
+import type { Native, OutputPump } from '../native/addon/index.ts';
+import type { Logger } from 'pino';
+import { errnoText } from './start-failure.ts';
+import { LogStream, scanLogs, streamName, type StreamNumber } from './log-stream.ts';
+
+const recordBytes = 24;
+const flagEnd = 1;
+const flagError = 2;
+
+/** The streams of one sandbox. `onGrow` listeners hear of every change of any of them, coalesced. */
+export class SandboxLogs {
+  readonly directory: string;
+  readonly streams: LogStream[] = [];
+  readonly listeners = new Set<(stream: LogStream, newSegments: readonly number[]) => void>();
+  /** Told when streams have been added. */
+  readonly onStreams = new Set<() => void>();
+  /** Every stream of every process started has ended. */
+  complete = false;
+  deletedBytes = 0;
+  /** The last trouble with writing, or empty. */
+  trouble = '';
+  readonly #scanned: ReturnType<typeof scanLogs>;
+
+  constructor(directory: string) {
+    this.directory = directory;
+    this.#scanned = scanLogs(directory);
+  }
+
+  get bytes(): number {
+    return this.streams.reduce((sum, stream) => sum + stream.length, 0);
+  }
+
+  get allEnded(): boolean {
+    return this.streams.every((stream) => stream.ended);
+  }
+
+  /** What is on disk of a stream, as of when this object was made. */
+  onDisk(rank: number, stream: StreamNumber): { segments: number[]; length: number } {
+    return this.#scanned.get(streamName(rank, stream)) ?? { segments: [], length: 0 };
+  }
+
+  /** All that is on disk, as streams that will not grow. */
+  loadEnded(nextId: () => number): void {
+    for (const { rank, stream, segments, length } of this.#scanned.values()) {
+      if (this.streams.some((each) => each.rank === rank && each.stream === stream)) continue;
+      this.streams.push(new LogStream(nextId(), this.directory, rank, stream, segments, length, true));
+    }
+    this.streams.sort((a, b) => a.rank - b.rank || a.stream - b.stream);
+    this.complete = true;
+  }
+}
+
+interface Entry {
+  readonly logs: SandboxLogs;
+  readonly stream: LogStream;
+  readonly quotaBytes: number;
+  readonly whenFull: string;
+  paused: boolean;
+  readonly onEnd: () => void;
+}
+
+export class OutputSpool {
+  readonly pump: OutputPump;
+  readonly #log: Logger;
+  readonly #entries = new Map<number, Entry>();
+  #lastId = 0;
+
+  constructor(native: Native, log: Logger) {
+    this.pump = native.outputPump();
+    this.pump.onProgress = (records) => {
+      this.#progress(records);
+    };
+    this.#log = log;
+  }
+
+  readonly nextId = (): number => ++this.#lastId;
+
+  /** Takes `fd`. The stream goes on where its files end. */
+  add(options: {
+    logs: SandboxLogs;
+    rank: number;
+    stream: StreamNumber;
+    fd: number;
+    quotaBytes: number;
+    whenFull: string;
+    onEnd: () => void;
+  }): LogStream {
+    const { logs, rank, stream: number, fd, quotaBytes, whenFull, onEnd } = options;
+    const { segments, length } = logs.onDisk(rank, number);
+    const stream = new LogStream(this.nextId(), logs.directory, rank, number, segments, length, false);
+    logs.streams.push(stream);
+    for (const listener of logs.onStreams) listener();
+    this.#entries.set(stream.id, { logs, stream, quotaBytes, whenFull, paused: false, onEnd });
+    const segmentBytes = Math.min(16 << 20, Math.max(65_536, Math.floor(quotaBytes / 8)));
+    this.pump.add(stream.id, fd, logs.directory, streamName(rank, number), BigInt(length), segmentBytes);
+    return stream;
+  }
+
+  remove(logs: SandboxLogs): void {
+    for (const stream of logs.streams) {
+      if (!this.#entries.delete(stream.id)) continue;
+      this.pump.remove(stream.id);
+    }
+  }
+
+  /** Of a stream that blocks when full: all before this offset has been read by whom it was kept for. */
+  consumed(stream: LogStream, offset: number): void {
+    const entry = this.#entries.get(stream.id);
+    if (entry?.whenFull !== 'Block') return;
+    entry.logs.deletedBytes += stream.trim(Math.max(0, stream.length - offset));
+    if (entry.paused && stream.length - stream.first < entry.quotaBytes) {
+      entry.paused = false;
+      this.pump.pause(stream.id, false);
+    }
+  }
+
+  close(): void {
+    this.pump.close();
+  }
+
+  #progress(records: Buffer): void {
+    for (let at = 0; at + recordBytes <= records.length; at += recordBytes) {
+      const entry = this.#entries.get(records.readUInt32LE(at));
+      if (!entry) continue;
+      const flags = records.readUInt32LE(at + 4);
+      const added = entry.stream.grownTo(Number(records.readBigUInt64LE(at + 8)));
+      if (flags & flagError) this.#trouble(entry, records.readInt32LE(at + 16));
+      this.#keepQuota(entry);
+      if (flags & flagEnd && !entry.stream.ended) {
+        entry.stream.ended = true;
+        this.pump.remove(entry.stream.id);
+        this.#entries.delete(entry.stream.id);
+      }
+      for (const listener of entry.logs.listeners) listener(entry.stream, added);
+      if (entry.stream.ended) entry.onEnd();
+    }
+  }
+
+  #keepQuota(entry: Entry): void {
+    const { stream, quotaBytes, logs } = entry;
+    if (stream.length - stream.first <= quotaBytes) return;
+    if (entry.whenFull === 'Block') {
+      if (!entry.paused) this.pump.pause(stream.id, true);
+      entry.paused = true;
+      return;
+    }
+    logs.deletedBytes += stream.trim(quotaBytes);
+  }
+
+  #trouble(entry: Entry, errno: number): void {
+    const text = `MUSTER_LOG_WRITE: rank ${String(entry.stream.rank)}: cannot write ${entry.logs.directory}: ${errnoText(errno)}; the rank waits until there is room`;
+    if (entry.logs.trouble !== text)
+      this.#log.warn(
+        { rank: entry.stream.rank, directory: entry.logs.directory, errno },
+        'output cannot be spooled',
+      );
+    entry.logs.trouble = text;
+  }
+}

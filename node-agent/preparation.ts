@@ -1,0 +1,167 @@
+// From a sandbox's spec to what it takes to build and start it on this node: account and groups looked up, allow-lists
+// checked, the tables of mounts, cgroups and processes made. All refusals are made here, before anything is touched.
+import { readFileSync } from 'node:fs';
+import { encodeStartFile, unlimited, type StartEntry } from '../native/addon/abi.ts';
+import type { SandboxSpec } from '../wire/agent-types.ts';
+import { refused, startFailed } from './agent-error.ts';
+import type { Backend } from './backend.ts';
+import { checkUid, unnamedAccount } from './credentials.ts';
+import type { LaunchRequest } from './launch.ts';
+import { generatedFiles, mountTableOf, parseMountinfo, type Account } from './mounts.ts';
+import { startPlanOf, type ProcessStart, type StartPlan } from './ranks.ts';
+
+/** Processes that may be started later in a sandbox beside those of its spec. */
+const spareSlots = 256;
+
+export interface Preparation {
+  readonly launch: LaunchRequest;
+  readonly plan: StartPlan;
+}
+
+export function preparationOf(spec: SandboxSpec, key: string, backend: Backend): Preparation {
+  const { config, native, agentUid } = backend;
+  checkUid(spec.uid, config.nodeConfig.allowedUids, config.node, agentUid);
+  const plan = planFor(spec, backend);
+  const root = rootOf(spec, backend);
+  for (const device of spec.devices) {
+    if (!config.nodeConfig.devices.includes(device)) {
+      throw refused(
+        `node ${config.node}: device ${device} is not offered; this node offers ${config.nodeConfig.devices.join(', ') || 'none'}`,
+      );
+    }
+  }
+  const account = accountOf(spec, backend);
+  const groups = [...new Set([account.gid, spec.gid, ...spec.groups])].map((gid) => ({
+    gid,
+    name: native.group(gid)?.name ?? `group${String(gid)}`,
+  }));
+  const hostname = spec.hostname !== '' ? spec.hostname : config.node;
+  const tree = spec.tree;
+  const peers =
+    tree === null ? [] : [{ name: tree.parentNode, address: tree.parentAddress.replace(/:\d+$/, '') }];
+  const generated = generatedFiles({
+    hostname,
+    address: backend.address,
+    peers,
+    account,
+    groups,
+    resolvConf: read('/etc/resolv.conf'),
+  });
+  const cgroups =
+    backend.cgroups?.requestsFor(key, { memoryBytes: spec.memoryLimitBytes, cpuMilli: spec.cpuLimitMilli }) ??
+    [];
+  return {
+    plan,
+    launch: {
+      nativeDir: config.nativeDir,
+      slots: plan.processes.length + spareSlots,
+      hostname,
+      mounts: mountTableOf({
+        root,
+        hostMounts: parseMountinfo(hostMountinfo()),
+        binds: config.nodeConfig.binds,
+        files: generated,
+      }),
+      cgroups,
+      devices: spec.devices,
+      userNamespace: agentUid === 0 ? null : { uid: spec.uid, gid: spec.gid },
+      keepNamespaces: config.keepNamespaces ?? false,
+    },
+  };
+}
+
+export function planFor(spec: SandboxSpec, backend: Backend): StartPlan {
+  const { config, native, agentUid } = backend;
+  const account = accountOf(spec, backend);
+  const groupsOfNode = spec.groupsFromNode && agentUid === 0 ? native.groupsOf(account.name, spec.gid) : [];
+  return startPlanOf(spec, {
+    node: config.node,
+    address: backend.address,
+    account,
+    groupsOfNode,
+    topology: backend.topology,
+  });
+}
+
+/** The bytes of rank-init's START. */
+export function startFileOf(plan: StartPlan, agentUid: number): Buffer {
+  return encodeStartFile(
+    plan.sharedEnv,
+    plan.processes.map((process) => entryOf(process, agentUid)),
+  );
+}
+
+function entryOf(start: ProcessStart, agentUid: number): StartEntry {
+  return {
+    rank: start.rank,
+    startId: start.startId,
+    argv: start.argv,
+    env: start.env,
+    workingDirectory: start.workingDir,
+    searchPath: start.searchPath,
+    // In a user namespace there is one user only, and it is rank-init's already.
+    uid: agentUid === 0 ? start.uid : null,
+    gid: agentUid === 0 ? start.gid : null,
+    groups: agentUid === 0 ? start.groups : [],
+    umask: start.umask,
+    stdin: start.stdin,
+    stdout: start.stdout,
+    stderr: start.stderr,
+    stdoutFile: start.stdoutFile,
+    stderrFile: start.stderrFile,
+    rlimits: start.rlimits.map(({ resource, soft, hard }) => ({
+      resource,
+      soft: limitOf(soft),
+      hard: limitOf(hard),
+    })),
+    cpuMask: start.cpuMask,
+    pmi: start.pmi,
+    rows: start.rows,
+    columns: start.columns,
+  };
+}
+
+/** Numbers that do not fit a double exactly can only mean: no limit. */
+function limitOf(value: number): bigint {
+  return value > Number.MAX_SAFE_INTEGER ? unlimited : BigInt(value);
+}
+
+function accountOf(spec: SandboxSpec, backend: Backend): Account {
+  const known = backend.native.user(spec.uid);
+  if (known)
+    return {
+      name: known.name,
+      uid: spec.uid,
+      gid: spec.gid,
+      home: known.home,
+      shell: known.shell === '' ? '/bin/sh' : known.shell,
+    };
+  if (spec.groupsFromNode && spec.environment === 'Login') {
+    throw startFailed(
+      `node ${backend.config.node}: there is no user with uid ${String(spec.uid)}; make it known to the node or use environment Clean`,
+    );
+  }
+  return unnamedAccount(spec.uid, spec.gid);
+}
+
+function rootOf(spec: SandboxSpec, backend: Backend): string {
+  if (spec.root === '' || spec.root === 'Host') return '/';
+  const { allowedRoots } = backend.config.nodeConfig;
+  if (allowedRoots.includes(spec.root)) return spec.root;
+  throw refused(
+    `node ${backend.config.node}: root ${spec.root} is not allowed; this node allows ${allowedRoots.join(', ') || 'Host only'}`,
+  );
+}
+
+/** The mounts as the machine's first process sees them, where that can be seen. */
+function hostMountinfo(): string {
+  return read('/proc/1/mountinfo') || read('/proc/self/mountinfo');
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}

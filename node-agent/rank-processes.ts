@@ -1,0 +1,172 @@
+// The processes of one running sandbox as rank-init's table shows them: each new slot is connected (output to the spool,
+// PMI to the engine, input from its spool), each ended one is turned into a rank's end. It reads the table and decides
+// nothing about the sandbox as a whole. After a restart it starts from nothing and comes to the same.
+import { readFileSync } from 'node:fs';
+import {
+  encodeClose,
+  encodeHold,
+  endingOf,
+  slotStates,
+  type CloseWhich,
+  type Slot,
+} from '../native/addon/abi.ts';
+import type { RankEnd, SandboxSpec } from '../wire/agent-types.ts';
+import type { AdoptedSandbox } from './adopted-sandbox.ts';
+import type { Backend } from './backend.ts';
+import type { InputSpool } from './input.ts';
+import type { StreamNumber } from './log-stream.ts';
+import type { SandboxLogs } from './output.ts';
+import type { PmiPort } from './pmi-port.ts';
+import { rankEndOf } from './rank-end.ts';
+import type { ProcessStart } from './ranks.ts';
+
+export interface ProcessEvents {
+  /** A stream ended, an input was read to its end. */
+  changed: () => void;
+  rankEnded: (end: RankEnd) => void;
+}
+
+/** Number of the start that every rank of the spec gets. */
+export const firstStart = 1;
+
+export class RankProcesses {
+  readonly ends = new Map<number, RankEnd>();
+  running = 0;
+  startedNs = 0;
+  readonly #sandbox: AdoptedSandbox;
+  readonly #backend: Backend;
+  readonly #spec: SandboxSpec;
+  readonly #starts: ReadonlyMap<number, ProcessStart>;
+  readonly #logs: SandboxLogs;
+  readonly #input: InputSpool | null;
+  readonly #pmi: PmiPort | null;
+  readonly #events: ProcessEvents;
+  readonly #endingSinceNs: () => number | null;
+  /** Index in slotStates by slot. */
+  readonly #states: number[] = [];
+  readonly #slots = new Map<number, number>();
+
+  constructor(options: {
+    sandbox: AdoptedSandbox;
+    backend: Backend;
+    spec: SandboxSpec;
+    starts: ReadonlyMap<number, ProcessStart>;
+    logs: SandboxLogs;
+    input: InputSpool | null;
+    pmi: PmiPort | null;
+    endingSinceNs: () => number | null;
+    events: ProcessEvents;
+  }) {
+    this.#sandbox = options.sandbox;
+    this.#backend = options.backend;
+    this.#spec = options.spec;
+    this.#starts = options.starts;
+    this.#logs = options.logs;
+    this.#input = options.input;
+    this.#pmi = options.pmi;
+    this.#endingSinceNs = options.endingSinceNs;
+    this.#events = options.events;
+  }
+
+  slotOf(rank: number): number | undefined {
+    return this.#slots.get(rank);
+  }
+
+  get runningSlots(): { rank: number; slot: number }[] {
+    return [...this.#slots]
+      .map(([rank, slot]) => ({ rank, slot }))
+      .filter(({ rank }) => !this.ends.has(rank));
+  }
+
+  /** Reads the table. Cheap when nothing has changed: one number a slot. */
+  look(): void {
+    const { table } = this.#sandbox;
+    const used = table.slotsUsed;
+    for (let index = 0; index < used; index++) {
+      const state = slotStates.indexOf(table.stateOf(index));
+      const known = this.#states[index];
+      if (state === known || state === 0) continue;
+      const slot = table.slot(index);
+      if (known === undefined) this.#connect(slot);
+      this.#states[index] = slotStates.indexOf(slot.state);
+      if (slot.rank === null || slot.startId !== firstStart) continue;
+      if (slot.state === 'running') this.running++;
+      else this.#ended(slot, slot.rank, known !== undefined);
+    }
+    this.#pmi?.look();
+  }
+
+  #ended(slot: Slot, rank: number, wasRunning: boolean): void {
+    if (wasRunning) this.running--;
+    const end = rankEndOf(slot, rank, {
+      node: this.#backend.config.node,
+      startOf: (each) => this.#starts.get(each),
+      endingSinceNs: this.#endingSinceNs(),
+      isPmiOpen: (each) => this.#pmi?.isOpen(each) ?? false,
+    });
+    this.ends.set(rank, end);
+    this.#pmi?.rankGone(rank);
+    this.#events.rankEnded(end);
+  }
+
+  #connect(slot: Slot): void {
+    const { rank } = slot;
+    if (rank === null || slot.startId !== firstStart) return;
+    this.#slots.set(rank, slot.index);
+    this.startedNs = Math.max(this.startedNs, Number(slot.startedNs));
+    if (slot.stdout !== null) this.#spool(rank, 1, slot.stdout);
+    if (slot.stderr !== null) this.#spool(rank, 2, slot.stderr);
+    if (slot.pmi !== null && this.#pmi) this.#pmi.add(rank, slot.index, this.#sandbox.duplicate(slot.pmi));
+    if (slot.stdin !== null && this.#input) {
+      this.#feed(slot, slot.stdin, this.#input).catch((error: unknown) => {
+        if (!this.#sandbox.isGone)
+          this.#backend.log.warn({ rank, err: error }, 'standard input cannot be connected');
+      });
+    }
+  }
+
+  #spool(rank: number, stream: StreamNumber, fd: number): void {
+    this.#backend.output.add({
+      logs: this.#logs,
+      rank,
+      stream,
+      fd: this.#sandbox.duplicate(fd),
+      quotaBytes:
+        this.#spec.logQuotaBytes > 0
+          ? this.#spec.logQuotaBytes
+          : this.#backend.config.nodeConfig.logQuotaBytes,
+      whenFull: this.#spec.whenFull,
+      onEnd: this.#events.changed,
+    });
+  }
+
+  /** rank-init holds the description that is read from, before the first byte is: so its position is never lost. */
+  async #feed(slot: Slot, stdin: number, input: InputSpool): Promise<void> {
+    const { native } = this.#backend;
+    let spoolFd: number;
+    if (slot.input !== null) spoolFd = this.#sandbox.duplicate(slot.input);
+    else {
+      spoolFd = input.openDescription();
+      const reply = await this.#sandbox.request('hold', encodeHold(slot.index), [spoolFd]);
+      if (reply.result < 0) {
+        native.close(spoolFd);
+        return; // it has ended meanwhile
+      }
+    }
+    const position = Number(
+      /^pos:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${String(spoolFd)}`, 'utf8'))?.[1] ?? 0,
+    );
+    this.#backend.input.attach(input, spoolFd, this.#sandbox.duplicate(stdin), position, () => {
+      this.#close(slot.index, this.#spec.tty ? ['input'] : ['stdin', 'input']);
+    });
+  }
+
+  #close(slot: number, which: readonly CloseWhich[]): void {
+    this.#sandbox.request('close', encodeClose(slot, which)).then(this.#events.changed, () => undefined);
+  }
+}
+
+/** An end by the kernel's out-of-memory killer looks like this; whether it was is asked of the cgroup. */
+export function isKill(end: RankEnd): boolean {
+  return end.stage === 0 && endingOf(end.waitStatus).signal === 9;
+}

@@ -1,0 +1,117 @@
+// Streams that the hub asks for: the agent dials back, names the stream, then sends log chunks as fast as they are taken,
+// or takes standard input at exact offsets and says how far it may go. A broken stream is asked for again by the hub,
+// with the positions it has.
+import type { ClientDuplexStream } from '@grpc/grpc-js';
+import type { Logger } from 'pino';
+import { RankSet } from '../crds/rank-set.ts';
+import type { Chunk, OpenStream, Sent } from '../wire/agent-types.ts';
+import type { HubClient } from '../wire/load.ts';
+import { messageOf } from './agent-error.ts';
+import { readLogs } from './log-reader.ts';
+import type { Sandbox } from './sandbox.ts';
+
+type Call = ClientDuplexStream<Sent<Chunk>, Chunk>;
+
+export function serveStream(
+  order: OpenStream,
+  sandbox: Sandbox | null,
+  client: HubClient,
+  log: Logger,
+  signal: AbortSignal,
+): void {
+  const call = client.stream();
+  const ended = new AbortController();
+  call.on('error', () => {
+    ended.abort();
+  });
+  call.on('end', () => {
+    if (order.kind === 'Logs') ended.abort();
+  });
+  const both = AbortSignal.any([signal, ended.signal]);
+  const { streamId } = order;
+  if (!sandbox) {
+    call.write({ streamId, error: 'MUSTER_NO_SANDBOX: this node does not hold the sandbox', allEnded: true });
+    call.end();
+    return;
+  }
+  if (order.kind === 'Logs') {
+    call.write({ streamId });
+    call.resume();
+    sendLogs(order, sandbox, call, both).catch((error: unknown) => {
+      log.warn({ sandbox: sandbox.key, err: error }, 'log stream failed');
+      call.write({ streamId, error: messageOf(error) });
+      call.end();
+    });
+  } else takeInput(streamId, sandbox, call, both);
+}
+
+async function sendLogs(order: OpenStream, sandbox: Sandbox, call: Call, signal: AbortSignal): Promise<void> {
+  const ranks = order.ranks === '' ? null : RankSet.parse(order.ranks);
+  const wants = (stream: { rank: number; stream: number }) =>
+    (ranks === null || ranks.has(stream.rank)) &&
+    (order.streams.length === 0 || order.streams.includes(stream.stream));
+  const chunks = readLogs(
+    sandbox.logs,
+    { wants, from: order.from, follow: order.follow, tailLines: order.tailLines },
+    signal,
+  );
+  for await (const chunk of chunks) {
+    if (!call.write({ streamId: order.streamId, ...chunk })) await drained(call, signal);
+    if (signal.aborted) return;
+  }
+  if (signal.aborted) return;
+  call.write({ streamId: order.streamId, allEnded: true });
+  call.end();
+}
+
+function takeInput(streamId: number, sandbox: Sandbox, call: Call, signal: AbortSignal): void {
+  const { input } = sandbox;
+  if (!input) {
+    call.write({
+      streamId,
+      error: 'MUSTER_NO_STDIN: no rank of this sandbox takes standard input',
+      allEnded: true,
+    });
+    call.end();
+    return;
+  }
+  let told = -1;
+  const tell = () => {
+    const { window } = input;
+    if (window <= told) return;
+    told = window;
+    call.write({ streamId, offset: input.length, window });
+  };
+  input.listeners.add(tell);
+  signal.addEventListener('abort', () => input.listeners.delete(tell));
+  call.on('data', (chunk: Chunk) => {
+    if (!input.ended && !input.write(chunk.offset, chunk.data)) {
+      call.write({
+        streamId,
+        error: `MUSTER_STDIN_GAP: expected offset ${String(input.length)}, got ${String(chunk.offset)}`,
+        window: input.window,
+      });
+      call.end();
+      return;
+    }
+    if (chunk.end && chunk.offset + chunk.data.length === input.length) input.end();
+    tell();
+  });
+  call.on('end', () => {
+    input.listeners.delete(tell);
+    call.end();
+  });
+  tell();
+}
+
+function drained(call: Call, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      call.off('drain', done);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    call.on('drain', done);
+    signal.addEventListener('abort', done);
+  });
+}

@@ -1,0 +1,708 @@
+// One sandbox on this node: what is wanted of it, what is seen of it, and the loop that brings the one to the other by
+// plan.ts. All that must survive the agent is in the sandbox's directory, in rank-init or in the kernel; this object may
+// be made anew at any time from those. One pass at a time; whatever happens only asks for another pass.
+import { encodeSignal } from '../native/addon/abi.ts';
+import { RankSet } from '../crds/rank-set.ts';
+import type { Abort, SandboxFact, SandboxId, SandboxSpec, Sent, Verb } from '../wire/agent-types.ts';
+import { AdoptedSandbox } from './adopted-sandbox.ts';
+import { AgentError, errnoOf, messageOf } from './agent-error.ts';
+import type { Backend } from './backend.ts';
+import { backoff } from './backoff.ts';
+import type { SandboxCgroup, Usage } from './cgroups.ts';
+import { until } from './until.ts';
+import { factOf } from './fact.ts';
+import { InputSpool } from './input.ts';
+import { TreeMember } from './job-tree.ts';
+import { earlierAnswer, launch } from './launch.ts';
+import { SandboxLogs } from './output.ts';
+import { planOf, type Action, type Seen, type Stage, type Want } from './plan.ts';
+import { PmiPort } from './pmi-port.ts';
+import { planFor, preparationOf, startFileOf } from './preparation.ts';
+import { isSameProcess } from './process-table.ts';
+import { causeOf, summaryOf } from './rank-end.ts';
+import { isKill, RankProcesses } from './rank-processes.ts';
+import type { ProcessStart } from './ranks.ts';
+import { SandboxDirectory, type EndedRecord, type EndingMark, type Identity } from './sandbox-directory.ts';
+import { errnoText } from './start-failure.ts';
+
+/** Signals of the agent's own have numbers above all that the hub gives: once ending has begun, nothing else is sent. */
+const ownSignalId = 1n << 62n;
+const holder = 'suspend';
+
+export interface SandboxEvents {
+  /** Something that the hub is told has changed. */
+  changed: (sandbox: Sandbox) => void;
+  forgotten: (sandbox: Sandbox) => void;
+  event: (sandbox: Sandbox, type: 'Normal' | 'Warning', reason: string, message: string) => void;
+}
+
+export class Sandbox {
+  readonly id: SandboxId;
+  readonly key: string;
+  readonly logs: SandboxLogs;
+  readonly directory: SandboxDirectory;
+  spec: SandboxSpec;
+  input: InputSpool | null = null;
+  ended: EndedRecord | null;
+  abort: Abort | null;
+  limitExceeded: string;
+  usage: Usage = { cpuUs: 0, memoryBytes: 0, memoryPeakBytes: 0 };
+  processes: RankProcesses | null = null;
+  pmi: PmiPort | null = null;
+  #want: Want = 'Unknown';
+  #identity: Identity | null;
+  #adopted: AdoptedSandbox | null = null;
+  #ending: EndingMark | null;
+  #holders: Set<string>;
+  #member: TreeMember | null = null;
+  #starts = new Map<number, ProcessStart>();
+  #oomSeen = 0;
+  #killed = false;
+  #clean = false;
+  #forgotten = false;
+  #launching = false;
+  #running = false;
+  #dirty = false;
+  #attempt = 0;
+  #timer: NodeJS.Timeout | null = null;
+  #stopped = false;
+  #lastTrouble = '';
+  readonly #backend: Backend;
+  readonly #cgroup: SandboxCgroup | null;
+  readonly #events: SandboxEvents;
+
+  constructor(
+    key: string,
+    spec: SandboxSpec,
+    directory: SandboxDirectory,
+    backend: Backend,
+    events: SandboxEvents,
+  ) {
+    if (spec.id === null) throw new Error('MUSTER_BUG: a spec without id got as far as a sandbox');
+    this.id = spec.id;
+    this.key = key;
+    this.spec = spec;
+    this.directory = directory;
+    this.#backend = backend;
+    this.#events = events;
+    this.#cgroup = backend.cgroups?.of(key) ?? null;
+    this.logs = new SandboxLogs(directory.logs);
+    this.#identity = directory.read('identity');
+    this.ended = directory.read('ended');
+    this.abort = directory.read('abort');
+    this.#ending = directory.read('ending');
+    this.limitExceeded = directory.read('limit')?.exceeded ?? '';
+    this.#holders = new Set(directory.read('holders') ?? []);
+    if (this.ended) this.logs.loadEnded(backend.output.nextId);
+    if (this.ended) this.#rejoinTree();
+  }
+
+  get stage(): Stage {
+    if (this.ended) return 'Ended';
+    if (this.#adopted && !this.#adopted.isGone) return 'Live';
+    return this.#identity ? 'Lost' : 'New';
+  }
+
+  get want(): Want {
+    return this.#want;
+  }
+
+  get isLaunching(): boolean {
+    return this.#launching;
+  }
+
+  get isEnding(): boolean {
+    return this.#ending !== null || this.#killed;
+  }
+
+  get isFrozen(): boolean {
+    return this.#holders.size > 0 && this.#actuallyFrozen();
+  }
+
+  get identity(): Identity | null {
+    return this.#identity;
+  }
+
+  get startedNs(): number {
+    return this.ended?.startedNs ?? Number(this.#adopted?.table.startedNs ?? 0n);
+  }
+
+  get oomKills(): number {
+    return this.ended?.oomKills ?? this.#oomSeen;
+  }
+
+  fact(): Sent<SandboxFact> {
+    return factOf(this);
+  }
+
+  /** What the hub wants now. A spec stays as it was launched but for the fields that may change while it runs. */
+  desire(want: Want, spec: SandboxSpec | null): void {
+    if (spec) {
+      const mutable = {
+        graceSeconds: spec.graceSeconds,
+        frontToken: spec.frontToken,
+        abortOnFailure: spec.abortOnFailure,
+        tree: spec.tree,
+        want: spec.want,
+      };
+      const changed = JSON.stringify({ ...this.spec, ...mutable }) !== JSON.stringify(this.spec);
+      this.spec = { ...this.spec, ...mutable };
+      if (changed && !this.ended) this.directory.write('spec', this.spec);
+      if (spec.tree) this.#member?.update(spec.tree);
+    }
+    if (this.#want === want) return;
+    this.#want = want;
+    this.poke();
+  }
+
+  /** Asks for another pass. */
+  poke(): void {
+    this.#dirty = true;
+    if (this.#running || this.#stopped) return;
+    this.#running = true;
+    void this.#passes();
+  }
+
+  /** Lets go of everything; the sandbox runs on. */
+  stop(): void {
+    this.#stopped = true;
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#backend.output.remove(this.logs);
+    this.input?.remove();
+    this.pmi?.close();
+    if (this.#member) this.#backend.tree.remove(this.#member);
+    this.#adopted?.[Symbol.dispose]();
+  }
+
+  measure(): void {
+    if (this.stage !== 'Live' || !this.#cgroup) return;
+    const usage = this.#cgroup.usage();
+    const moved =
+      usage.cpuUs - this.usage.cpuUs > 100_000 ||
+      Math.abs(usage.memoryBytes - this.usage.memoryBytes) > 1 << 20;
+    this.usage = usage;
+    this.#checkOom();
+    const limit = this.spec.cpuTimeLimitSeconds;
+    if (limit > 0 && usage.cpuUs >= limit * 1e6) this.#exceeded('cpuTime');
+    if (moved) this.#events.changed(this);
+  }
+
+  /** Signal, StdinEnd and Window; says how many processes were reached. */
+  async carryOut(verb: Verb): Promise<{ reached: number; message: string }> {
+    const adopted = this.#adopted;
+    if (!adopted || adopted.isGone || !this.processes)
+      throw new AgentError(
+        'refused',
+        'NotStarted',
+        'MUSTER_NOT_RUNNING',
+        `sandbox ${this.key} on ${this.#backend.config.node} does not run`,
+      );
+    const wanted = verb.ranks === '' ? null : RankSet.parse(verb.ranks);
+    const slots = this.processes.runningSlots
+      .filter(({ rank }) => wanted === null || wanted.has(rank))
+      .map(({ slot }) => slot);
+    switch (verb.kind) {
+      case 'Signal': {
+        if (slots.length === 0) return { reached: 0, message: 'none of the ranks runs' };
+        const reply = await adopted.request(
+          'signal',
+          encodeSignal(BigInt(verb.signalId), verb.signal, slots),
+        );
+        if (reply.result < 0)
+          return {
+            reached: 0,
+            message: `not sent: ${this.isEnding ? 'the ranks are being ended already' : errnoText(reply.result)}`,
+          };
+        return { reached: reply.body.length >= 4 ? reply.body.readUInt32LE(0) : 0, message: '' };
+      }
+      case 'StdinEnd':
+        this.input?.end();
+        return { reached: slots.length, message: '' };
+      case 'Window': {
+        for (const index of slots) {
+          const terminal = adopted.table.slot(index).stdin ?? adopted.table.slot(index).stdout;
+          if (terminal === null) continue;
+          const fd = adopted.duplicate(terminal);
+          try {
+            this.#backend.native.setWindowSize(fd, verb.rows, verb.columns);
+          } finally {
+            this.#backend.native.close(fd);
+          }
+        }
+        return { reached: slots.length, message: '' };
+      }
+      default:
+        throw new AgentError(
+          'refused',
+          'NotSupported',
+          'MUSTER_VERB',
+          `verb ${verb.kind} is not known to the agent of ${this.#backend.config.node}; update it`,
+        );
+    }
+  }
+
+  async #passes(): Promise<void> {
+    try {
+      while (this.#dirty && !this.#stopped && !this.#forgotten) {
+        this.#dirty = false;
+        try {
+          await this.#pass();
+          this.#attempt = 0;
+        } catch (error) {
+          this.#trouble(error);
+        }
+      }
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  async #pass(): Promise<void> {
+    await this.#find();
+    this.processes?.look();
+    const before = JSON.stringify(this.#comparable());
+    for (const action of planOf(this.#seen())) {
+      await this.#perform(action);
+      if (this.#stopped || this.#forgotten) return;
+    }
+    if (JSON.stringify(this.#comparable()) !== before) this.#dirty = true;
+    this.#events.changed(this);
+  }
+
+  /** What a performed action changes at once; everything else is brought by an event. */
+  #comparable(): unknown {
+    return [
+      this.stage,
+      this.#ending,
+      this.#killed,
+      this.#clean,
+      [...this.#holders],
+      this.isFrozen,
+      this.#adopted?.table.slotsUsed,
+    ];
+  }
+
+  #seen(): Seen {
+    const table = this.#adopted?.isGone === false ? this.#adopted.table : null;
+    return {
+      want: this.#want,
+      stage: this.stage,
+      leftover: !this.#clean && this.stage !== 'Live' && this.#hasLeftover(),
+      started: (table?.slotsUsed ?? 0) > 0,
+      ranksRunning: this.processes?.running ?? 0,
+      othersRunning: table !== null && (table.running > 0 || table.hasDescendants),
+      cause: this.#cause(),
+      endingSinceMs: this.#ending === null ? null : this.#ending.sinceNs / 1e6,
+      killed: this.#killed,
+      graceMs: this.spec.graceSeconds * 1000,
+      frozen: this.#want === 'Freeze' ? this.isFrozen : this.#holders.size > 0,
+      drained: this.logs.allEnded,
+      nowMs: this.#backend.nowMs(),
+    };
+  }
+
+  #cause(): string {
+    if (this.abort) return `rank ${String(this.abort.rank)} called MPI_Abort(${String(this.abort.exitCode)})`;
+    if (this.limitExceeded !== '') return `limit of ${this.limitExceeded} exceeded`;
+    return this.spec.abortOnFailure && this.processes ? causeOf(this.processes.ends.values()) : '';
+  }
+
+  /** Adopts what runs already, by this agent or an earlier one. */
+  async #find(): Promise<void> {
+    if (this.ended || this.#stopped || (this.#adopted && !this.#adopted.isGone)) return;
+    if (this.#adopted?.isGone) {
+      this.processes?.look();
+      return;
+    }
+    if (!this.#identity) {
+      const answerPath = `${this.directory.path}/launched`;
+      let answer = earlierAnswer(this.#backend.native, answerPath);
+      if (answer === 'running') {
+        await until(
+          () => (answer = earlierAnswer(this.#backend.native, answerPath)) !== 'running',
+          10_000,
+          'an earlier launch to end',
+        );
+      }
+      if (answer === null || answer === 'running' || !isSameProcess(answer)) return;
+      this.#identity = answer;
+      this.directory.write('identity', answer);
+    }
+    if (!isSameProcess(this.#identity)) return;
+    this.#adopted = AdoptedSandbox.adopt(this.#backend.native, this.#identity, {
+      changed: () => {
+        this.poke();
+      },
+      gone: () => {
+        this.poke();
+      },
+    });
+    if (this.#holders.size > 0 && this.#actuallyFrozen()) {
+      // A frozen rank-init answers once it is thawed.
+      this.#adopted.ready.then(
+        () => {
+          this.#connect();
+          this.poke();
+        },
+        () => undefined,
+      );
+      return;
+    }
+    await this.#adopted.ready;
+    this.#connect();
+  }
+
+  /** Behind the barrier: the table, the journal and the descriptors are true. */
+  #connect(): void {
+    const adopted = this.#adopted;
+    if (!adopted || adopted.isGone || this.processes) return;
+    const backend = this.#backend;
+    try {
+      for (const start of planFor(this.spec, backend).processes)
+        if (start.rank !== null) this.#starts.set(start.rank, start);
+    } catch (error) {
+      if (!(error instanceof AgentError)) throw error; // told when it is to be started
+    }
+    if (this.spec.stdin !== 'None' || this.spec.tty)
+      this.input ??= new InputSpool(this.directory.input, backend.input.pump, backend.native);
+    if (this.spec.pmi !== 'None') this.#joinTree(adopted.journal(), adopted);
+    this.processes = new RankProcesses({
+      sandbox: adopted,
+      backend,
+      spec: this.spec,
+      starts: this.#starts,
+      logs: this.logs,
+      input: this.input,
+      pmi: this.pmi,
+      endingSinceNs: () => this.#ending?.sinceNs ?? (this.#killed ? 0 : null),
+      events: {
+        changed: () => {
+          this.poke();
+        },
+        rankEnded: (end) => {
+          if (isKill(end) && !end.byUs) this.#checkOom();
+        },
+      },
+    });
+    this.processes.look();
+    this.#member?.connect();
+  }
+
+  #joinTree(journal: Buffer, adopted: AdoptedSandbox | null): TreeMember {
+    const { spec } = this;
+    const appNumbers = new Map<number, number>();
+    for (const program of spec.programs)
+      for (const rank of RankSet.parse(program.coProcess ? '' : program.ranks))
+        appNumbers.set(rank, program.appNumber);
+    const member = new TreeMember({
+      id: this.id,
+      kvsName: spec.kvsName,
+      tree: spec.tree ?? { parent: this.id.ordinal, parentNode: '', parentAddress: '', children: [] },
+      namesPath: `${this.directory.path}/names`,
+      events: { fence: (outcome) => this.pmi?.fence(outcome), name: (reply) => this.pmi?.name(reply) },
+      wire: this.#backend.wire,
+      tls: this.#backend.tls,
+      log: this.#backend.log,
+    });
+    this.#member = member;
+    this.pmi = new PmiPort({
+      shape: {
+        kvsname: spec.kvsName,
+        size: spec.size,
+        ranks: [...RankSet.parse(spec.ranks)],
+        appnumOf: (rank) => appNumbers.get(rank) ?? 0,
+        mapping: spec.processMapping === '' ? null : spec.processMapping,
+        universeSize: null,
+        onRankDeath: spec.abortOnFailure ? 'Abort' : 'Continue',
+        spawnEnabled: false,
+      },
+      journal,
+      sandbox: adopted,
+      tree: member,
+      sockets: this.#backend.pmi,
+      ordinal: this.id.ordinal,
+      events: {
+        abort: (rank, exitCode, message) => {
+          this.#aborted(rank, exitCode, message);
+        },
+        bad: (rank, reason) => {
+          this.#backend.log.warn({ sandbox: this.key, rank, reason }, 'rank broke the PMI protocol');
+        },
+      },
+    });
+    this.#backend.tree.add(member);
+    this.pmi.start();
+    return member;
+  }
+
+  /** An ended sandbox still carries the fences of those below it in the tree, and what its ranks had put. */
+  #rejoinTree(): void {
+    if (this.spec.pmi === 'None' || this.spec.sandboxes <= 1) return;
+    const member = this.#joinTree(this.directory.readJournal(), null);
+    for (const rank of RankSet.parse(this.spec.ranks)) this.pmi?.rankGone(rank);
+    member.connect();
+  }
+
+  #aborted(rank: number, exitCode: number, message: string): void {
+    if (this.abort) return;
+    this.abort = { rank, exitCode, message, atNs: this.#backend.nowMs() * 1e6 };
+    this.directory.write('abort', this.abort);
+    this.poke();
+  }
+
+  #exceeded(limit: string): void {
+    if (this.limitExceeded !== '') return;
+    this.limitExceeded = limit;
+    this.directory.write('limit', { exceeded: limit });
+    this.poke();
+  }
+
+  #checkOom(): void {
+    this.#oomSeen = this.#cgroup?.oomKills() ?? 0;
+    if (this.#oomSeen > 0 && this.spec.memoryLimitBytes > 0) this.#exceeded('memory');
+  }
+
+  #actuallyFrozen(): boolean {
+    return this.#cgroup?.canFreeze === true ? this.#cgroup.frozen() : this.#holders.size > 0;
+  }
+
+  #hasLeftover(): boolean {
+    if (this.#adopted && !this.#adopted.isGone) return true;
+    if (this.#identity && isSameProcess(this.#identity)) return true;
+    return this.#cgroup?.exists() ?? false;
+  }
+
+  async #perform(action: Action): Promise<void> {
+    switch (action.kind) {
+      case 'launch':
+        return this.#launch();
+      case 'start':
+        return this.#start();
+      case 'freeze':
+        return this.#freeze();
+      case 'thaw':
+        return this.#thaw();
+      case 'terminate':
+        return this.#terminate(action.cause);
+      case 'kill':
+        return this.#kill();
+      case 'killOthers':
+        await this.#adopted?.request('kill');
+        this.#wakeAfter(100);
+        return;
+      case 'wakeAt':
+        this.#wakeAfter(Math.max(1, action.ms - this.#backend.nowMs()));
+        return;
+      case 'record':
+        this.#record('Ended', '', '');
+        return;
+      case 'recordNeverStarted':
+        this.#record('Ended', 'NotStarted', 'ended before its ranks were started');
+        return;
+      case 'recordLost':
+        this.#recordLost();
+        return;
+      case 'clearLeftover':
+      case 'dismiss':
+        return this.#clear();
+      case 'forget':
+        this.stop();
+        this.directory.remove();
+        this.#forgotten = true;
+        this.#events.forgotten(this);
+        return;
+      default:
+        action satisfies never;
+    }
+  }
+
+  async #launch(): Promise<void> {
+    this.#launching = true;
+    this.#events.changed(this);
+    try {
+      const { launch: request } = preparationOf(this.spec, this.key, this.#backend);
+      this.directory.create();
+      this.directory.write('spec', this.spec);
+      this.#clean = false;
+      const identity = await launch(this.#backend.native, request, `${this.directory.path}/launched`);
+      this.directory.write('identity', identity);
+      this.#identity = identity;
+    } finally {
+      this.#launching = false;
+    }
+    await this.#find();
+  }
+
+  async #start(): Promise<void> {
+    const adopted = this.#adopted;
+    if (!adopted) return;
+    await adopted.ready;
+    const plan = planFor(this.spec, this.#backend);
+    const fd = this.#backend.native.memfd('start', startFileOf(plan, this.#backend.agentUid), true);
+    try {
+      const reply = await adopted.request('start', undefined, [fd]);
+      if (reply.result < 0) {
+        throw new AgentError(
+          'failed',
+          'StartFailed',
+          'MUSTER_START_REFUSED',
+          `rank-init on ${this.#backend.config.node} refused to start the ranks: ${errnoText(reply.result)}`,
+        );
+      }
+    } finally {
+      this.#backend.native.close(fd);
+    }
+    this.processes?.look();
+  }
+
+  async #freeze(): Promise<void> {
+    this.#holders.add(holder);
+    this.directory.write('holders', [...this.#holders]);
+    if (this.#cgroup?.canFreeze === true) {
+      this.#cgroup.freeze(true);
+      await until(() => this.#cgroup?.frozen() === true, 2000, 'every process of the sandbox to be frozen');
+    } else await this.#adopted?.request('stop');
+  }
+
+  async #thaw(): Promise<void> {
+    if (this.#cgroup?.canFreeze === true) this.#cgroup.freeze(false);
+    else await this.#adopted?.request('continue');
+    this.#holders.clear();
+    this.directory.write('holders', []);
+  }
+
+  async #terminate(cause: string): Promise<void> {
+    const adopted = this.#adopted;
+    if (!adopted) return;
+    await adopted.ready;
+    const mark = { cause, sinceNs: this.#backend.nowMs() * 1e6 };
+    this.directory.write('ending', mark);
+    this.#ending = mark;
+    if (adopted.table.lastSignal < ownSignalId)
+      await adopted.request('signal', encodeSignal(ownSignalId, 15));
+  }
+
+  async #kill(): Promise<void> {
+    if (!this.#ending) {
+      this.#ending = { cause: 'killed on request', sinceNs: this.#backend.nowMs() * 1e6 };
+      this.directory.write('ending', this.#ending);
+    }
+    this.#killed = true;
+    if (this.#holders.size > 0) await this.#thaw(); // a frozen rank-init takes no orders
+    await this.#adopted?.request('kill');
+  }
+
+  /** rank-init, all that may live in its cgroups, and the cgroups themselves. */
+  async #clear(): Promise<void> {
+    const adopted = this.#adopted;
+    if (adopted && !adopted.isGone) {
+      adopted.killInit();
+      await until(() => adopted.isGone, 10_000, 'rank-init to end');
+    } else if (this.#identity && isSameProcess(this.#identity)) {
+      const { native } = this.#backend;
+      const pidfd = native.pidfdOpen(this.#identity.pid);
+      try {
+        if (isSameProcess(this.#identity)) native.pidfdSignal(pidfd, 9);
+        await until(
+          () => this.#identity === null || !isSameProcess(this.#identity) || native.reap(pidfd) !== null,
+          10_000,
+          'rank-init to end',
+        );
+      } finally {
+        native.close(pidfd);
+      }
+    }
+    if (this.#cgroup) {
+      if (this.#cgroup.populated()) this.#cgroup.kill();
+      await until(() => this.#cgroup?.populated() === false, 10_000, 'the cgroup to become empty');
+      await until(() => this.#cgroup?.remove() === true, 10_000, 'the cgroup to be removable');
+    }
+    if (this.stage === 'New') this.directory.unlink('launched');
+    this.#clean = true;
+  }
+
+  #record(state: 'Ended' | 'Failed', reason: string, message: string): void {
+    if (this.#cgroup?.exists() === true) {
+      this.usage = this.#cgroup.usage();
+      this.#checkOom();
+    }
+    const summary = summaryOf(this.processes?.ends.values() ?? []);
+    if (this.pmi && this.spec.sandboxes > 1 && this.#adopted?.isGone === false)
+      this.directory.writeJournal(this.#adopted.journal());
+    const record: EndedRecord = {
+      state,
+      reason,
+      message,
+      ...summary,
+      startedNs: this.startedNs,
+      ranksStartedNs: this.processes?.startedNs ?? 0,
+      endedNs: this.#backend.nowMs() * 1e6,
+      cpuUs: this.usage.cpuUs,
+      memoryPeakBytes: this.usage.memoryPeakBytes,
+      oomKills: this.#oomSeen,
+      logBytes: this.logs.bytes,
+      pmiInitialized: this.pmi?.initialized ?? false,
+      pmiFinalized: this.pmi?.finalized ?? false,
+      pmiBadLines: this.pmi?.badLines ?? 0,
+    };
+    this.directory.create();
+    this.directory.write('ended', record);
+    this.ended = record;
+    this.logs.loadEnded(this.#backend.output.nextId);
+    for (const listener of this.logs.listeners)
+      for (const stream of this.logs.streams.slice(0, 1)) listener(stream, []);
+    for (const done of this.endListeners) done();
+  }
+
+  /** Told once the record is written. */
+  readonly endListeners = new Set<() => void>();
+
+  #recordLost(): void {
+    const { node } = this.#backend.config;
+    const rebooted = this.#identity !== null && this.#identity.bootId !== this.#backend.bootId;
+    if (rebooted)
+      this.#record(
+        'Failed',
+        'NodeLost',
+        `MUSTER_NODE_REBOOTED: node ${node} was started anew while the sandbox ran`,
+      );
+    else
+      this.#record(
+        'Failed',
+        'SandboxFailed',
+        `MUSTER_SANDBOX_LOST: rank-init of sandbox ${this.key} on ${node} was killed from outside${this.#oomSeen > 0 ? ', by the memory limit' : ''}`,
+      );
+  }
+
+  #trouble(error: unknown): void {
+    if (this.#stopped) return;
+    const { log } = this.#backend;
+    if (
+      error instanceof AgentError &&
+      (error.class === 'refused' || error.class === 'failed') &&
+      !this.ended &&
+      this.stage !== 'Lost'
+    ) {
+      log.warn({ sandbox: this.key, code: error.code, reason: error.reason, err: error }, 'sandbox failed');
+      this.#record('Failed', error.reason, error.message);
+      this.#events.changed(this);
+      this.#dirty = true;
+      return;
+    }
+    const message = messageOf(error);
+    if (message !== this.#lastTrouble) {
+      log.warn({ sandbox: this.key, errno: errnoOf(error), err: error }, 'sandbox is tried again');
+      this.#events.event(this, 'Warning', 'SandboxFailed', message);
+    }
+    this.#lastTrouble = message;
+    this.#wakeAfter(backoff(this.#attempt++, 50, 5000));
+  }
+
+  #wakeAfter(ms: number): void {
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      this.poke();
+    }, ms);
+  }
+}

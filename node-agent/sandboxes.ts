@@ -1,0 +1,198 @@
+// All sandboxes of this node. What the hub desires and what is on disk and in the kernel are brought together here, key by
+// key; each sandbox then looks after itself. A sandbox that the hub's full list does not name is ended and forgotten; an
+// incarnation older than one that is known is refused.
+import { mkdirSync, readdirSync } from 'node:fs';
+import type { Desired, SandboxFact, SandboxId, SandboxSpec, Sent } from '../wire/agent-types.ts';
+import type { Backend } from './backend.ts';
+import type { Want } from './plan.ts';
+import { idOfKey, isValidId, keyOf, slotOf } from './sandbox-id.ts';
+import { SandboxDirectory } from './sandbox-directory.ts';
+import { Sandbox } from './sandbox.ts';
+import { until } from './until.ts';
+
+const wants: readonly Want[] = ['Run', 'Freeze', 'End', 'Kill', 'Keep'];
+const measureEveryMs = 5000;
+const measureLimitsEveryMs = 1000;
+
+export interface SandboxesEvents {
+  changed: (id: SandboxId) => void;
+  forgotten: (id: SandboxId) => void;
+  event: (id: SandboxId, type: 'Normal' | 'Warning', reason: string, message: string) => void;
+}
+
+export class Sandboxes {
+  readonly #backend: Backend;
+  readonly #events: SandboxesEvents;
+  readonly #root: string;
+  readonly #sandboxes = new Map<string, Sandbox>();
+  /** Specs that wait until the older incarnation of their place is gone. */
+  readonly #waiting = new Map<string, SandboxSpec>();
+  readonly #refused = new Map<string, Sent<SandboxFact>>();
+  #measuring: NodeJS.Timeout | null = null;
+  #measureMs = 0;
+  revision = 0;
+
+  constructor(backend: Backend, events: SandboxesEvents) {
+    this.#backend = backend;
+    this.#events = events;
+    this.#root = `${backend.config.stateDir}/sandboxes`;
+  }
+
+  /** Finds what earlier agents left: directories are taken up, cgroups without one are emptied and removed. */
+  async recover(): Promise<void> {
+    mkdirSync(this.#root, { recursive: true, mode: 0o700 });
+    for (const name of readdirSync(this.#root)) {
+      const directory = new SandboxDirectory(`${this.#root}/${name}`);
+      const spec = directory.read('spec');
+      if (idOfKey(name) !== null && spec !== null && isValidId(spec.id) && keyOf(spec.id) === name)
+        this.#add(name, spec, directory);
+      else {
+        this.#backend.log.warn({ directory: directory.path }, 'directory without a whole spec is removed');
+        directory.remove();
+      }
+    }
+    for (const key of this.#backend.cgroups?.list() ?? []) {
+      if (!this.#sandboxes.has(key)) await this.#sweep(key);
+    }
+    for (const sandbox of this.#sandboxes.values()) sandbox.poke();
+  }
+
+  get size(): number {
+    return this.#sandboxes.size;
+  }
+
+  get ranksRunning(): number {
+    let ranks = 0;
+    for (const sandbox of this.#sandboxes.values()) ranks += sandbox.processes?.running ?? 0;
+    return ranks;
+  }
+
+  find(id: SandboxId | null): Sandbox | null {
+    return id === null ? null : (this.#sandboxes.get(keyOf(id)) ?? null);
+  }
+
+  facts(): Sent<SandboxFact>[] {
+    return [...[...this.#sandboxes.values()].map((sandbox) => sandbox.fact()), ...this.#refused.values()];
+  }
+
+  factOf(id: SandboxId): Sent<SandboxFact> | null {
+    return this.find(id)?.fact() ?? this.#refused.get(keyOf(id)) ?? null;
+  }
+
+  desire(desired: Desired): void {
+    this.revision = desired.revision;
+    const named = new Set<string>();
+    for (const spec of desired.sandboxes) {
+      if (!isValidId(spec.id)) {
+        this.#backend.log.warn({ id: spec.id }, 'sandbox with an impossible name is not taken');
+        continue;
+      }
+      named.add(keyOf(spec.id));
+      this.#wanted(spec, spec.id);
+    }
+    for (const id of desired.removed) this.#unwanted(keyOf(id), id);
+    if (!desired.full) return;
+    for (const sandbox of [...this.#sandboxes.values()])
+      if (!named.has(sandbox.key)) this.#unwanted(sandbox.key, sandbox.id);
+    for (const key of [...this.#waiting.keys()]) if (!named.has(key)) this.#waiting.delete(key);
+    for (const [key, fact] of [...this.#refused]) {
+      if (!named.has(key) && fact.id) this.#unwanted(key, fact.id as SandboxId);
+    }
+  }
+
+  stop(): void {
+    if (this.#measuring) clearInterval(this.#measuring);
+    for (const sandbox of this.#sandboxes.values()) sandbox.stop();
+  }
+
+  #wanted(spec: SandboxSpec, id: SandboxId): void {
+    const key = keyOf(id);
+    const want = wants.find((each) => each === spec.want) ?? 'Unknown';
+    const known = this.#sandboxes.get(key);
+    if (known) {
+      known.desire(want, spec);
+      return;
+    }
+    const sibling = [...this.#sandboxes.values()].find((each) => slotOf(each.id) === slotOf(id));
+    if (sibling && sibling.id.incarnation > id.incarnation) {
+      const message = `MUSTER_OLD_INCARNATION: node ${this.#backend.config.node} has incarnation ${String(sibling.id.incarnation)} of sandbox ${slotOf(id)}; ${String(id.incarnation)} is refused`;
+      this.#refused.set(key, { id, state: 'Failed', reason: 'SandboxFailed', message });
+      this.#events.changed(id);
+      return;
+    }
+    if (sibling) {
+      this.#waiting.set(key, spec);
+      sibling.desire('Gone', null);
+      return;
+    }
+    const directory = new SandboxDirectory(`${this.#root}/${key}`);
+    directory.create();
+    directory.write('spec', spec);
+    this.#add(key, spec, directory).desire(want, null);
+    this.#schedule();
+  }
+
+  #unwanted(key: string, id: SandboxId): void {
+    this.#waiting.delete(key);
+    const known = this.#sandboxes.get(key);
+    if (known) known.desire('Gone', null);
+    else {
+      this.#refused.delete(key);
+      this.#events.forgotten(id);
+    }
+  }
+
+  #add(key: string, spec: SandboxSpec, directory: SandboxDirectory): Sandbox {
+    const sandbox = new Sandbox(key, spec, directory, this.#backend, {
+      changed: (each) => {
+        this.#events.changed(each.id);
+      },
+      forgotten: (each) => {
+        this.#forgotten(each);
+      },
+      event: (each, type, reason, message) => {
+        this.#events.event(each.id, type, reason, message);
+      },
+    });
+    this.#sandboxes.set(key, sandbox);
+    this.#schedule();
+    return sandbox;
+  }
+
+  #forgotten(sandbox: Sandbox): void {
+    this.#sandboxes.delete(sandbox.key);
+    this.#events.forgotten(sandbox.id);
+    this.#schedule();
+    for (const [key, spec] of this.#waiting) {
+      if (spec.id === null || slotOf(spec.id) !== slotOf(sandbox.id)) continue;
+      this.#waiting.delete(key);
+      this.#wanted(spec, spec.id);
+    }
+  }
+
+  /** Usage is measured only while something is there to be measured, each second only where a limit asks for it. */
+  #schedule(): void {
+    const live = [...this.#sandboxes.values()].filter((sandbox) => !sandbox.ended);
+    const limited = live.some((sandbox) => sandbox.spec.cpuTimeLimitSeconds > 0);
+    const everyMs = live.length === 0 ? 0 : limited ? measureLimitsEveryMs : measureEveryMs;
+    if (everyMs === this.#measureMs) return;
+    this.#measureMs = everyMs;
+    if (this.#measuring) clearInterval(this.#measuring);
+    this.#measuring =
+      everyMs === 0
+        ? null
+        : setInterval(() => {
+            for (const sandbox of this.#sandboxes.values()) sandbox.measure();
+            this.#schedule();
+          }, everyMs);
+  }
+
+  async #sweep(key: string): Promise<void> {
+    const cgroup = this.#backend.cgroups?.of(key);
+    if (!cgroup) return;
+    this.#backend.log.warn({ cgroup: key }, 'cgroup without a sandbox is emptied and removed');
+    cgroup.kill();
+    await until(() => !cgroup.populated(), 10_000, `cgroup ${key} to become empty`);
+    await until(() => cgroup.remove(), 10_000, `cgroup ${key} to be removable`);
+  }
+}

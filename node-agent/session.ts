@@ -1,0 +1,207 @@
+// The agent's session with the hub: dials (mutual TLS, several addresses in turn), says hello, sends facts and heartbeats,
+// takes orders. A lost session changes nothing on the node; the next one begins with everything. It knows what the
+// messages are, not what a sandbox is.
+import { credentials, type ClientDuplexStream } from '@grpc/grpc-js';
+import type { Logger } from 'pino';
+import type {
+  AgentHello,
+  AgentMessage,
+  Desired,
+  HubMessage,
+  Load,
+  OpenStream,
+  Sent,
+  Verb,
+  VerbReply,
+} from '../wire/agent-types.ts';
+import {
+  channelOptions,
+  protocolVersionMax,
+  protocolVersionMin,
+  type HubClient,
+  type Wire,
+} from '../wire/load.ts';
+import { messageOf } from './agent-error.ts';
+import { backoff } from './backoff.ts';
+import type { TlsMaterial } from './tls.ts';
+
+const defaultHeartbeatSeconds = 5;
+const longestRetryMs = 5000;
+
+export interface SessionOptions {
+  readonly wire: Wire;
+  readonly tls: TlsMaterial;
+  readonly addresses: readonly string[];
+  /** Name in the hub's certificate; empty: the host of its address. */
+  readonly serverName: string;
+  readonly hello: () => Sent<AgentHello>;
+  readonly load: () => Sent<Load>;
+  readonly log: Logger;
+  readonly events: SessionEvents;
+}
+
+export interface SessionEvents {
+  /** Accepted: facts are to be sent. */
+  opened: (clusterId: string) => void;
+  closed: () => void;
+  desired: (desired: Desired) => void;
+  verb: (verb: Verb) => Promise<Sent<VerbReply>>;
+  openStream: (order: OpenStream, client: HubClient) => void;
+}
+
+export class HubSession {
+  readonly #options: SessionOptions;
+  #client: HubClient | null = null;
+  #call: ClientDuplexStream<Sent<AgentMessage>, HubMessage> | null = null;
+  #leader = '';
+  #next = 0;
+  #attempt = 0;
+  #retry: NodeJS.Timeout | null = null;
+  #heartbeat: NodeJS.Timeout | null = null;
+  #sequence = 0;
+  #acknowledged = 0;
+  #stopped = false;
+  #lastTrouble = '';
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#dial();
+  }
+
+  send(message: Sent<AgentMessage>): void {
+    this.#call?.write(message);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    if (this.#retry) clearTimeout(this.#retry);
+    this.#drop();
+  }
+
+  #address(): string {
+    if (this.#leader !== '') {
+      const leader = this.#leader;
+      this.#leader = '';
+      return leader;
+    }
+    const { addresses } = this.#options;
+    return addresses[this.#next++ % addresses.length] ?? '';
+  }
+
+  #dial(): void {
+    const { wire, tls, serverName, log } = this.#options;
+    const address = this.#address();
+    const client = new wire.Hub(address, credentials.createSsl(tls.ca, tls.key, tls.cert), {
+      ...channelOptions,
+      ...(serverName === ''
+        ? {}
+        : { 'grpc.ssl_target_name_override': serverName, 'grpc.default_authority': serverName }),
+    });
+    const call = client.session();
+    this.#client = client;
+    this.#call = call;
+    const lost = (error?: unknown) => {
+      if (this.#call !== call) return;
+      const trouble = error === undefined ? 'the hub ended the session' : messageOf(error);
+      if (trouble !== this.#lastTrouble) log.warn({ address, error: trouble }, 'hub lost');
+      this.#lastTrouble = trouble;
+      this.#again();
+    };
+    call.on('data', (message: HubMessage) => {
+      if (this.#call === call) this.#receive(message, client);
+    });
+    call.on('error', lost);
+    call.on('end', lost);
+    call.write({
+      hello: {
+        ...this.#options.hello(),
+        versionMin: protocolVersionMin,
+        versionMax: protocolVersionMax,
+        clockNs: Date.now() * 1e6,
+      },
+    });
+  }
+
+  #receive(message: HubMessage, client: HubClient): void {
+    const { events, log } = this.#options;
+    if (message.welcome) {
+      this.#attempt = 0;
+      this.#lastTrouble = '';
+      log.info({ cluster: message.welcome.clusterId }, 'hub reached');
+      events.opened(message.welcome.clusterId);
+      this.#beat(
+        message.welcome.heartbeatSeconds > 0 ? message.welcome.heartbeatSeconds : defaultHeartbeatSeconds,
+      );
+    } else if (message.desired) events.desired(message.desired);
+    else if (message.verb) this.#verb(message.verb);
+    else if (message.heartbeatAck) this.#acknowledged = message.heartbeatAck.sequence;
+    else if (message.openStream) events.openStream(message.openStream, client);
+    else if (message.refused) {
+      const { code, message: why, leader } = message.refused;
+      this.#leader = leader;
+      if (leader === '') this.#attempt = Math.max(this.#attempt, 6); // nothing to hurry for
+      if (why !== this.#lastTrouble) log.error({ code, why, leader }, 'hub refuses this agent');
+      this.#lastTrouble = why;
+      this.#again();
+    }
+  }
+
+  #verb(verb: Verb): void {
+    this.#options.events
+      .verb(verb)
+      .catch((error: unknown) => ({ ok: false, reached: 0, message: messageOf(error) }))
+      .then((reply) => {
+        this.send({ verbReply: { ...reply, verbId: verb.verbId } });
+      })
+      .catch((error: unknown) => {
+        this.#options.log.error({ err: error }, 'reply to a verb could not be sent');
+      });
+  }
+
+  #beat(everySeconds: number): void {
+    if (this.#heartbeat) clearInterval(this.#heartbeat);
+    const send = () => {
+      // Three unanswered in a row: the connection is dead whatever TCP believes.
+      if (this.#sequence - this.#acknowledged >= 3) {
+        this.#options.log.warn(
+          { unanswered: this.#sequence - this.#acknowledged },
+          'hub does not answer heartbeats',
+        );
+        this.#again();
+        return;
+      }
+      this.send({
+        heartbeat: { sequence: ++this.#sequence, load: this.#options.load(), clockNs: Date.now() * 1e6 },
+      });
+    };
+    this.#sequence = 0;
+    this.#acknowledged = 0;
+    this.#heartbeat = setInterval(send, everySeconds * 1000);
+    send();
+  }
+
+  #again(): void {
+    this.#drop();
+    if (this.#stopped) return;
+    const wait = this.#leader !== '' ? 0 : backoff(this.#attempt++, 50, longestRetryMs);
+    this.#retry = setTimeout(() => {
+      this.#retry = null;
+      this.#dial();
+    }, wait);
+  }
+
+  #drop(): void {
+    const [call, client] = [this.#call, this.#client];
+    this.#call = null;
+    this.#client = null;
+    if (this.#heartbeat) clearInterval(this.#heartbeat);
+    this.#heartbeat = null;
+    if (!call) return;
+    this.#options.events.closed();
+    call.cancel();
+    client?.close();
+  }
+}
