@@ -6,7 +6,7 @@
 import http from 'node:http';
 import https from 'node:https';
 import type net from 'node:net';
-import type { ObjectStore } from '../object-store.ts';
+import type { AnyObject, ObjectStore } from '../object-store.ts';
 import type { ResourceType } from '../resource.ts';
 import { StoreError } from '../store-error.ts';
 import type { Log } from '../file/journal.ts';
@@ -21,6 +21,8 @@ export interface ApiServerOptions {
   readonly authenticate: (request: http.IncomingMessage) => User | undefined | Promise<User | undefined>;
   /** Everything is allowed to an authenticated user when left out. */
   readonly authorize?: (access: AccessRequest) => Verdict | Promise<Verdict>;
+  /** What a client's new object becomes before it is stored, such as marked with who made it; may refuse it. */
+  readonly prepareCreate?: ((user: User, object: AnyObject) => AnyObject) | undefined;
   readonly version?: string;
   readonly tls?: https.ServerOptions;
   readonly log?: Log;
@@ -108,6 +110,7 @@ export class ApiServer implements AsyncDisposable {
     if (target !== undefined) {
       const api = {
         store,
+        prepareCreate: this.#options.prepareCreate,
         now: this.#options.now ?? Date.now,
         takeWatch: (one: RouteContext) => this.#takeWatch(one.user),
         maxWatchSeconds: this.#options.maxWatchSeconds ?? 1800,

@@ -3,6 +3,7 @@
  * translates requests to calls of ObjectStore and back, and decides nothing about objects itself.
  */
 import type {
+  AnyObject,
   DeleteOptions,
   KubernetesObject,
   ObjectStore,
@@ -12,7 +13,7 @@ import type {
 } from '../object-store.ts';
 import { apiVersionOf, resourceNameOf, type ResourceType } from '../resource.ts';
 import { StoreError } from '../store-error.ts';
-import { segmentsOf, type RouteContext } from './routes.ts';
+import { segmentsOf, type RouteContext, type User } from './routes.ts';
 import { tableOf, type IncludeObject } from './table.ts';
 
 export interface Target {
@@ -45,6 +46,7 @@ export function targetOf(path: string, types: readonly ResourceType[]): Target |
 }
 
 export interface ResourceApi {
+  readonly prepareCreate?: ((user: User, object: AnyObject) => AnyObject) | undefined;
   readonly store: ObjectStore;
   readonly now: () => number;
   /** Takes one of the places for watches, or throws TooManyRequests. */
@@ -75,7 +77,8 @@ export async function serveResource(api: ResourceApi, target: Target, context: R
     case 'get':
       return sendOne(api, target, context, 200, await api.store.get(target.type, keyOf(target)));
     case 'create': {
-      const object = await objectOf(target, context);
+      const sent = await objectOf(target, context);
+      const object = api.prepareCreate?.(context.user, sent as AnyObject) ?? sent;
       return sendOne(api, target, context, 201, await api.store.create(target.type, object));
     }
     case 'update': {

@@ -1,0 +1,74 @@
+/**
+ * The CLI's side of the API: an ObjectStore over the local socket, the kinds it knows, tables made by the server, and the
+ * subresources that are not objects (log, signal, ranks).
+ */
+import type { IncomingMessage } from 'node:http';
+import { kinds, type KindInfo } from '../crds/objects.ts';
+import { HttpStore, pathOf } from '../store/client/http-store.ts';
+import type { ObjectKey, ObjectStore, ResourceType } from '../store/object-store.ts';
+import { builtinTypes, findResourceType } from '../store/resource.ts';
+import type { Table } from '../store/server/table.ts';
+import { CommandError } from './errors.ts';
+
+const typeOf = (info: KindInfo): ResourceType => ({
+  group: info.group,
+  version: info.version,
+  kind: info.kind,
+  plural: info.plural,
+  namespaced: info.scope === 'Namespaced',
+  singular: info.singular,
+  shortNames: info.shortNames,
+});
+
+export const processGroupType = typeOf(kinds.ProcessGroup);
+export const nodeMonitorType = typeOf(kinds.NodeMonitor);
+export const clientTypes: readonly ResourceType[] = [
+  processGroupType,
+  typeOf(kinds.Checkpoint),
+  typeOf(kinds.Migration),
+  nodeMonitorType,
+  ...Object.values(builtinTypes),
+];
+
+export interface Client {
+  readonly store: ObjectStore;
+  /** The type that a word names (kind, plural, short name); `all` is all of ours. Throws CommandError. */
+  typesOf(word: string): readonly ResourceType[];
+  /** The server's table of the objects, or of the one named. */
+  table(
+    type: ResourceType,
+    key: { namespace?: string | undefined; name?: string | undefined },
+    options: { labelSelector?: string | undefined },
+  ): Promise<Table>;
+  request(method: string, path: string, body?: unknown): Promise<unknown>;
+  stream(path: string, query: URLSearchParams, accept: string): Promise<IncomingMessage>;
+}
+
+export function subresourcePath(key: ObjectKey, verb: string): string {
+  const namespace = encodeURIComponent(key.namespace ?? 'default');
+  return `/apis/subresources.muster.dev/v1alpha1/namespaces/${namespace}/processgroups/${encodeURIComponent(key.name)}/${verb}`;
+}
+
+export function connect(socketPath: string): Client {
+  const store = new HttpStore({ socketPath });
+  return {
+    store,
+    typesOf: (word) => {
+      if (word === 'all') return clientTypes.slice(0, 4);
+      const type = findResourceType(clientTypes, word);
+      if (!type) {
+        const known = clientTypes.map(({ plural, shortNames = [] }) => [plural, ...shortNames].join('|')).join(', ');
+        throw new CommandError(`unknown kind "${word}": expected one of ${known}`, 2);
+      }
+      return [type];
+    },
+    table: async (type, key, { labelSelector }) => {
+      const query = new URLSearchParams({ includeObject: 'Metadata' });
+      if (labelSelector !== undefined) query.set('labelSelector', labelSelector);
+      const accept = 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json';
+      return (await store.requestJson({ method: 'GET', path: pathOf(type, key), query, accept })) as Table;
+    },
+    request: (method, path, body) => store.requestJson({ method, path, ...(body === undefined ? {} : { body }) }),
+    stream: (path, query, accept) => store.request({ method: 'GET', path, query, accept }),
+  };
+}

@@ -1,0 +1,46 @@
+/** `muster doctor`: what this machine can do as a node, and why not; each line one thing. Exit code 1 when jobs cannot run. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Cgroups, parseHierarchies } from '../../node-agent/cgroups.ts';
+import { defaultNodeConfig } from '../../node-agent/config.ts';
+import { featuresOf } from '../../node-agent/features.ts';
+import { type Config, nativeDirectory } from '../config.ts';
+import { nodeStateOf } from '../home.ts';
+
+export interface Check {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly message: string;
+  /** Without it no job can run here. */
+  readonly needed: boolean;
+}
+
+// eslint-disable-next-line @typescript-eslint/require-await
+export async function doctor(config: Config, _args: string[], options: { output?: string }): Promise<number> {
+  const native = nativeDirectory();
+  const built = ['rank-init', 'launch', 'muster.node', 'front'].filter((name) => !existsSync(join(native, name)));
+  const checks: Check[] = [
+    {
+      name: 'native programs',
+      ok: built.length === 0,
+      message: built.length === 0 ? native : `missing ${built.join(', ')}: run "make build"`,
+      needed: true,
+    },
+  ];
+  const hierarchies = parseHierarchies(readFileSync('/proc/self/mountinfo', 'utf8'));
+  const cgroups = new Cgroups(hierarchies, defaultNodeConfig.cgroupParent, nodeStateOf(config.home, 'doctor'), 'doctor');
+  const { features, missing } = featuresOf(process.getuid?.() ?? 0, cgroups);
+  for (const feature of features) checks.push({ name: feature, ok: true, message: '', needed: false });
+  for (const text of missing) {
+    const at = text.indexOf(':');
+    checks.push({ name: text.slice(0, at), ok: false, message: text.slice(at + 1).trim(), needed: false });
+  }
+  if (options.output === 'json') process.stdout.write(`${JSON.stringify(checks, null, 2)}\n`);
+  else {
+    const width = Math.max(...checks.map(({ name }) => name.length));
+    for (const { name, ok, message } of checks) {
+      process.stdout.write(`${ok ? 'yes' : 'no '}  ${name.padEnd(width)}  ${message}`.trimEnd() + '\n');
+    }
+  }
+  return checks.every(({ ok, needed }) => ok || !needed) ? 0 : 1;
+}

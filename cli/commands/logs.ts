@@ -1,0 +1,88 @@
+/**
+ * `muster logs`: a job's output from the API server, in frames with offsets. A lost connection is taken up again where it broke,
+ * for as long as the server stays away at most 30 s; nothing is lost or doubled.
+ */
+import { setTimeout as pause } from 'node:timers/promises';
+import { connect, subresourcePath, type Client } from '../client.ts';
+import type { Config } from '../config.ts';
+import { CommandError } from '../errors.ts';
+import { apiSocketOf } from '../home.ts';
+import { formatPositions, logFrameType, LogFrameReader, type LogFrame } from '../log-frames.ts';
+import { isStoreError } from '../../store/object-store.ts';
+import { LineLabeller } from '../line-labeller.ts';
+
+export interface LogsOptions {
+  follow?: boolean;
+  ranks?: string;
+  stdout?: boolean;
+  stderr?: boolean;
+  tail?: string;
+  label: boolean;
+}
+
+const awayAtMostMs = 30_000;
+
+export async function logs(config: Config, args: string[], options: LogsOptions): Promise<number> {
+  const name = args[0] ?? '';
+  const client = connect(apiSocketOf(config.home));
+  const positions = new Map<string, number>();
+  const labeller = new LineLabeller(options.label);
+  const streams = options.stdout === true ? '1' : options.stderr === true ? '2' : '1,2';
+  if (options.tail !== undefined && !/^\d{1,9}$/.test(options.tail)) {
+    throw new CommandError(`--tail ${options.tail}: expected a number of lines`, 2);
+  }
+  let uid = '';
+  let awaySince: number | undefined;
+  for (;;) {
+    const query = new URLSearchParams({ streams, follow: String(options.follow === true) });
+    if (options.ranks !== undefined) query.set('ranks', options.ranks);
+    if (options.tail !== undefined && positions.size === 0) query.set('tail', options.tail);
+    if (positions.size > 0) query.set('from', formatPositions(positions));
+    if (uid !== '') query.set('uid', uid);
+    try {
+      const finished = await readOnce(client, config.namespace, name, query, (frame) => {
+        awaySince = undefined;
+        positions.set(`${frame.rank}.${frame.stream}`, frame.offset + frame.bytes.length);
+        return labeller.write(frame);
+      });
+      uid = finished.uid;
+      if (finished.complete) {
+        await labeller.end();
+        return 0;
+      }
+    } catch (error) {
+      if (!isStoreError(error, 'Unavailable')) throw error;
+    }
+    awaySince ??= Date.now();
+    if (Date.now() - awaySince > awayAtMostMs) {
+      throw new CommandError(`the control plane has been away for 30 s; muster logs ${name} can be called again`);
+    }
+    await pause(200);
+  }
+}
+
+/** One connection. `complete` when the server said that there is no more, rather than going away. */
+async function readOnce(
+  client: Client,
+  namespace: string,
+  name: string,
+  query: URLSearchParams,
+  take: (frame: LogFrame) => Promise<void>,
+): Promise<{ complete: boolean; uid: string }> {
+  const response = await client.stream(subresourcePath({ namespace, name }, 'log'), query, logFrameType);
+  const uid = String(response.headers['x-muster-group-uid'] ?? '');
+  const reader = new LogFrameReader();
+  let complete = false;
+  try {
+    for await (const bytes of response) {
+      for (const frame of reader.push(bytes as Buffer)) {
+        if (frame.error) process.stderr.write(`muster: ${frame.bytes.toString('utf8')}\n`);
+        else if (frame.end && frame.rank === 0xffffffff) complete = true;
+        else await take(frame);
+      }
+    }
+  } catch {
+    return { complete: false, uid };
+  }
+  return { complete, uid };
+}

@@ -1,0 +1,38 @@
+/** `muster ps`: a job's ranks, where they are and how they fare; without a name all jobs that hold a node. */
+import { dump } from 'js-yaml';
+import { connect, processGroupType, subresourcePath } from '../client.ts';
+import type { Config } from '../config.ts';
+import { apiSocketOf } from '../home.ts';
+import { formatTable, plainTable } from '../table.ts';
+
+export interface RankRow {
+  readonly rank: number;
+  readonly node: string;
+  readonly ordinal: number;
+  readonly state: string;
+  readonly exit: string;
+  readonly program: string;
+}
+
+export async function ps(config: Config, args: string[], options: { output?: string }): Promise<number> {
+  const client = connect(apiSocketOf(config.home));
+  const names =
+    args.length > 0
+      ? args
+      : (await client.store.list(processGroupType, { namespace: config.namespace })).items
+          .filter((item) => ((item.status as { placement?: unknown[] } | undefined)?.placement ?? []).length > 0)
+          .map((item) => item.metadata.name ?? '');
+  for (const name of names) {
+    const { ranks } = (await client.request('GET', subresourcePath({ namespace: config.namespace, name }, 'ranks'))) as { ranks: RankRow[] };
+    if (options.output === 'json') process.stdout.write(`${JSON.stringify(ranks, null, 2)}\n`);
+    else if (options.output === 'yaml') process.stdout.write(dump(ranks));
+    else {
+      const columns = ['Group', 'Rank', 'Node', 'Sandbox', 'State', 'Exit', 'Program'];
+      const rows = ranks.map((row) => {
+        return [name, row.rank, row.node, row.ordinal, row.state, row.exit === '' ? '-' : row.exit, row.program];
+      });
+      process.stdout.write(formatTable(plainTable(columns, rows), { noHeaders: name !== names[0] }, config));
+    }
+  }
+  return 0;
+}

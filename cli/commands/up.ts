@@ -1,0 +1,139 @@
+/**
+ * `muster up`: a control plane and agents of one home on this machine, supervised. In the foreground until Ctrl-C; with
+ * --detach it returns when everything is ready.
+ */
+import { spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { connect, nodeMonitorType } from '../client.ts';
+import { viewOf } from '../group-wait.ts';
+import { type Config, selfCommand } from '../config.ts';
+import { superviseDaemon, stopLeftOver } from '../daemon/supervisor.ts';
+import { sweepNodes } from '../daemon/sweep.ts';
+import { CommandError } from '../errors.ts';
+import { apiSocketOf, type Home, makeHome, processFileOf } from '../home.ts';
+import { livingProcess, removeProcessRecord, writeProcessRecord } from '../process-record.ts';
+
+export interface UpOptions {
+  detach?: boolean;
+  agents: string;
+  bind?: string[];
+  allowUids: string;
+  listen: string;
+}
+
+const readyWithinMs = 30_000;
+
+export async function up(config: Config, _args: string[], options: UpOptions): Promise<number> {
+  const agents = Number(options.agents);
+  if (!Number.isSafeInteger(agents) || agents < 0 || agents > 256) {
+    throw new CommandError(`--agents ${options.agents}: expected a number from 0 to 256`, 2);
+  }
+  const { home } = config;
+  makeHome(home);
+  const running = livingProcess(processFileOf(home, 'supervisor'));
+  if (running) {
+    throw new CommandError(`${home.root} is up already (process ${running.pid}); stop it with: muster down`);
+  }
+  return options.detach === true ? upDetached(home, agents, options) : upForeground(home, agents, options);
+}
+
+const nodeNames = (agents: number): string[] => Array.from({ length: agents }, (_, index) => `node${index + 1}`);
+
+async function upForeground(home: Home, agents: number, options: UpOptions): Promise<number> {
+  const stopping = new AbortController();
+  const controllerStopping = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => stopping.abort());
+  const record = processFileOf(home, 'supervisor');
+  writeProcessRecord(record);
+  for (const name of ['controller', ...nodeNames(agents)]) await stopLeftOver(home, name);
+  const say = (text: string): void => void process.stdout.write(`${text}\n`);
+  const restarted = (name: string, how: string): void => say(`${name} ended (${how}); starting it again`);
+  const common = options.bind?.flatMap((directory) => ['--bind', directory]) ?? [];
+  const controller = superviseDaemon(
+    home,
+    { name: 'controller', args: ['controller', '--listen', options.listen] },
+    restarted,
+    controllerStopping.signal,
+  );
+  const nodes = nodeNames(agents).map((name) =>
+    superviseDaemon(
+      home,
+      { name, args: ['agent', '--node', name, '--allow-uids', options.allowUids, ...common] },
+      restarted,
+      stopping.signal,
+    ),
+  );
+  const startedAt = Date.now();
+  const ready = await untilReady(home, nodeNames(agents), stopping.signal);
+  if (ready) {
+    const seconds = ((Date.now() - startedAt) / 1000).toFixed(1);
+    say(`ready: control plane and ${agents} agent${agents === 1 ? '' : 's'} in ${seconds} s (home ${home.root})`);
+    await new Promise<void>((resolve) => {
+      if (stopping.signal.aborted) resolve();
+      else stopping.signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+  }
+  stopping.abort();
+  await Promise.all(nodes);
+  controllerStopping.abort();
+  await controller;
+  await sweepNodes(home);
+  removeProcessRecord(record);
+  return 0;
+}
+
+async function upDetached(home: Home, agents: number, options: UpOptions): Promise<number> {
+  const logFile = join(home.logs, 'up.log');
+  const log = openSync(logFile, 'w', 0o600);
+  const self = selfCommand([
+    '--home',
+    home.root,
+    'up',
+    '--agents',
+    String(agents),
+    '--allow-uids',
+    options.allowUids,
+    '--listen',
+    options.listen,
+    ...(options.bind?.flatMap((directory) => ['--bind', directory]) ?? []),
+  ]);
+  const child = spawn(self.file, self.args, { stdio: ['ignore', log, log], detached: true, cwd: '/' });
+  closeSync(log);
+  const ended = new AbortController();
+  child.once('exit', () => ended.abort());
+  child.once('error', () => ended.abort());
+  const startedAt = Date.now();
+  const ready = await untilReady(home, nodeNames(agents), ended.signal);
+  if (!ready) {
+    if (!ended.signal.aborted) child.kill('SIGTERM');
+    const text = readFileSync(logFile, 'utf8').trimEnd();
+    throw new CommandError(
+      `the control plane and ${agents} agents were not ready within ${readyWithinMs / 1000} s; logs in ${home.logs}\n${text}`,
+    );
+  }
+  child.unref();
+  const seconds = ((Date.now() - startedAt) / 1000).toFixed(1);
+  process.stdout.write(
+    `Muster is up: control plane and ${agents} agent${agents === 1 ? '' : 's'} in ${seconds} s (home ${home.root})\n`,
+  );
+  return 0;
+}
+
+/** True when the API answers and every one of the nodes is Ready; false when the signal aborted or time ran out. */
+async function untilReady(home: Home, nodes: readonly string[], signal: AbortSignal): Promise<boolean> {
+  const client = connect(apiSocketOf(home));
+  const deadline = Date.now() + readyWithinMs;
+  while (!signal.aborted && Date.now() < deadline) {
+    try {
+      const { items } = await client.store.list(nodeMonitorType);
+      const ready = new Set(items.filter((item) => viewOf(item).is('Ready')).map((item) => item.metadata.name));
+      if (nodes.every((node) => ready.has(node))) return true;
+    } catch {
+      // not there yet
+    }
+    await pause(20, undefined, { signal }).catch(() => undefined);
+  }
+  return false;
+}

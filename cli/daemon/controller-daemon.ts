@@ -1,0 +1,138 @@
+/**
+ * The control plane of a home as one process: file store, controllers with hub, API socket, front socket, manifests directory,
+ * join server. This file only puts them together, in the order in which they need one another.
+ */
+import { chmodSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { annotations } from '../../crds/names.ts';
+import { runControlPlane } from '../../controllers/control-plane.ts';
+import { authorityHash } from '../../controllers/pki/certificate.ts';
+import { startJoinServer } from '../../controllers/pki/join-server.ts';
+import { JoinTokens } from '../../controllers/pki/join-tokens.ts';
+import { writePrivately } from '../../controllers/pki/key-files.ts';
+import type { AnyObject } from '../../store/object-store.ts';
+import { FileStore } from '../../store/file/file-store.ts';
+import { Manifests } from '../../store/file/manifests.ts';
+import { musterAdmit, musterTypes } from '../../store/muster-types.ts';
+import { ApiServer } from '../../store/server/api-server.ts';
+import { ownVersion } from '../commands/version.ts';
+import { apiSocketOf, frontSocketOf, type Home, hubFileOf, makeHome } from '../home.ts';
+import { keptCertificate, openAuthority } from './cluster-keys.ts';
+import { type HubFile, readHubFile } from './hub-file.ts';
+import { FrontServer } from './front-server.ts';
+import { GroupBook } from './group-book.ts';
+import { keepOwnAnnotations, localUser, localVerdict, submittedGroup } from './local-access.ts';
+import { PrivateRecords } from './private-records.ts';
+import { clientPresence, runPorts } from './run-ports.ts';
+import { addSubresources } from './subresources.ts';
+
+export async function runController(home: Home, host: string, signal: AbortSignal): Promise<void> {
+  const logger = pino({ base: { part: 'controller' }, level: 'info' });
+  makeHome(home);
+  const ownerUid = process.getuid?.() ?? 0;
+  await using store = await FileStore.open({ directory: home.store, types: musterTypes(), admit: admitKeepingOwn, log: logger });
+  const { clusterId, authority } = await openAuthority(home);
+  const names = ['localhost', '127.0.0.1', host, 'hub.muster'];
+  const server = await keptCertificate(authority, { kind: 'server', names }, join(home.pki, `server-${host.replaceAll(/[^0-9a-z.]/gi, '_')}`));
+  const records = new PrivateRecords(home.secrets);
+  const groups = new GroupBook(store);
+  const known = Promise.withResolvers<void>();
+  const following = groups.follow(() => known.resolve(), signal);
+  await known.promise;
+  const recordOf = (uid: string): string | undefined =>
+    groups.get(uid)?.metadata.annotations?.[annotations.environmentSecret.name];
+  records.keepOnly(new Set([...groups.all()].flatMap((group) => recordOf(group.metadata.uid ?? '') ?? [])));
+
+  const before = await readHubFile(home);
+  const planeOptions = {
+    store,
+    tls: { ca: authority.cert, cert: server.cert, key: server.key },
+    clusterId,
+    logger,
+    secrets: {
+      get: async (uid: string) => {
+        const id = recordOf(uid) ?? (await recordInStore(store, uid));
+        const record = records.get(id);
+        return Promise.resolve(
+          record && {
+            env: Object.entries(record.environment).map(([name, value]) => ({ name, value })),
+            frontToken: record.frontToken,
+          },
+        );
+      },
+    },
+  };
+  const planeOn = (port: number) => runControlPlane({ ...planeOptions, hubListen: `${host}:${port}` }, signal);
+  await using plane = await planeOn(before?.hubPort ?? 0).catch((error: unknown) => {
+    if (before === undefined) throw error;
+    logger.warn({ err: error, port: before.hubPort }, 'the port of the last start is taken; another one is used');
+    return planeOn(0);
+  });
+
+  const tokens = new JoinTokens(join(home.pki, 'join-tokens.json'), Date.now);
+  const joinOptions = { authority, tokens, logger, welcome: { clusterId, hub: `${host}:${plane.hub.port}` } };
+  const joinOn = (port: number) => startJoinServer({ host, port }, server, joinOptions);
+  const joining = await joinOn(before?.joinPort ?? 0).catch(() => joinOn(0));
+  const hubFile: HubFile = { host, hubPort: plane.hub.port, joinPort: joining.port };
+  await writePrivately(hubFileOf(home), JSON.stringify(hubFile));
+
+  await using api = new ApiServer({
+    store,
+    types: musterTypes(),
+    version: ownVersion(),
+    log: logger,
+    authenticate: (request) => localUser(request, ownerUid),
+    authorize: (access) => localVerdict(store, access),
+    prepareCreate: (user, object) => (object.kind === 'ProcessGroup' ? submittedGroup(user, object) : object),
+  });
+  addSubresources(api, {
+    store,
+    hub: plane.hub,
+    end: async (group, now) => ports.end(group, now),
+    createToken: async ({ ttlSeconds, node }) => ({
+      token: await tokens.create({ ttlMs: ttlSeconds * 1000, ...(node === undefined ? {} : { node }) }),
+      caHash: `sha256:${authorityHash(authority.cert)}`,
+      address: `${host}:${joining.port}`,
+    }),
+  });
+  using presence = clientPresence(plane);
+  const ports = runPorts(plane, store, presence, (error, message) => logger.warn({ err: error }, message));
+  const apiSocket = apiSocketOf(home);
+  rmSync(apiSocket, { force: true });
+  await api.listen({ path: apiSocket });
+  chmodSync(apiSocket, 0o666);
+  rmSync(frontSocketOf(home), { force: true });
+  const front = new FrontServer({ store, groups, records, socketPath: frontSocketOf(home), ports, ownerUid, log: logger });
+  const manifests = new Manifests({
+    directory: home.manifests,
+    store,
+    types: musterTypes(),
+    memoryFile: join(home.store, 'manifests.json'),
+    log: logger,
+  });
+  await manifests.start();
+  logger.info({ home: home.root, hub: plane.hub.port }, 'control plane ready');
+  try {
+    await new Promise<void>((resolve) => {
+      if (signal.aborted) resolve();
+      else signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+  } finally {
+    front.close();
+    await manifests[Symbol.asyncDispose]();
+    await joining.close();
+    await following;
+  }
+}
+
+/** Annotations that tell whose a job is cannot be changed by anybody's update. */
+const admitKeepingOwn: typeof musterAdmit = (operation, object, old) =>
+  musterAdmit(operation, old !== undefined && object.kind === 'ProcessGroup' ? keepOwnAnnotations(object as AnyObject, old as AnyObject) : object, old);
+
+/** A group so new that the book has not heard of it yet. */
+async function recordInStore(store: FileStore, uid: string): Promise<string | undefined> {
+  const type = musterTypes().find(({ kind }) => kind === 'ProcessGroup')!;
+  const { items } = await store.list(type);
+  return items.find((item) => item.metadata.uid === uid)?.metadata.annotations?.[annotations.environmentSecret.name];
+}

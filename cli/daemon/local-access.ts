@@ -1,0 +1,114 @@
+/**
+ * Who calls on the local socket and what they may do. The kernel says who (SO_PEERCRED); the owner of the home and root may
+ * everything, other users of the machine may look, make jobs of their own and change only those. Secrets are the owner's.
+ */
+import type { IncomingMessage } from 'node:http';
+import { annotations } from '../../crds/names.ts';
+import { native } from '../../native/addon/index.ts';
+import { type AnyObject, isStoreError, type ObjectStore, StoreError } from '../../store/object-store.ts';
+import type { Verdict } from '../../store/server/api-server.ts';
+import type { AccessRequest, User } from '../../store/server/routes.ts';
+import { processGroupType } from '../client.ts';
+
+const administrators = 'muster:administrators';
+
+/** The socket of node:http keeps its descriptor in its handle, which Node documents nowhere but has had since its beginning. */
+interface SocketHandle {
+  readonly _handle?: { readonly fd?: number } | null;
+}
+
+export function localUser(request: IncomingMessage, ownerUid: number): User | undefined {
+  const fd = (request.socket as unknown as SocketHandle)._handle?.fd;
+  if (fd === undefined || fd < 0) return undefined;
+  const { uid, gid } = native().peerCredentials(fd);
+  const account = native().user(uid);
+  return {
+    name: account?.name ?? `uid:${uid}`,
+    uid: `${uid}:${gid}`,
+    groups: uid === 0 || uid === ownerUid ? [administrators, 'system:authenticated'] : ['system:authenticated'],
+  };
+}
+
+export const isAdministrator = (user: User): boolean => user.groups.includes(administrators);
+
+const reading = new Set(['get', 'list', 'watch']);
+const readable = new Set(['processgroups', 'checkpoints', 'migrations', 'nodemonitors', 'events', 'leases']);
+
+export async function localVerdict(store: ObjectStore, access: AccessRequest): Promise<Verdict> {
+  if (isAdministrator(access.user)) return { allowed: true };
+  const { resource, verb, subresource } = access;
+  if (resource === undefined) return reading.has(verb) ? { allowed: true } : no('only an administrator may');
+  if (access.group === 'subresources.muster.dev') {
+    if (resource !== 'processgroups') return no('only an administrator may');
+    return subresource === 'ranks' ? { allowed: true } : ownVerdict(store, access);
+  }
+  if (!readable.has(resource)) return no(`only an administrator may see ${resource}`);
+  if (reading.has(verb)) return { allowed: true };
+  if (resource !== 'processgroups' || subresource !== undefined) return no(`only an administrator may change ${resource}`);
+  return verb === 'create' ? { allowed: true } : ownVerdict(store, access);
+}
+
+async function ownVerdict(store: ObjectStore, access: AccessRequest): Promise<Verdict> {
+  if (access.name === undefined) return no('only an administrator may change many objects at once');
+  try {
+    const group = await store.get(processGroupType, { namespace: access.namespace, name: access.name });
+    const owner = group.metadata.annotations?.[annotations.submittedBy.name];
+    return owner === access.user.name ? { allowed: true } : no(`it belongs to ${owner ?? 'an administrator'}`);
+  } catch (error) {
+    // The call itself will say that there is none.
+    if (isStoreError(error, 'NotFound')) return { allowed: true };
+    throw error;
+  }
+}
+
+const no = (reason: string): Verdict => ({ allowed: false, reason });
+
+/** Annotations that only the control plane writes: whom a job belongs to and where its environment lies. */
+const ownAnnotations = [
+  annotations.submittedBy.name,
+  annotations.submittedUid.name,
+  annotations.environmentSecret.name,
+  annotations.clientLease.name,
+];
+
+/** A new ProcessGroup of the API, marked with who made it; one that asks for another user needs an administrator. */
+export function submittedGroup(user: User, object: AnyObject): AnyObject {
+  const given = { ...object.metadata.annotations };
+  for (const name of ownAnnotations) delete given[name];
+  const wanted = (object.spec as { securityContext?: { runAsUser?: number; runAsGroup?: number } } | undefined)?.securityContext;
+  const [uid, gid] = (user.uid ?? '').split(':').map(Number);
+  if (!isAdministrator(user)) {
+    const foreign = (wanted?.runAsUser ?? uid) !== uid || (wanted?.runAsGroup ?? gid) !== gid;
+    if (foreign) {
+      throw new StoreError('Forbidden', `spec.securityContext: ${user.name} may run jobs only as himself (${uid}:${gid})`);
+    }
+  }
+  return {
+    ...object,
+    metadata: {
+      ...object.metadata,
+      annotations: {
+        ...given,
+        [annotations.submittedBy.name]: user.name,
+        [annotations.submittedUid.name]: mappedIds(uid ?? nobody, gid ?? nobody),
+      },
+    },
+  };
+}
+
+const nobody = 65_534;
+
+/** `UID:GID` that a user's jobs run as unless told otherwise: himself, but root's run as nobody. */
+export const mappedIds = (uid: number, gid: number): string => (uid === 0 ? `${nobody}:${nobody}` : `${uid}:${gid}`);
+
+/** They stay as they were, but for the client's lease, which goes when a job is detached. */
+export function keepOwnAnnotations(object: AnyObject, old: AnyObject): AnyObject {
+  const kept = { ...object.metadata.annotations };
+  for (const name of ownAnnotations) {
+    const before = old.metadata.annotations?.[name];
+    if (name === annotations.clientLease.name && kept[name] === undefined) continue;
+    if (before === undefined) delete kept[name];
+    else kept[name] = before;
+  }
+  return { ...object, metadata: { ...object.metadata, annotations: kept } };
+}

@@ -1,0 +1,65 @@
+/**
+ * What a foreground session may ask of the control plane, made of hub, store and lease book. A client that is connected keeps its
+ * group's lease by being connected.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import type { ControlPlane } from '../../controllers/control-plane.ts';
+import type { ProcessGroup } from '../../crds/types.gen.ts';
+import type { ObjectStore } from '../../store/object-store.ts';
+import { processGroupType } from '../client.ts';
+import type { RunPorts } from './run-session.ts';
+import { keyOf } from './subresources.ts';
+
+const renewEveryMs = 5_000;
+
+export interface ClientPresence extends Disposable {
+  set(uid: string, present: boolean): void;
+}
+
+/** Renews the leases of all groups whose client is connected. */
+export function clientPresence(plane: ControlPlane): ClientPresence {
+  const connected = new Map<string, number>();
+  const timer = setInterval(() => {
+    for (const uid of connected.keys()) plane.clientLeases.renew(uid);
+  }, renewEveryMs);
+  return {
+    set: (uid, present) => {
+      plane.clientLeases.renew(uid);
+      const count = (connected.get(uid) ?? 0) + (present ? 1 : -1);
+      if (count > 0) connected.set(uid, count);
+      else connected.delete(uid);
+    },
+    [Symbol.dispose]: () => clearInterval(timer),
+  };
+}
+
+export function runPorts(
+  plane: ControlPlane,
+  store: ObjectStore,
+  presence: ClientPresence,
+  failed: RunPorts['failed'],
+): RunPorts {
+  const ownBootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  const endOnce = (group: ProcessGroup, now: boolean): void => {
+    const request = { kill: now, reason: 'Deleted', message: now ? 'killed by a user' : 'ended by a user' };
+    plane.endGroup(group.metadata.uid ?? '', request);
+  };
+  return {
+    localSocketOf: (node) => {
+      const hello = plane.hub.nodes.get(node)?.hello;
+      if (!hello || hello.bootId !== ownBootId || hello.localSocket === '') return undefined;
+      return existsSync(hello.localSocket) ? hello.localSocket : undefined;
+    },
+    logs: (uid, options, signal) => plane.hub.openLogs(uid, options, signal),
+    stdin: (uid, signal) => plane.hub.openStdin(uid, signal),
+    signal: (uid, number) => plane.hub.signal(uid, number),
+    suspend: async (group, suspended) => {
+      await store.patch(processGroupType, keyOf(group), { type: 'merge', patch: { spec: { suspend: suspended } } });
+    },
+    // eslint-disable-next-line @typescript-eslint/require-await
+    end: async (group, now) => endOnce(group, now),
+    windowSize: (uid, rows, columns) => plane.hub.order(uid, { kind: 'Window', rows, columns }),
+    lease: (uid, present) => presence.set(uid, present),
+    failed,
+  };
+}

@@ -1,0 +1,238 @@
+/**
+ * One `muster run` in the foreground, from the control plane's side: announces sandboxes as they are placed, relays output and
+ * input of nodes that are not of this machine, carries out the signals of the terminal, and tells the end. The front keeps all
+ * offsets, so a session may break and another one take over.
+ */
+import { expandPlacement } from '../../controllers/placement/placement-status.ts';
+import type { LogChunk } from '../../controllers/hub/streams.ts';
+import { RankSet } from '../../crds/rank-set.ts';
+import type { ProcessGroup } from '../../crds/types.gen.ts';
+import { native, type Packet, type PacketSocket } from '../../native/addon/index.ts';
+import { runEndOf } from '../exit-code.ts';
+import { encodeData, encodeDone, encodeSandbox, encodeSuspended, encodeWindow, frontTypes } from './front-request.ts';
+import type { GroupBook } from './group-book.ts';
+
+export interface RelayedStdin {
+  readonly window: number;
+  readonly windowMoved: Promise<void>;
+  write(offset: number, data: Uint8Array, end: boolean): void;
+  close(): void;
+}
+
+export interface RunPorts {
+  /** The front's socket of the node's agent when it runs on this machine. */
+  localSocketOf(node: string): string | undefined;
+  logs(uid: string, options: { ranks: string; follow: boolean }, signal: AbortSignal): AsyncIterable<LogChunk>;
+  stdin(uid: string, signal: AbortSignal): Promise<RelayedStdin>;
+  signal(uid: string, signal: number): Promise<unknown>;
+  suspend(group: ProcessGroup, suspended: boolean): Promise<void>;
+  end(group: ProcessGroup, now: boolean): Promise<void>;
+  windowSize(uid: string, rows: number, columns: number): Promise<unknown>;
+  /** The client is there (true), or has gone (false): the lease runs out some time after. */
+  lease(uid: string, present: boolean): void;
+  failed(error: unknown, message: string): void;
+}
+
+const signals = { hangup: 1, interrupt: 2, quit: 3, terminate: 15, continue: 18, stopTyped: 20, windowChanged: 28 } as const;
+
+export class RunSession {
+  readonly #socket: PacketSocket;
+  readonly #ports: RunPorts;
+  readonly #uid: string;
+  readonly #listening: Disposable;
+  readonly #ended = new AbortController();
+  readonly #announced = new Set<string>();
+  readonly #relayed = new Set<string>();
+  readonly #outbox: Buffer[] = [];
+  #group: ProcessGroup;
+  #interrupts = 0;
+  #stopAsked = false;
+  #relays = 0;
+  #local = 0;
+  #done = false;
+  #stdin: Promise<RelayedStdin> | undefined;
+
+  constructor(socket: PacketSocket, group: ProcessGroup, groups: GroupBook, ports: RunPorts) {
+    this.#socket = socket;
+    this.#ports = ports;
+    this.#group = group;
+    this.#uid = group.metadata.uid ?? '';
+    this.#listening = groups.listen(this.#uid, (now) => this.#changed(now));
+    socket.onDrain = () => this.#drain();
+    ports.lease(this.#uid, true);
+    this.#changed(groups.get(this.#uid) ?? group);
+  }
+
+  disconnected(): void {
+    if (this.#ended.signal.aborted) return;
+    this.#ended.abort();
+    this.#listening[Symbol.dispose]();
+    void this.#stdin?.then((stdin) => stdin.close(), () => undefined);
+    this.#ports.lease(this.#uid, this.#done);
+  }
+
+  receive(packet: Packet): void {
+    for (const fd of packet.fds) native().close(fd);
+    const { bytes } = packet;
+    if (bytes.length < 8) return;
+    const type = bytes.readUInt32LE(0);
+    if (type === frontTypes.signal) this.#act(this.#signalled(bytes));
+    else if (type === frontTypes.stdin && bytes.length >= 12) this.#act(this.#input(bytes));
+  }
+
+  /** What a client asks for may fail without harm: it is told to the log. */
+  #act(doing: Promise<unknown>): void {
+    doing.catch((error: unknown) => this.#ports.failed(error, 'a request of a foreground client failed'));
+  }
+
+  async #signalled(bytes: Buffer): Promise<void> {
+    const number = bytes.readInt32LE(4);
+    switch (number) {
+      case signals.interrupt:
+      case signals.terminate:
+      case signals.hangup:
+      case signals.quit:
+        this.#interrupts++;
+        return this.#ports.end(this.#group, this.#interrupts > 1);
+      case signals.stopTyped:
+        this.#stopAsked = true;
+        return this.#ports.suspend(this.#group, true);
+      case signals.continue:
+        this.#stopAsked = false;
+        return this.#ports.suspend(this.#group, false);
+      case signals.windowChanged:
+        if (bytes.length >= 12) await this.#ports.windowSize(this.#uid, bytes.readUInt16LE(8), bytes.readUInt16LE(10));
+        return;
+      default:
+        if (number > 0 && number < 65) await this.#ports.signal(this.#uid, number);
+    }
+  }
+
+  async #input(bytes: Buffer): Promise<void> {
+    const stdin = await this.#relayedStdin();
+    const data = bytes.subarray(12);
+    stdin.write(Number(bytes.readBigUInt64LE(4)), data, data.length === 0);
+  }
+
+  #relayedStdin(): Promise<RelayedStdin> {
+    this.#stdin ??= this.#ports.stdin(this.#uid, this.#ended.signal).then((stdin) => {
+      void this.#tellWindows(stdin);
+      return stdin;
+    });
+    return this.#stdin;
+  }
+
+  async #tellWindows(stdin: RelayedStdin): Promise<void> {
+    let told = -1;
+    while (!this.#ended.signal.aborted) {
+      const moved = stdin.windowMoved;
+      if (stdin.window > told) this.#send(encodeWindow((told = stdin.window)));
+      await moved;
+    }
+  }
+
+  #changed(group: ProcessGroup | undefined): void {
+    if (this.#done) return;
+    if (!group) {
+      this.#finish(1, 'muster: the job was deleted');
+      return;
+    }
+    this.#group = group;
+    this.#announce(group);
+    const conditions = group.status?.conditions ?? [];
+    const suspended = conditions.some((item) => item.type === 'Suspended' && item.status === 'True');
+    if (suspended && this.#stopAsked) {
+      this.#stopAsked = false;
+      this.#send(encodeSuspended());
+    }
+    const end = runEndOf(group);
+    if (!end) return;
+    this.#done = true;
+    const interrupted = this.#interrupts > 0 && end.code !== 0;
+    this.#finishWhenRelayed(interrupted ? 130 : end.code, interrupted ? '' : end.text);
+  }
+
+  #announce(group: ProcessGroup): void {
+    const elsewhere: string[] = [];
+    for (const { ordinal, incarnation, node, ranks } of expandPlacement(group.status?.placement)) {
+      const key = `${ordinal}-${incarnation}`;
+      if (this.#announced.has(key)) continue;
+      this.#announced.add(key);
+      const stdin = takesInput(group, ranks);
+      const path = this.#ports.localSocketOf(node);
+      if (path !== undefined) {
+        this.#local++;
+        this.#send(encodeSandbox(ordinal, incarnation, stdin, path));
+      } else {
+        elsewhere.push(ranks);
+        if (stdin) this.#act(this.#relayedStdin());
+      }
+    }
+    if (elsewhere.length > 0) void this.#relay(elsewhere.join(','));
+  }
+
+  async #relay(ranks: string): Promise<void> {
+    if (this.#relayed.has(ranks)) return;
+    this.#relayed.add(ranks);
+    this.#relays++;
+    try {
+      for await (const chunk of this.#ports.logs(this.#uid, { ranks, follow: true }, this.#ended.signal)) {
+        for (let at = 0; at < chunk.data.length; at += pieceBytes) {
+          const piece = chunk.data.subarray(at, at + pieceBytes);
+          this.#send(encodeData(chunk.rank, chunk.stream, chunk.offset + at, piece));
+          if (this.#outbox.length > 0) await this.#drained();
+        }
+      }
+    } catch (error) {
+      if (!this.#ended.signal.aborted) this.#ports.failed(error, 'relaying output to a foreground client failed');
+    }
+    this.#relays--;
+    this.#relayEnded.resolve();
+    this.#relayEnded = Promise.withResolvers<void>();
+  }
+
+  #relayEnded = Promise.withResolvers<void>();
+  #outboxEmpty = Promise.withResolvers<void>();
+
+  #finishWhenRelayed(code: number, text: string): void {
+    void (async () => {
+      while (this.#relays > 0 && !this.#ended.signal.aborted) await this.#relayEnded.promise;
+      this.#finish(code, text);
+    })();
+  }
+
+  #finish(code: number, text: string): void {
+    this.#done = true;
+    this.#send(encodeDone(code, this.#local, text === '' ? '' : `${text}\n`));
+  }
+
+  #send(packet: Buffer): void {
+    if (this.#ended.signal.aborted) return;
+    if (this.#outbox.length > 0 || !this.#socket.send(packet)) this.#outbox.push(packet);
+  }
+
+  #drain(): void {
+    while (this.#outbox.length > 0) {
+      if (!this.#socket.send(this.#outbox[0]!)) return;
+      this.#outbox.shift();
+    }
+    this.#outboxEmpty.resolve();
+    this.#outboxEmpty = Promise.withResolvers<void>();
+  }
+
+  async #drained(): Promise<void> {
+    const gone = new Promise<void>((resolve) => {
+      if (this.#ended.signal.aborted) resolve();
+      else this.#ended.signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+    await Promise.race([this.#outboxEmpty.promise, gone]);
+  }
+}
+
+/** A packet of a SEQPACKET socket has to fit its buffer whole. */
+const pieceBytes = 96 * 1024;
+
+function takesInput(group: ProcessGroup, ranks: string): boolean {
+  const kind = group.spec.stdio?.stdin ?? 'Rank0';
+  return kind === 'All' || (kind === 'Rank0' && RankSet.parse(ranks).has(0));
+}

@@ -1,0 +1,48 @@
+/**
+ * Ends what the agents of this home left running, for when the agents themselves have stopped for good: every pid 1 they had on
+ * record, and with it all that lives in its sandbox; then the cgroups. Pids are checked against start time and namespace.
+ */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { Cgroups, parseHierarchies } from '../../node-agent/cgroups.ts';
+import { defaultNodeConfig } from '../../node-agent/config.ts';
+import { bootId, isSameProcess } from '../../node-agent/process-table.ts';
+import { SandboxDirectory } from '../../node-agent/sandbox-directory.ts';
+import { readFileSync } from 'node:fs';
+import { type Home, nodeStateOf } from '../home.ts';
+
+const killedWithinMs = 10_000;
+
+/** How many sandboxes still ran. */
+export async function sweepNodes(home: Home): Promise<number> {
+  const hierarchies = parseHierarchies(readFileSync('/proc/self/mountinfo', 'utf8'));
+  let ended = 0;
+  for (const node of entriesOf(home.nodes)) {
+    const state = nodeStateOf(home, node);
+    const cgroups = new Cgroups(hierarchies, defaultNodeConfig.cgroupParent, state, node);
+    const keys = new Set([...entriesOf(join(state, 'sandboxes')), ...cgroups.list()]);
+    for (const key of keys) {
+      const identity = new SandboxDirectory(join(state, 'sandboxes', key)).read('identity');
+      const alive = (): boolean => identity !== null && identity.bootId === bootId() && isSameProcess(identity);
+      const cgroup = cgroups.of(key);
+      const running = alive() || (cgroup.exists() && cgroup.populated());
+      if (running) ended++;
+      if (alive()) process.kill(identity!.pid, 'SIGKILL');
+      if (cgroup.exists()) cgroup.kill();
+      const deadline = Date.now() + killedWithinMs;
+      while ((alive() || (cgroup.exists() && cgroup.populated())) && Date.now() < deadline) await pause(5);
+      cgroup.remove();
+    }
+    cgroups.close();
+  }
+  return ended;
+}
+
+function entriesOf(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}

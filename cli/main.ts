@@ -1,0 +1,235 @@
+/**
+ * The `muster` command. Each subcommand is a module of its own, loaded only when it is called, so that `muster get` does
+ * not pay for the agent. This file knows names, options and how an error is shown; nothing else.
+ */
+import { Command, CommanderError } from 'commander';
+import { configOf, type Config } from './config.ts';
+import { exitCodeOf, showError } from './errors.ts';
+
+interface GlobalOptions {
+  home?: string;
+  namespace?: string;
+}
+
+const program = new Command('muster');
+program
+  .description('Start, watch, suspend, checkpoint, restart and migrate parallel (MPI) jobs.')
+  .option('--home <dir>', 'the cluster of this machine to use (default: $MUSTER_HOME, else ~/.muster)')
+  .showHelpAfterError('(see muster --help)')
+  .exitOverride()
+  .enablePositionalOptions()
+  .addHelpText(
+    'after',
+    `
+Examples:
+  muster up --detach                 a control plane and one agent on this machine
+  muster run -n 4 ./cpi              as mpiexec
+  muster apply -f job.yaml           declaratively
+  muster get pg,nm                   what there is
+  muster logs -f cpi                 its output
+  muster down                        stop everything`,
+  );
+
+const configFor = (command: Command): Config => {
+  const options = command.optsWithGlobals<GlobalOptions>();
+  return configOf({ home: options.home, namespace: options.namespace });
+};
+
+/** Exit codes come back as numbers; a command that returns nothing succeeded. */
+type Action<O> = (config: Config, args: string[], options: O) => Promise<number | undefined>;
+
+function handler<O>(load: () => Promise<Action<O>>): (...given: unknown[]) => Promise<void> {
+  return async (...given) => {
+    const command = given.at(-1) as Command;
+    const action = await load();
+    const code = await action(configFor(command), command.args, command.opts<O & object>());
+    process.exitCode = code ?? 0;
+  };
+}
+
+program
+  .command('up')
+  .description('start a control plane and agents on this machine')
+  .option('-d, --detach', 'return when everything is ready')
+  .option('--agents <n>', 'number of agents (node1, node2, ...)', '1')
+  .option('--bind <dir...>', 'directories under /tmp or /run that jobs may see too')
+  .option('--allow-uids <set>', 'user ids that ranks may run as', '1000-65534')
+  .option('--listen <address>', 'address for agents of other machines', '127.0.0.1')
+  .action(handler(async () => (await import('./commands/up.ts')).up));
+
+program
+  .command('down')
+  .description('stop everything of this home; nothing is left running or mounted')
+  .action(handler(async () => (await import('./commands/down.ts')).down));
+
+program
+  .command('controller', { hidden: false })
+  .description('run a control plane in the foreground')
+  .option('--listen <address>', 'address for agents of other machines', '127.0.0.1')
+  .action(handler(async () => (await import('./commands/controller.ts')).controller));
+
+program
+  .command('agent')
+  .description('run an agent in the foreground; --join makes this machine a node of another control plane')
+  .option('--node <name>', 'name of this node (default: the host name)')
+  .option('--join <host:port>', 'the control plane to join')
+  .option('--token <token>', 'a token of `muster token create`, or @FILE')
+  .option('--ca-hash <hash>', "the control plane's CA, as `muster token create` printed it")
+  .option('--address <address>', 'address at which other nodes reach this one')
+  .option('--bind <dir...>', 'directories under /tmp or /run that jobs may see too')
+  .option('--allow-uids <set>', 'user ids that ranks may run as', '1000-65534')
+  .action(handler(async () => (await import('./commands/agent.ts')).agent));
+
+program
+  .command('run')
+  .description('run a parallel job in the foreground, as mpiexec')
+  .allowUnknownOption()
+  .allowExcessArguments()
+  .helpOption(false)
+  .passThroughOptions()
+  .argument('[words...]')
+  .action(handler(async () => (await import('./commands/run.ts')).run));
+
+program
+  .command('apply')
+  .description('create or update the objects of a manifest')
+  .requiredOption('-f, --filename <file>', 'a file, a directory, or - for standard input')
+  .option('-n, --namespace <ns>', 'namespace of objects that name none')
+  .option('--dry-run', 'check only')
+  .action(handler(async () => (await import('./commands/apply.ts')).apply));
+
+program
+  .command('get')
+  .description('show objects: pg, ckpt, mig, nm, events (several with commas)')
+  .argument('<kinds>')
+  .argument('[names...]')
+  .option('-o, --output <format>', 'json, yaml, wide or name')
+  .option('-l, --selector <labels>', 'only objects with these labels')
+  .option('-A, --all-namespaces', 'of all namespaces')
+  .option('-n, --namespace <ns>')
+  .option('-w, --watch', 'and go on showing changes')
+  .option('--no-headers')
+  .action(handler(async () => (await import('./commands/get.ts')).get));
+
+program
+  .command('describe')
+  .description('show one object with its conditions and events')
+  .argument('<kind>')
+  .argument('<names...>')
+  .option('-n, --namespace <ns>')
+  .action(handler(async () => (await import('./commands/describe.ts')).describe));
+
+program
+  .command('delete')
+  .description('delete objects; a running job is ended')
+  .argument('[kind]')
+  .argument('[names...]')
+  .option('-f, --filename <file>', 'the objects of a manifest')
+  .option('-n, --namespace <ns>')
+  .option('--all', 'all of the kind in the namespace')
+  .option('--no-wait', 'do not wait until they are gone')
+  .option('--ignore-not-found')
+  .action(handler(async () => (await import('./commands/delete.ts')).deleteObjects));
+
+program
+  .command('logs')
+  .description("show a job's output")
+  .argument('<group>')
+  .option('-f, --follow', 'until the job has ended')
+  .option('-r, --ranks <set>', 'only these ranks, such as 0-3,7')
+  .option('--stdout', 'only standard output')
+  .option('--stderr', 'only standard error')
+  .option('--tail <lines>', 'only the last lines of each rank')
+  .option('--no-label', 'do not begin lines with their rank')
+  .option('-n, --namespace <ns>')
+  .action(handler(async () => (await import('./commands/logs.ts')).logs));
+
+program
+  .command('ps')
+  .description('list the ranks of a job, or all sandboxes')
+  .argument('[group]')
+  .option('-n, --namespace <ns>')
+  .option('-o, --output <format>', 'json or yaml')
+  .action(handler(async () => (await import('./commands/ps.ts')).ps));
+
+program
+  .command('signal')
+  .description('send a signal to a job or to some of its ranks, at most once')
+  .argument('<signal>')
+  .argument('<group>')
+  .option('-r, --ranks <set>', 'only these ranks')
+  .option('-n, --namespace <ns>')
+  .action(handler(async () => (await import('./commands/signal.ts')).signal));
+
+program
+  .command('kill')
+  .description('end jobs: SIGTERM, then SIGKILL after the grace period; the objects stay')
+  .argument('<groups...>')
+  .option('--now', 'SIGKILL at once')
+  .option('-n, --namespace <ns>')
+  .action(handler(async () => (await import('./commands/kill.ts')).kill));
+
+for (const [name, suspended] of [
+  ['suspend', true],
+  ['resume', false],
+] as const) {
+  program
+    .command(name)
+    .description(suspended ? 'suspend jobs: every rank on every node stops' : 'let suspended jobs go on')
+    .argument('<groups...>')
+    .option('-n, --namespace <ns>')
+    .action(handler(async () => (await import('./commands/suspend.ts'))[name]));
+}
+
+program
+  .command('wait')
+  .description('wait until a job has ended (exit code: 0 if it succeeded) or has a condition')
+  .argument('<group>')
+  .option('--for <condition>', 'such as Running, Suspended, Succeeded or Finished', 'Finished')
+  .option('--timeout <seconds>', 'give up after this time', '0')
+  .option('-n, --namespace <ns>')
+  .action(handler(async () => (await import('./commands/wait.ts')).wait));
+
+program
+  .command('nodes')
+  .description('list the nodes and how they fare')
+  .option('-o, --output <format>', 'json, yaml, wide or name')
+  .action(handler(async () => (await import('./commands/nodes.ts')).nodes));
+
+program
+  .command('token')
+  .description('make a one-time token with which another machine joins')
+  .argument('<verb>', 'create')
+  .option('--ttl <seconds>', 'how long it may be used', '3600')
+  .option('--node <name>', 'only for this node')
+  .action(handler(async () => (await import('./commands/token.ts')).token));
+
+program
+  .command('doctor')
+  .description('check what this machine can do, and why not')
+  .option('-o, --output <format>', 'json')
+  .action(handler(async () => (await import('./commands/doctor.ts')).doctor));
+
+program
+  .command('completion')
+  .description('print shell completion: source <(muster completion bash)')
+  .argument('<shell>', 'bash, zsh or fish')
+  .action(handler(async () => (await import('./commands/completion.ts')).completionFor(program)));
+
+program
+  .command('version')
+  .description('show versions')
+  .option('-o, --output <format>', 'json')
+  .action(handler(async () => (await import('./commands/version.ts')).version));
+
+for (const command of program.commands) command.exitOverride();
+
+try {
+  await program.parseAsync(process.argv);
+} catch (error) {
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
+  else {
+    showError(error);
+    process.exitCode = exitCodeOf(error);
+  }
+}
