@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -54,9 +55,10 @@ static void on_child(int signal) {
 
 /* Every signal default and blocked; SIGCHLD is let in by ppoll alone. */
 static sigset_t take_signals(void) {
-  struct sigaction action = {.sa_handler = SIG_DFL};
-  for (int signal = 1; signal <= SIGRTMAX; signal++) sigaction(signal, &action, NULL);
-  action = (struct sigaction){.sa_handler = on_child};
+  /* By the bare system call: libc keeps its own signals (32, 33) to itself, and some parents, such as make, ignore them. */
+  const unsigned long kernel_default[4] = {0};
+  for (int signal = 1; signal <= 64; signal++) syscall(SYS_rt_sigaction, signal, kernel_default, NULL, 8);
+  struct sigaction action = {.sa_handler = on_child};
   sigaction(SIGCHLD, &action, NULL);
   sigset_t all;
   sigfillset(&all);
