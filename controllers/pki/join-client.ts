@@ -3,7 +3,7 @@
  * plane is known by the hash of its authority's key, given on the command line, and by nothing else: the token is not
  * sent before that hash has been found right.
  */
-import { X509Certificate } from 'node:crypto';
+import { type X509Certificate } from 'node:crypto';
 import { request } from 'node:https';
 import { connect, type TLSSocket } from 'node:tls';
 import { authorityHash, makeRequest } from './certificate.ts';
@@ -85,7 +85,7 @@ async function pinnedAuthority(host: string, port: number, wanted: string): Prom
 function chainOf(socket: TLSSocket): X509Certificate[] {
   const chain: X509Certificate[] = [];
   for (let peer = socket.getPeerX509Certificate(); peer && chain.length < 8; peer = peer.issuerCertificate) {
-    if (chain.some((known) => known.fingerprint256 === peer!.fingerprint256)) break;
+    if (chain.some((known) => known.fingerprint256 === peer.fingerprint256)) break;
     chain.push(peer);
   }
   return chain;

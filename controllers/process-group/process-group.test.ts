@@ -99,6 +99,7 @@ const ran: ProcessGroupStatus = {
   activeSince: '2026-01-01T00:00:00.000Z',
 };
 const ended = { state: 'Ended', ranksRunning: 0, succeeded: '0-1' };
+const endedToo = { ...ended, succeeded: '2-3' };
 const failing = {
   failures: [{ ...rankEnd, rank: 1, waitStatus: 3 << 8 }],
   failuresTotal: 1,
@@ -211,7 +212,14 @@ const table: [string, Case, Phase, string, string][] = [
     'Kill',
     'Placed Reconciling',
   ],
-  ['has succeeded', { facts: [ended, ended], status: ran }, 'Ended', 'Keep', 'Succeeded'],
+  [
+    'does not take silence for success',
+    { facts: [ended, { ...ended, succeeded: '2' }], status: ran },
+    'Ended',
+    'Keep',
+    'Failed Stalled',
+  ],
+  ['has succeeded', { facts: [ended, endedToo], status: ran }, 'Ended', 'Keep', 'Succeeded'],
   [
     'has failed',
     { facts: [{ ...ended, ...failing, ranksRunning: 0 }, ended], status: ran },

@@ -24,7 +24,7 @@ import { compressPlacement, type Assignment } from '../placement/placement-statu
 import { identityOf } from '../spec-of.ts';
 import type { Phase } from './phase.ts';
 import type { SandboxView, Seen } from './seen.ts';
-import { exitOf, firstFailure, verdictOf, type Verdict } from './verdict.ts';
+import { exitOf, firstFailure, unaccounted, verdictOf, type Verdict } from './verdict.ts';
 import { countedTime } from './wall-time.ts';
 
 type State = readonly [status: Condition['status'], reason: Reason, message: string];
@@ -56,7 +56,7 @@ export function statusOf(seen: Seen, phase: Phase, warns = false): ProcessGroupS
   if (phase === 'Deleting') return deletingStatus(seen);
   if (phase === 'Finished') return { ...before, ...observed };
   const verdict = phase === 'Ending' || phase === 'Ended' ? verdictOf(seen) : undefined;
-  const end = phase === 'Ended' ? (verdict ?? firstFailure(seen)) : verdict;
+  const end = phase === 'Ended' ? (verdict ?? firstFailure(seen) ?? unaccounted(seen)) : verdict;
   const now = timeOf(new Date(nowMs));
   const assignments = phase === 'Placing' ? newAssignments(seen) : undefined;
   const placement = assignments ? compressPlacement(assignments) : before.placement;

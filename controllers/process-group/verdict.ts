@@ -15,9 +15,7 @@ export interface Verdict {
   readonly exit: ProcessGroupExitSummary & { readonly reason: string; readonly message: string };
 }
 
-const signalNames = new Map(
-  Object.entries(constants.signals).map(([name, number]) => [number as number, name]),
-);
+const signalNames = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]));
 
 export function verdictOf(seen: Seen): Verdict | undefined {
   return storedVerdict(seen) ?? failureOf(seen) ?? limitOf(seen) ?? requestOf(seen);
@@ -60,6 +58,18 @@ export function firstFailure(seen: Seen): Verdict | undefined {
   for (const view of failed) {
     const verdict = sandboxFailure(view, seen.group.spec, false) ?? anyEnd(view, seen.group.spec);
     if (verdict) return verdict;
+  }
+  return undefined;
+}
+
+/** Of a group that is over without a failure: ranks of which nobody has said that they succeeded. */
+export function unaccounted(seen: Seen): Verdict | undefined {
+  for (const view of seen.sandboxes) {
+    const succeeded = view.known?.fact.succeeded ?? '';
+    const missing = RankSet.parse(view.ranks).minus(RankSet.parse(succeeded));
+    if (missing.size === 0) continue;
+    const text = `ranks ${shortRanks(missing.toString())} on ${view.node} ended, and it is not known how`;
+    return verdict('SandboxFailed', { node: view.node }, text);
   }
   return undefined;
 }

@@ -47,7 +47,8 @@ export class WorkQueue {
   /** The next key to work on; undefined once the queue is closed. Whoever takes a key calls `done` with it. */
   async take(): Promise<Key | undefined> {
     if (this.#closed) return undefined;
-    for (const key of this.#ready) {
+    const key = this.#ready.values().next().value;
+    if (key !== undefined) {
       this.#ready.delete(key);
       return this.#activate(key);
     }

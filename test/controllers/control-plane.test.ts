@@ -81,7 +81,7 @@ async function reaches(name: string, phase: string): Promise<ProcessGroup> {
 async function openStore(): Promise<void> {
   const admission = (operation: 'CREATE' | 'UPDATE', object: unknown, old?: unknown) =>
     admit(operation, object, old as never);
-  store = await FileStore.open({ directory, types, admit: admission as never });
+  store = await FileStore.open({ directory, types, admit: admission });
 }
 
 beforeEach(async () => {
