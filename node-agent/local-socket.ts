@@ -1,6 +1,7 @@
 // The socket for `muster run` on this machine: a front asks for a sandbox's output and gets read-only descriptors of its log
 // segments, then word of growth straight from the pump's thread. It writes standard input into the spool through an
-// append-only descriptor. The front copies at its own offsets, so it may come, go and come again.
+// append-only descriptor. The front copies at its own offsets, so it may come, go and come again. It often comes before the
+// sandbox, since the hub tells both at once: then its request waits a little, as one for a sandbox of somebody else's does.
 import { constants, chmodSync, closeSync, openSync, unlinkSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { timingSafeEqual } from 'node:crypto';
@@ -14,6 +15,18 @@ import type { Sandboxes } from './sandboxes.ts';
 /** enum front_type of native/front/protocol.h. */
 const front = { open: 32, input: 33, stream: 48, grew: 49, inputFd: 50, ended: 51, refused: 52 } as const;
 const unknownUid = 0xffffffff;
+/** Shorter than the time after which a front takes its connection for one that is served (native/front/sandboxes.c). */
+const holdMs = 500;
+const mostHeld = 4096;
+const noSandbox = 'MUSTER_NO_SANDBOX: this node has no such sandbox that you may open';
+
+/** A request for a sandbox that is not here yet. */
+interface Held {
+  readonly text: string;
+  readonly uid: number;
+  readonly timer: NodeJS.Timeout;
+  readonly open: (sandbox: Sandbox) => void;
+}
 
 export class LocalSocket {
   readonly #native: Native;
@@ -23,6 +36,7 @@ export class LocalSocket {
   readonly #server: PacketServer;
   readonly #path: string;
   readonly #fronts = new Set<Front>();
+  readonly #held = new Set<Held>();
 
   constructor(path: string, native: Native, sandboxes: Sandboxes, output: OutputSpool, log: Logger) {
     this.#path = path;
@@ -36,17 +50,30 @@ export class LocalSocket {
     this.#server.onConnection = (socket) => {
       this.#connected(socket);
     };
+    sandboxes.onAdded.add(this.#retry);
   }
 
   close(): void {
     this.#server.close();
+    this.#sandboxes.onAdded.delete(this.#retry);
+    for (const held of this.#held) this.#release(held);
     for (const each of this.#fronts) each.close();
     remove(this.#path);
   }
 
   #connected(socket: PacketSocket): void {
     let opened: Front | null = null;
+    let held: Held | null = null;
+    const open = (sandbox: Sandbox) => {
+      if (held) this.#release(held);
+      held = null;
+      opened = new Front(socket, sandbox, this.#output);
+      this.#fronts.add(opened);
+      opened.begin();
+    };
     const close = () => {
+      if (held) this.#release(held);
+      held = null;
       if (!opened) return;
       this.#fronts.delete(opened);
       opened.close();
@@ -61,13 +88,19 @@ export class LocalSocket {
       if (bytes.length < 4) return;
       try {
         const type = bytes.readUInt32LE(0);
-        if (type === front.open && !opened) {
-          const sandbox = this.#find(bytes.toString('utf8', 4), socket.peerCredentials().uid);
-          if (typeof sandbox === 'string') refuse(socket, sandbox);
+        if (type === front.open && !opened && !held) {
+          const [text, { uid }] = [bytes.toString('utf8', 4), socket.peerCredentials()];
+          const sandbox = this.#find(text, uid);
+          if (sandbox) open(sandbox);
+          else if (this.#held.size >= mostHeld) refuse(socket, noSandbox);
           else {
-            opened = new Front(socket, sandbox, this.#output);
-            this.#fronts.add(opened);
-            opened.begin();
+            const timer = setTimeout(() => {
+              if (held) this.#release(held);
+              held = null;
+              refuse(socket, noSandbox);
+            }, holdMs);
+            held = { text, uid, timer, open };
+            this.#held.add(held);
           }
         } else if (type === front.input && bytes.length >= 16) opened?.grown(bytes.readUInt32LE(12) !== 0);
       } catch (error) {
@@ -77,19 +110,30 @@ export class LocalSocket {
     };
   }
 
-  /** The sandbox, or why not. A caller learns nothing of sandboxes that are not his. */
-  #find(text: string, uid: number): Sandbox | string {
+  readonly #retry = (): void => {
+    for (const held of this.#held) {
+      const sandbox = this.#find(held.text, held.uid);
+      if (sandbox) held.open(sandbox);
+    }
+  };
+
+  #release(held: Held): void {
+    clearTimeout(held.timer);
+    this.#held.delete(held);
+  }
+
+  /** A caller learns nothing of sandboxes that are not his, not even from how long an answer takes. */
+  #find(text: string, uid: number): Sandbox | null {
     const [groupUid = '', ordinal = '', incarnation = '', token = ''] = text.replace(/\0$/, '').split(' ');
     const sandbox = this.#sandboxes.find({
       groupUid,
       ordinal: Number(ordinal),
       incarnation: Number(incarnation),
     });
-    const refusal = 'MUSTER_NO_SANDBOX: this node has no such sandbox that you may open';
-    if (!sandbox) return refusal;
+    if (!sandbox) return null;
     const { spec } = sandbox;
     const owns = uid === 0 || uid === spec.uid || (spec.ownerUid !== unknownUid && uid === spec.ownerUid);
-    return owns || sameToken(token, spec.frontToken) ? sandbox : refusal;
+    return owns || sameToken(token, spec.frontToken) ? sandbox : null;
   }
 }
 

@@ -31,6 +31,8 @@ export class Sandboxes {
   #measuring: NodeJS.Timeout | null = null;
   #measureMs = 0;
   revision = 0;
+  /** Told of every sandbox that is new here. */
+  readonly onAdded = new Set<() => void>();
 
   constructor(backend: Backend, events: SandboxesEvents) {
     this.#backend = backend;
@@ -156,6 +158,7 @@ export class Sandboxes {
     });
     this.#sandboxes.set(key, sandbox);
     this.#schedule();
+    for (const listener of this.onAdded) listener();
     return sandbox;
   }
 
