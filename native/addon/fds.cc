@@ -39,10 +39,11 @@ napi_value dupFd(napi_env env, napi_callback_info info) {
 napi_value memfd(napi_env env, napi_callback_info info) {
   Call call(env, info);
   std::string name;
-  const uint8_t* data;
+  const uint8_t *data;
   size_t length;
   bool sealed;
-  if (!call.string(0, "name", &name) || !call.bytes(1, "bytes", &data, &length) || !call.flag(2, "sealed", &sealed)) return nullptr;
+  if (!call.string(0, "name", &name) || !call.bytes(1, "bytes", &data, &length) || !call.flag(2, "sealed", &sealed))
+    return nullptr;
   int fd = memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0) return throwErrno(env, "memfd_create", errno);
   for (size_t done = 0; done < length;) {
@@ -117,12 +118,12 @@ napi_value mapReadOnly(napi_env env, napi_callback_info info) {
   if (fstat(fd, &status) != 0) return throwErrno(env, "fstat", errno);
   // Touching a mapping past the end of its file would end the process.
   if (length == 0 || status.st_size < static_cast<off_t>(length)) return throwErrno(env, "mmap", EOVERFLOW);
-  void* start = mmap(nullptr, length, PROT_READ, MAP_SHARED, fd, 0);
+  void *start = mmap(nullptr, length, PROT_READ, MAP_SHARED, fd, 0);
   if (start == MAP_FAILED) return throwErrno(env, "mmap", errno);
   napi_value result = nullptr;
   napi_status made = napi_create_external_arraybuffer(
-      env, start, length, [](napi_env, void* data, void* hint) { munmap(data, reinterpret_cast<size_t>(hint)); },
-      reinterpret_cast<void*>(static_cast<size_t>(length)), &result);
+      env, start, length, [](napi_env, void *data, void *hint) { munmap(data, reinterpret_cast<size_t>(hint)); },
+      reinterpret_cast<void *>(static_cast<size_t>(length)), &result);
   if (made != napi_ok) {
     munmap(start, length);
     return throwErrno(env, "mmap", ENOMEM);
@@ -166,7 +167,8 @@ napi_value socketPairMake(napi_env env, napi_callback_info info) {
   bool packets;
   int ends[2];
   if (!call.flag(0, "packets", &packets)) return nullptr;
-  if (socketpair(AF_UNIX, (packets ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_CLOEXEC, 0, ends) != 0) return throwErrno(env, "socketpair", errno);
+  if (socketpair(AF_UNIX, (packets ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_CLOEXEC, 0, ends) != 0)
+    return throwErrno(env, "socketpair", errno);
   napi_value result = nullptr;
   napi_create_array_with_length(env, 2, &result);
   napi_set_element(env, result, 0, number(env, ends[0]));
@@ -185,7 +187,8 @@ napi_value setWindowSize(napi_env env, napi_callback_info info) {
   Call call(env, info);
   int fd;
   uint32_t rows, columns;
-  if (!call.integer(0, "ptyFd", &fd) || !call.unsignedInteger(1, "rows", &rows) || !call.unsignedInteger(2, "columns", &columns)) return nullptr;
+  if (!call.integer(0, "ptyFd", &fd) || !call.unsignedInteger(1, "rows", &rows) || !call.unsignedInteger(2, "columns", &columns))
+    return nullptr;
   struct winsize size = {};
   size.ws_row = static_cast<unsigned short>(rows);
   size.ws_col = static_cast<unsigned short>(columns);
@@ -204,7 +207,7 @@ napi_value punchHole(napi_env env, napi_callback_info info) {
   return undefined(env);
 }
 
-}  // namespace
+} // namespace
 
 napi_value credentialsOf(napi_env env, int fd) {
   struct ucred peer;
@@ -234,4 +237,4 @@ void defineFds(napi_env env, napi_value exports) {
   method(env, exports, "fallocatePunchHole", punchHole);
 }
 
-}  // namespace muster
+} // namespace muster

@@ -20,6 +20,6 @@ void defineInputPump(napi_env env, napi_value exports);
 // { pid, uid, gid } of the process at the other end, as of its connect or socketpair.
 napi_value credentialsOf(napi_env env, int fd);
 
-}  // namespace muster
+} // namespace muster
 
 #endif

@@ -19,12 +19,12 @@ namespace {
 
 constexpr uint64_t kSpliceBytes = 1u << 20;
 constexpr size_t kTerminalBytes = 4096;
-constexpr char kEndOfInput = 4;  // ^D
+constexpr char kEndOfInput = 4; // ^D
 
 struct Input {
   uint32_t id;
   int spool;
-  int pipe;  // -1 once closed
+  int pipe; // -1 once closed
   bool isPipe;
   uint64_t position;
   uint64_t allowed;
@@ -39,7 +39,7 @@ struct Input {
 };
 
 class InputPump : public PumpThread {
- public:
+public:
   using PumpThread::PumpThread;
   ~InputPump() override { shutdown(); }
 
@@ -62,14 +62,14 @@ class InputPump : public PumpThread {
     Lock lock(mutex_);
     auto found = inputs_.find(id);
     if (found == inputs_.end()) return ENOENT;
-    Input* input = found->second.get();
+    Input *input = found->second.get();
     input->allowed = std::max(input->allowed, length);
     input->end = input->end || end;
     if (!input->busy) poll(input);
     return 0;
   }
 
-  bool remove(uint32_t id, uint64_t* position) {
+  bool remove(uint32_t id, uint64_t *position) {
     Lock lock(mutex_);
     for (;;) {
       auto found = inputs_.find(id);
@@ -86,20 +86,20 @@ class InputPump : public PumpThread {
     }
   }
 
- protected:
-  void turn(const struct epoll_event* events, int count) override {
+protected:
+  void turn(const struct epoll_event *events, int count) override {
     for (int i = 0; i < count; i++) deliverTo(static_cast<uint32_t>(events[i].data.u64), events[i].events);
   }
   uint64_t dueNs() override { return 0; }
   void closeAll() override { inputs_.clear(); }
 
- private:
-  static bool wants(const Input* input) {
+private:
+  static bool wants(const Input *input) {
     return input->pipe >= 0 && input->error == 0 && (input->position < input->allowed || input->end);
   }
 
   // In the epoll set only while there is something to do: a reader that has gone would be reported without end.
-  void poll(Input* input) {
+  void poll(Input *input) {
     bool wanted = wants(input);
     if (wanted == input->polled) return;
     int error = control(wanted ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, input->pipe, EPOLLOUT, input->id);
@@ -107,7 +107,7 @@ class InputPump : public PumpThread {
   }
 
   void deliverTo(uint32_t id, uint32_t happened) {
-    Input* input;
+    Input *input;
     uint64_t allowed;
     bool end;
     {
@@ -122,8 +122,7 @@ class InputPump : public PumpThread {
     int error = 0;
     uint64_t before = input->position;
     uint64_t position = before;
-    if (position < allowed)
-      error = input->isPipe ? splice(input, allowed, &position) : copy(input, allowed, &position);
+    if (position < allowed) error = input->isPipe ? splice(input, allowed, &position) : copy(input, allowed, &position);
     if (error == 0 && position == before && (happened & EPOLLERR)) error = EPIPE;
     bool all = error == 0 && end && position >= allowed;
     if (all && !input->isPipe) {
@@ -149,9 +148,10 @@ class InputPump : public PumpThread {
     idle_.notify_all();
   }
 
-  static int splice(const Input* input, uint64_t allowed, uint64_t* position) {
+  static int splice(const Input *input, uint64_t allowed, uint64_t *position) {
     for (;;) {
-      ssize_t count = ::splice(input->spool, nullptr, input->pipe, nullptr, std::min(allowed - *position, kSpliceBytes), SPLICE_F_NONBLOCK);
+      ssize_t count =
+          ::splice(input->spool, nullptr, input->pipe, nullptr, std::min(allowed - *position, kSpliceBytes), SPLICE_F_NONBLOCK);
       if (count < 0 && errno == EINTR) continue;
       if (count < 0) return errno == EAGAIN ? 0 : errno;
       // The spool is shorter than was said.
@@ -161,9 +161,10 @@ class InputPump : public PumpThread {
     }
   }
 
-  static int copy(const Input* input, uint64_t allowed, uint64_t* position) {
+  static int copy(const Input *input, uint64_t allowed, uint64_t *position) {
     char bytes[kTerminalBytes];
-    ssize_t got = pread(input->spool, bytes, std::min<uint64_t>(sizeof bytes, allowed - *position), static_cast<off_t>(*position));
+    ssize_t got =
+        pread(input->spool, bytes, std::min<uint64_t>(sizeof bytes, allowed - *position), static_cast<off_t>(*position));
     if (got < 0) return errno == EINTR ? 0 : errno;
     if (got == 0) return ENODATA;
     ssize_t put = write(input->pipe, bytes, static_cast<size_t>(got));
@@ -176,7 +177,7 @@ class InputPump : public PumpThread {
 };
 
 napi_value inputPump(napi_env env, napi_callback_info) {
-  auto* pump = new InputPump(Instance::of(env));
+  auto *pump = new InputPump(Instance::of(env));
   napi_value result = Object::wrap(kInputPump, pump);
   if (!result) return nullptr;
   int error = pump->start();
@@ -188,28 +189,30 @@ napi_value inputPump(napi_env env, napi_callback_info) {
 
 napi_value add(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* pump = Object::from<InputPump>(env, call.self);
+  auto *pump = Object::from<InputPump>(env, call.self);
   uint32_t id;
   int spool, pipe;
-  if (!pump || !call.unsignedInteger(0, "id", &id) || !call.integer(1, "spoolFd", &spool) || !call.integer(2, "pipeFd", &pipe)) return nullptr;
+  if (!pump || !call.unsignedInteger(0, "id", &id) || !call.integer(1, "spoolFd", &spool) || !call.integer(2, "pipeFd", &pipe))
+    return nullptr;
   int error = pump->add(id, spool, pipe);
   return error ? throwErrno(env, "add", error) : undefined(env);
 }
 
 napi_value advance(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* pump = Object::from<InputPump>(env, call.self);
+  auto *pump = Object::from<InputPump>(env, call.self);
   uint32_t id;
   uint64_t length;
   bool end;
-  if (!pump || !call.unsignedInteger(0, "id", &id) || !call.bigint(1, "length", &length) || !call.flag(2, "end", &end)) return nullptr;
+  if (!pump || !call.unsignedInteger(0, "id", &id) || !call.bigint(1, "length", &length) || !call.flag(2, "end", &end))
+    return nullptr;
   int error = pump->advance(id, length, end);
   return error ? throwErrno(env, "advance", error) : undefined(env);
 }
 
 napi_value remove(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* pump = Object::from<InputPump>(env, call.self);
+  auto *pump = Object::from<InputPump>(env, call.self);
   uint32_t id;
   uint64_t position = 0;
   if (!pump || !call.unsignedInteger(0, "id", &id)) return nullptr;
@@ -218,14 +221,14 @@ napi_value remove(napi_env env, napi_callback_info info) {
 
 napi_value closePump(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* pump = Object::from<InputPump>(env, call.self);
+  auto *pump = Object::from<InputPump>(env, call.self);
   if (!pump) return nullptr;
   pump->shutdown();
   pump->release();
   return undefined(env);
 }
 
-}  // namespace
+} // namespace
 
 void defineInputPump(napi_env env, napi_value exports) {
   static const Method methods[] = {{"add", add}, {"advance", advance}, {"remove", remove}, {"close", closePump}};
@@ -233,4 +236,4 @@ void defineInputPump(napi_env env, napi_value exports) {
   method(env, exports, "inputPump", inputPump);
 }
 
-}  // namespace muster
+} // namespace muster

@@ -11,10 +11,10 @@ namespace muster {
 
 namespace {
 
-void tearDown(napi_async_cleanup_hook_handle handle, void* data) {
-  auto* instance = static_cast<Instance*>(data);
-  std::vector<Object*> live(instance->live.begin(), instance->live.end());
-  for (Object* object : live) object->shutdown();
+void tearDown(napi_async_cleanup_hook_handle handle, void *data) {
+  auto *instance = static_cast<Instance *>(data);
+  std::vector<Object *> live(instance->live.begin(), instance->live.end());
+  for (Object *object : live) object->shutdown();
   instance->cleanup = handle;
   if (instance->handles == 0) {
     instance->cleanup = nullptr;
@@ -22,26 +22,26 @@ void tearDown(napi_async_cleanup_hook_handle handle, void* data) {
   }
 }
 
-void forget(Instance* instance) {
+void forget(Instance *instance) {
   if (instance->finalized && instance->handles == 0) delete instance;
 }
 
-}  // namespace
+} // namespace
 
-Instance* Instance::of(napi_env env) {
-  void* data = nullptr;
+Instance *Instance::of(napi_env env) {
+  void *data = nullptr;
   napi_get_instance_data(env, &data);
-  return static_cast<Instance*>(data);
+  return static_cast<Instance *>(data);
 }
 
-Instance* Instance::create(napi_env env) {
-  auto* instance = new Instance();
+Instance *Instance::create(napi_env env) {
+  auto *instance = new Instance();
   instance->env = env;
   napi_get_uv_event_loop(env, &instance->loop);
   napi_set_instance_data(
       env, instance,
-      [](napi_env, void* data, void*) {
-        auto* ended = static_cast<Instance*>(data);
+      [](napi_env, void *data, void *) {
+        auto *ended = static_cast<Instance *>(data);
         ended->finalized = true;
         forget(ended);
       },
@@ -80,7 +80,7 @@ void Object::release() {
   napi_reference_unref(env(), self_, nullptr);
 }
 
-void Object::emit(const char* name, size_t count, napi_value* values) {
+void Object::emit(const char *name, size_t count, napi_value *values) {
   napi_value self = value();
   napi_value function = nullptr;
   napi_valuetype type = napi_undefined;
@@ -97,16 +97,16 @@ void Object::emit(const char* name, size_t count, napi_value* values) {
 
 napi_value Object::construct(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  Instance* instance = Instance::of(env);
-  Object* native = instance->beingMade;
+  Instance *instance = Instance::of(env);
+  Object *native = instance->beingMade;
   instance->beingMade = nullptr;
   if (!native) return throwType(env, "made by the functions of this module only");
   if (napi_wrap(env, call.self, native, finalize, nullptr, &native->self_) != napi_ok) return nullptr;
   return call.self;
 }
 
-void Object::finalize(napi_env env, void* data, void*) {
-  auto* native = static_cast<Object*>(data);
+void Object::finalize(napi_env env, void *data, void *) {
+  auto *native = static_cast<Object *>(data);
   native->held_ = false;
   native->shutdown();
   napi_delete_reference(env, native->self_);
@@ -114,8 +114,8 @@ void Object::finalize(napi_env env, void* data, void*) {
   delete native;
 }
 
-napi_value Object::wrap(ObjectClass which, Object* native) {
-  Instance* instance = native->instance;
+napi_value Object::wrap(ObjectClass which, Object *native) {
+  Instance *instance = native->instance;
   napi_value constructor = nullptr;
   napi_value result = nullptr;
   instance->beingMade = native;
@@ -131,7 +131,7 @@ napi_value Object::wrap(ObjectClass which, Object* native) {
   return result;
 }
 
-void defineClass(Instance* instance, ObjectClass which, const char* name, const Method* methods, size_t count) {
+void defineClass(Instance *instance, ObjectClass which, const char *name, const Method *methods, size_t count) {
   std::vector<napi_property_descriptor> properties;
   for (size_t i = 0; i < count; i++) {
     napi_property_descriptor property = {};
@@ -141,13 +141,13 @@ void defineClass(Instance* instance, ObjectClass which, const char* name, const 
     properties.push_back(property);
   }
   napi_value constructor = nullptr;
-  napi_define_class(instance->env, name, NAPI_AUTO_LENGTH,
-                    Object::construct, nullptr, properties.size(), properties.data(), &constructor);
+  napi_define_class(instance->env, name, NAPI_AUTO_LENGTH, Object::construct, nullptr, properties.size(), properties.data(),
+                    &constructor);
   napi_create_reference(instance->env, constructor, 1, &instance->classes[which]);
 }
 
-Poll* Poll::open(Instance* instance, int fd, int events, void* owner, Ready ready, int* error) {
-  auto* poll = new Poll();
+Poll *Poll::open(Instance *instance, int fd, int events, void *owner, Ready ready, int *error) {
+  auto *poll = new Poll();
   poll->instance_ = instance;
   poll->fd_ = fd;
   poll->owner_ = owner;
@@ -167,8 +167,8 @@ Poll* Poll::open(Instance* instance, int fd, int events, void* owner, Ready read
 void Poll::listen(int events) {
   if (events == events_) return;
   events_ = events;
-  uv_poll_start(&handle_, events, [](uv_poll_t* handle, int status, int happened) {
-    auto* poll = static_cast<Poll*>(handle->data);
+  uv_poll_start(&handle_, events, [](uv_poll_t *handle, int status, int happened) {
+    auto *poll = static_cast<Poll *>(handle->data);
     napi_handle_scope scope = nullptr;
     napi_env env = poll->instance_->env;
     napi_open_handle_scope(env, &scope);
@@ -178,8 +178,8 @@ void Poll::listen(int events) {
 }
 
 void Poll::close() {
-  uv_close(reinterpret_cast<uv_handle_t*>(&handle_), [](uv_handle_t* handle) {
-    auto* poll = static_cast<Poll*>(handle->data);
+  uv_close(reinterpret_cast<uv_handle_t *>(&handle_), [](uv_handle_t *handle) {
+    auto *poll = static_cast<Poll *>(handle->data);
     poll->instance_->handleClosed();
     delete poll;
   });
@@ -187,13 +187,13 @@ void Poll::close() {
   fd_ = -1;
 }
 
-Wake* Wake::open(Instance* instance, void* owner, Woken woken) {
-  auto* wake = new Wake();
+Wake *Wake::open(Instance *instance, void *owner, Woken woken) {
+  auto *wake = new Wake();
   wake->instance_ = instance;
   wake->owner_ = owner;
   wake->woken_ = woken;
-  uv_async_init(instance->loop, &wake->handle_, [](uv_async_t* handle) {
-    auto* self = static_cast<Wake*>(handle->data);
+  uv_async_init(instance->loop, &wake->handle_, [](uv_async_t *handle) {
+    auto *self = static_cast<Wake *>(handle->data);
     napi_handle_scope scope = nullptr;
     napi_env env = self->instance_->env;
     napi_open_handle_scope(env, &scope);
@@ -206,11 +206,11 @@ Wake* Wake::open(Instance* instance, void* owner, Woken woken) {
 }
 
 void Wake::close() {
-  uv_close(reinterpret_cast<uv_handle_t*>(&handle_), [](uv_handle_t* handle) {
-    auto* wake = static_cast<Wake*>(handle->data);
+  uv_close(reinterpret_cast<uv_handle_t *>(&handle_), [](uv_handle_t *handle) {
+    auto *wake = static_cast<Wake *>(handle->data);
     wake->instance_->handleClosed();
     delete wake;
   });
 }
 
-}  // namespace muster
+} // namespace muster

@@ -22,10 +22,10 @@ namespace {
 constexpr uint64_t kRetryNs = 100000000;
 constexpr uint64_t kComplainNs = 1000000000;
 constexpr uint64_t kTellNs = 1000000;
-constexpr int kBusyPipeBytes = 1 << 18;  // a larger one no longer fits the cache of a core
+constexpr int kBusyPipeBytes = 1 << 18; // a larger one no longer fits the cache of a core
 constexpr int kMostBusyPipes = 256;
 constexpr uint64_t kBusyBytes = 32768;      // in one turn: this writer fills its pipe
-constexpr uint64_t kRestBelowBytes = 49152;  // a pipe, on average
+constexpr uint64_t kRestBelowBytes = 49152; // a pipe, on average
 constexpr uint64_t kRestIfWithinNs = 1000000;
 constexpr long kRestNs = 100000;
 constexpr size_t kMostStreams = 1u << 20;
@@ -33,11 +33,11 @@ constexpr uint64_t kStreamTag = 1ull << 32;
 constexpr uint64_t kSubscriptionTag = 2ull << 32;
 
 struct Stream {
-  Stream(uint32_t id, int fd, const std::string& prefix, uint64_t length, uint64_t segmentBytes)
+  Stream(uint32_t id, int fd, const std::string &prefix, uint64_t length, uint64_t segmentBytes)
       : id(id), writer(fd, prefix, length, segmentBytes), length(length) {}
   uint32_t id;
   SegmentWriter writer;
-  uint64_t length;  // as of the last turn; the writer's own is the thread's while busy
+  uint64_t length; // as of the last turn; the writer's own is the thread's while busy
   bool busy = false;
   bool paused = false;
   bool ended = false;
@@ -50,19 +50,19 @@ struct Stream {
 };
 
 class OutputPump : public PumpThread {
- public:
+public:
   using PumpThread::PumpThread;
   ~OutputPump() override { shutdown(); }
 
   // Takes `fd` when it succeeds. 0 or an errno.
-  int add(uint32_t id, int fd, const std::string& prefix, uint64_t offset, uint64_t segmentBytes) {
+  int add(uint32_t id, int fd, const std::string &prefix, uint64_t offset, uint64_t segmentBytes) {
     Lock lock(mutex_);
     if (streams_.count(id)) return EEXIST;
     int error = control(EPOLL_CTL_ADD, fd, EPOLLIN, kStreamTag | id);
     if (error) return error;
     auto stream = std::make_unique<Stream>(id, fd, prefix, offset, segmentBytes);
     stream->polled = true;
-    for (auto& entry : subscriptions_)
+    for (auto &entry : subscriptions_)
       if (entry.second.ids.count(id)) stream->subscriptions.push_back(entry.first);
     streams_[id] = std::move(stream);
     return 0;
@@ -70,16 +70,16 @@ class OutputPump : public PumpThread {
 
   int pause(uint32_t id, bool paused) {
     Lock lock(mutex_);
-    Stream* stream = idle(lock, id);
+    Stream *stream = idle(lock, id);
     if (!stream) return ENOENT;
     stream->paused = paused;
     poll(stream);
     return 0;
   }
 
-  bool remove(uint32_t id, uint64_t* length) {
+  bool remove(uint32_t id, uint64_t *length) {
     Lock lock(mutex_);
-    Stream* stream = idle(lock, id);
+    Stream *stream = idle(lock, id);
     if (!stream) return false;
     stream->paused = true;
     poll(stream);
@@ -91,12 +91,12 @@ class OutputPump : public PumpThread {
   }
 
   // 0 or an errno.
-  int subscribe(int fd, const uint32_t* ids, size_t count, uint32_t* number) {
+  int subscribe(int fd, const uint32_t *ids, size_t count, uint32_t *number) {
     Lock lock(mutex_);
     int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (copy < 0) return errno;
     *number = nextSubscription_++;
-    Subscription& subscription = subscriptions_[*number];
+    Subscription &subscription = subscriptions_[*number];
     subscription.fd = copy;
     subscription.urgent = true;
     subscription.ids.insert(ids, ids + count);
@@ -115,8 +115,8 @@ class OutputPump : public PumpThread {
     drop(number);
   }
 
- protected:
-  void turn(const struct epoll_event* events, int count) override {
+protected:
+  void turn(const struct epoll_event *events, int count) override {
     uint64_t bytes = 0;
     uint64_t pipes = 0;
     for (int i = 0; i < count; i++) {
@@ -149,8 +149,8 @@ class OutputPump : public PumpThread {
     while (!subscriptions_.empty()) drop(subscriptions_.begin()->first);
   }
 
- private:
-  Stream* idle(Lock& lock, uint32_t id) {
+private:
+  Stream *idle(Lock &lock, uint32_t id) {
     for (;;) {
       auto found = streams_.find(id);
       if (found == streams_.end()) return nullptr;
@@ -159,11 +159,11 @@ class OutputPump : public PumpThread {
     }
   }
 
-  static Growth growthOf(const Stream& stream) { return {stream.id, stream.ended ? 1u : 0u, stream.length}; }
+  static Growth growthOf(const Stream &stream) { return {stream.id, stream.ended ? 1u : 0u, stream.length}; }
 
   // Brings the epoll set in line with the stream's state. A stream that nobody wants to read is taken out altogether: a
   // hang-up would be reported without end.
-  void poll(Stream* stream) {
+  void poll(Stream *stream) {
     bool wanted = !stream->paused && !stream->ended && stream->error == 0;
     if (wanted == stream->polled) return;
     control(wanted ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, stream->writer.fd(), EPOLLIN, kStreamTag | stream->id);
@@ -171,7 +171,7 @@ class OutputPump : public PumpThread {
   }
 
   uint64_t moveOnce(uint32_t id) {
-    Stream* stream;
+    Stream *stream;
     bool mayEnlarge;
     {
       Lock lock(mutex_);
@@ -195,7 +195,7 @@ class OutputPump : public PumpThread {
     return moved.bytes;
   }
 
-  void settle(Stream* stream, const Moved& moved) {
+  void settle(Stream *stream, const Moved &moved) {
     uint64_t now = moved.error ? nowNs() : 0;
     bool complain = moved.error && now >= stream->complainNs;
     if (moved.error && stream->error == 0) blocked_.push_back(stream->id);
@@ -208,7 +208,7 @@ class OutputPump : public PumpThread {
     if (!moved.bytes && !moved.ended && !complain) return;
     uint32_t flags = (moved.ended ? kProgressEnd : 0u) | (complain ? kProgressError : 0u);
     for (uint32_t number : stream->subscriptions) {
-      Subscription& subscription = subscriptions_[number];
+      Subscription &subscription = subscriptions_[number];
       subscription.dirty[stream->id] = growthOf(*stream);
       if (moved.ended) subscription.urgent = true;
     }
@@ -229,7 +229,7 @@ class OutputPump : public PumpThread {
         Lock lock(mutex_);
         auto found = streams_.find(id);
         if (found == streams_.end() || found->second->error == 0) continue;
-        Stream* stream = found->second.get();
+        Stream *stream = found->second.get();
         if (now < stream->retryNs || stream->paused) {
           blocked_.push_back(id);
           uint64_t due = stream->paused ? now + kRetryNs : stream->retryNs;
@@ -252,8 +252,8 @@ class OutputPump : public PumpThread {
     Lock lock(mutex_);
     uint64_t now = nowNs();
     std::vector<uint32_t> gone;
-    for (auto& entry : subscriptions_) {
-      Subscription& subscription = entry.second;
+    for (auto &entry : subscriptions_) {
+      Subscription &subscription = entry.second;
       if (subscription.waiting || subscription.dirty.empty()) continue;
       uint64_t due = subscription.lastNs + kTellNs;
       if (!subscription.urgent && now < due) {
@@ -287,7 +287,7 @@ class OutputPump : public PumpThread {
     for (uint32_t id : found->second.ids) {
       auto stream = streams_.find(id);
       if (stream == streams_.end()) continue;
-      auto& of = stream->second->subscriptions;
+      auto &of = stream->second->subscriptions;
       of.erase(std::remove(of.begin(), of.end(), number), of.end());
     }
     subscriptions_.erase(found);
@@ -303,7 +303,7 @@ class OutputPump : public PumpThread {
 };
 
 napi_value outputPump(napi_env env, napi_callback_info) {
-  auto* pump = new OutputPump(Instance::of(env));
+  auto *pump = new OutputPump(Instance::of(env));
   napi_value result = Object::wrap(kOutputPump, pump);
   if (!result) return nullptr;
   int error = pump->start();
@@ -315,7 +315,7 @@ napi_value outputPump(napi_env env, napi_callback_info) {
 
 napi_value add(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* pump = Object::from<OutputPump>(env, call.self);
+  auto *pump = Object::from<OutputPump>(env, call.self);
   uint32_t id;
   int fd;
   std::string directory, name;
@@ -333,7 +333,7 @@ napi_value add(napi_env env, napi_callback_info info) {
 
 napi_value pause(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* pump = Object::from<OutputPump>(env, call.self);
+  auto *pump = Object::from<OutputPump>(env, call.self);
   uint32_t id;
   bool paused;
   if (!pump || !call.unsignedInteger(0, "id", &id) || !call.flag(1, "paused", &paused)) return nullptr;
@@ -343,7 +343,7 @@ napi_value pause(napi_env env, napi_callback_info info) {
 
 napi_value remove(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* pump = Object::from<OutputPump>(env, call.self);
+  auto *pump = Object::from<OutputPump>(env, call.self);
   uint32_t id;
   uint64_t length = 0;
   if (!pump || !call.unsignedInteger(0, "id", &id)) return nullptr;
@@ -352,7 +352,7 @@ napi_value remove(napi_env env, napi_callback_info info) {
 
 napi_value subscribe(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* pump = Object::from<OutputPump>(env, call.self);
+  auto *pump = Object::from<OutputPump>(env, call.self);
   int fd;
   if (!pump || !call.integer(0, "socketFd", &fd)) return nullptr;
   uint32_t length = 0, number_ = 0;
@@ -368,7 +368,7 @@ napi_value subscribe(napi_env env, napi_callback_info info) {
 
 napi_value unsubscribe(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* pump = Object::from<OutputPump>(env, call.self);
+  auto *pump = Object::from<OutputPump>(env, call.self);
   uint32_t number_;
   if (!pump || !call.unsignedInteger(0, "subscription", &number_)) return nullptr;
   pump->unsubscribe(number_);
@@ -377,24 +377,21 @@ napi_value unsubscribe(napi_env env, napi_callback_info info) {
 
 napi_value closePump(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* pump = Object::from<OutputPump>(env, call.self);
+  auto *pump = Object::from<OutputPump>(env, call.self);
   if (!pump) return nullptr;
   pump->shutdown();
   pump->release();
   return undefined(env);
 }
 
-}  // namespace
+} // namespace
 
 void defineOutputPump(napi_env env, napi_value exports) {
-  static const Method methods[] = {{"add", add},
-                                   {"pause", pause},
-                                   {"remove", remove},
-                                   {"subscribe", subscribe},
-                                   {"unsubscribe", unsubscribe},
-                                   {"close", closePump}};
+  static const Method methods[] = {
+      {"add", add},        {"pause", pause}, {"remove", remove}, {"subscribe", subscribe}, {"unsubscribe", unsubscribe},
+      {"close", closePump}};
   defineClass(Instance::of(env), kOutputPump, "OutputPump", methods, 6);
   method(env, exports, "outputPump", outputPump);
 }
 
-}  // namespace muster
+} // namespace muster

@@ -19,9 +19,9 @@ namespace muster {
 
 namespace {
 
-constexpr int kQueueBytes = 1 << 20;              // asked for; the kernel doubles it for its own overhead
-constexpr size_t kLargestPacket = 4u << 20;       // only touched as far as packets are long
-constexpr size_t kMostDescriptors = 253;          // SCM_MAX_FD
+constexpr int kQueueBytes = 1 << 20;        // asked for; the kernel doubles it for its own overhead
+constexpr size_t kLargestPacket = 4u << 20; // only touched as far as packets are long
+constexpr size_t kMostDescriptors = 253;    // SCM_MAX_FD
 constexpr int kPacketsPerTurn = 64;
 
 void enlargeQueue(int fd) {
@@ -29,19 +29,19 @@ void enlargeQueue(int fd) {
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &kQueueBytes, sizeof kQueueBytes);
 }
 
-uint8_t* packetSpace() {
+uint8_t *packetSpace() {
   thread_local std::unique_ptr<uint8_t[]> space(new uint8_t[kLargestPacket]);
   return space.get();
 }
 
 // A socket address for paths of any length: long ones go through a descriptor of their directory.
 class Address {
- public:
+public:
   ~Address() {
     if (directory_ >= 0) close(directory_);
   }
   // 0 or an errno.
-  int set(const std::string& path) {
+  int set(const std::string &path) {
     memset(&address, 0, sizeof address);
     address.sun_family = AF_UNIX;
     std::string name = path;
@@ -58,14 +58,14 @@ class Address {
     return 0;
   }
   struct sockaddr_un address;
-  const struct sockaddr* get() const { return reinterpret_cast<const struct sockaddr*>(&address); }
+  const struct sockaddr *get() const { return reinterpret_cast<const struct sockaddr *>(&address); }
 
- private:
+private:
   int directory_ = -1;
 };
 
 class PacketSocket : public Object {
- public:
+public:
   using Object::Object;
   ~PacketSocket() override { PacketSocket::shutdown(); }
   void shutdown() override {
@@ -74,16 +74,16 @@ class PacketSocket : public Object {
   }
 
   int fd() const { return poll_ ? poll_->fd() : -1; }
-  bool start(int fd, int* error) {
+  bool start(int fd, int *error) {
     poll_ = Poll::open(
-        instance, fd, UV_READABLE, this, [](void* owner, int status, int events) { static_cast<PacketSocket*>(owner)->ready(status, events); },
-        error);
+        instance, fd, UV_READABLE, this,
+        [](void *owner, int status, int events) { static_cast<PacketSocket *>(owner)->ready(status, events); }, error);
     return poll_ != nullptr;
   }
 
   // 1 sent, 0 the queue is full, else -errno.
-  int send(const uint8_t* bytes, size_t length, const uint32_t* fds, size_t count) {
-    struct iovec part = {const_cast<uint8_t*>(bytes), length};
+  int send(const uint8_t *bytes, size_t length, const uint32_t *fds, size_t count) {
+    struct iovec part = {const_cast<uint8_t *>(bytes), length};
     struct msghdr message = {};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
@@ -91,7 +91,7 @@ class PacketSocket : public Object {
     if (count > 0) {
       message.msg_control = control;
       message.msg_controllen = CMSG_SPACE(sizeof(int) * count);
-      struct cmsghdr* header = CMSG_FIRSTHDR(&message);
+      struct cmsghdr *header = CMSG_FIRSTHDR(&message);
       header->cmsg_level = SOL_SOCKET;
       header->cmsg_type = SCM_RIGHTS;
       header->cmsg_len = CMSG_LEN(sizeof(int) * count);
@@ -106,9 +106,9 @@ class PacketSocket : public Object {
     }
   }
 
- private:
+private:
   void ready(int status, int events) {
-    napi_value self = value();  // keeps it while JavaScript runs
+    napi_value self = value(); // keeps it while JavaScript runs
     (void)self;
     if (status != 0) return lost(-status);
     if (events & UV_READABLE) {
@@ -138,16 +138,14 @@ class PacketSocket : public Object {
     }
     int fds[kMostDescriptors];
     size_t count = 0;
-    for (struct cmsghdr* header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
       if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
       size_t here = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
       for (size_t i = 0; i < here; i++) {
         int fd;
         memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof fd);
-        if (count < kMostDescriptors)
-          fds[count++] = fd;
-        else
-          close(fd);
+        if (count < kMostDescriptors) fds[count++] = fd;
+        else close(fd);
       }
     }
     int trouble = message.msg_flags & MSG_CTRUNC ? EMFILE : message.msg_flags & MSG_TRUNC ? EMSGSIZE : 0;
@@ -160,7 +158,7 @@ class PacketSocket : public Object {
     return true;
   }
 
-  void deliver(size_t length, const int* fds, size_t count) {
+  void deliver(size_t length, const int *fds, size_t count) {
     napi_handle_scope scope = nullptr;
     napi_open_handle_scope(env(), &scope);
     napi_value handler = nullptr;
@@ -190,13 +188,13 @@ class PacketSocket : public Object {
     release();
   }
 
-  Poll* poll_ = nullptr;
+  Poll *poll_ = nullptr;
 };
 
 // Takes `fd`, also when it throws.
-napi_value socketOf(Instance* instance, int fd) {
+napi_value socketOf(Instance *instance, int fd) {
   napi_env env = instance->env;
-  auto* socket = new PacketSocket(instance);
+  auto *socket = new PacketSocket(instance);
   napi_value result = Object::wrap(kPacketSocket, socket);
   if (!result) {
     close(fd);
@@ -217,20 +215,20 @@ napi_value socketOf(Instance* instance, int fd) {
 }
 
 class PacketServer : public Object {
- public:
+public:
   using Object::Object;
   ~PacketServer() override { PacketServer::shutdown(); }
   void shutdown() override {
     if (poll_) poll_->close();
     poll_ = nullptr;
   }
-  bool start(int fd, int* error) {
+  bool start(int fd, int *error) {
     poll_ = Poll::open(
-        instance, fd, UV_READABLE, this, [](void* owner, int, int) { static_cast<PacketServer*>(owner)->accept(); }, error);
+        instance, fd, UV_READABLE, this, [](void *owner, int, int) { static_cast<PacketServer *>(owner)->accept(); }, error);
     return poll_ != nullptr;
   }
 
- private:
+private:
   void accept() {
     for (int i = 0; i < kPacketsPerTurn && poll_; i++) {
       int fd = accept4(poll_->fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -240,8 +238,7 @@ class PacketServer : public Object {
       napi_handle_scope scope = nullptr;
       napi_open_handle_scope(env(), &scope);
       napi_value socket = socketOf(instance, fd);
-      if (socket)
-        emit("onConnection", 1, &socket);
+      if (socket) emit("onConnection", 1, &socket);
       else {
         napi_value ignored = nullptr;
         napi_get_and_clear_last_exception(env(), &ignored);
@@ -249,7 +246,7 @@ class PacketServer : public Object {
       napi_close_handle_scope(env(), scope);
     }
   }
-  Poll* poll_ = nullptr;
+  Poll *poll_ = nullptr;
 };
 
 napi_value connectPacket(napi_env env, napi_callback_info info) {
@@ -293,22 +290,18 @@ napi_value listenPacket(napi_env env, napi_callback_info info) {
   int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return throwErrno(env, "socket", errno);
   unlink(making.c_str());
-  const char* failed = nullptr;
-  if (bind(fd, address.get(), sizeof address.address) != 0)
-    failed = "bind";
-  else if (chmod(making.c_str(), mode & 0777) != 0)
-    failed = "chmod";
-  else if (listen(fd, 1024) != 0)
-    failed = "listen";
-  else if (rename(making.c_str(), path.c_str()) != 0)
-    failed = "rename";
+  const char *failed = nullptr;
+  if (bind(fd, address.get(), sizeof address.address) != 0) failed = "bind";
+  else if (chmod(making.c_str(), mode & 0777) != 0) failed = "chmod";
+  else if (listen(fd, 1024) != 0) failed = "listen";
+  else if (rename(making.c_str(), path.c_str()) != 0) failed = "rename";
   if (failed) {
     error = errno;
     close(fd);
     unlink(making.c_str());
     return throwErrno(env, failed, error, path.c_str());
   }
-  auto* server = new PacketServer(Instance::of(env));
+  auto *server = new PacketServer(Instance::of(env));
   napi_value result = Object::wrap(kPacketServer, server);
   if (!result || !server->start(fd, &error)) {
     close(fd);
@@ -321,8 +314,8 @@ napi_value listenPacket(napi_env env, napi_callback_info info) {
 
 napi_value send(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* socket = Object::from<PacketSocket>(env, call.self);
-  const uint8_t* bytes;
+  auto *socket = Object::from<PacketSocket>(env, call.self);
+  const uint8_t *bytes;
   size_t length;
   if (!socket || !call.bytes(0, "bytes", &bytes, &length)) return nullptr;
   uint32_t fds[kMostDescriptors];
@@ -337,20 +330,20 @@ napi_value send(napi_env env, napi_callback_info info) {
 
 napi_value socketCredentials(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* socket = Object::from<PacketSocket>(env, call.self);
+  auto *socket = Object::from<PacketSocket>(env, call.self);
   return socket ? credentialsOf(env, socket->fd()) : nullptr;
 }
 
 napi_value closeObject(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* object = Object::from<Object>(env, call.self);
+  auto *object = Object::from<Object>(env, call.self);
   if (!object) return nullptr;
   object->shutdown();
   object->release();
   return undefined(env);
 }
 
-}  // namespace
+} // namespace
 
 void definePacketSocket(napi_env env, napi_value exports) {
   static const Method socketMethods[] = {{"send", send}, {"peerCredentials", socketCredentials}, {"close", closeObject}};
@@ -362,4 +355,4 @@ void definePacketSocket(napi_env env, napi_value exports) {
   method(env, exports, "listenPacket", listenPacket);
 }
 
-}  // namespace muster
+} // namespace muster

@@ -37,7 +37,8 @@ napi_value pidfdSignal(napi_env env, napi_callback_info info) {
   Call call(env, info);
   int pidfd, signal;
   if (!call.integer(0, "pidfd", &pidfd) || !call.integer(1, "signal", &signal)) return nullptr;
-  return syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) != 0 ? throwErrno(env, "pidfd_send_signal", errno) : undefined(env);
+  return syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) != 0 ? throwErrno(env, "pidfd_send_signal", errno)
+                                                                        : undefined(env);
 }
 
 napi_value reap(napi_env env, napi_callback_info info) {
@@ -53,12 +54,9 @@ napi_value reap(napi_env env, napi_callback_info info) {
   }
   if (ended.si_pid == 0) return null(env);
   switch (ended.si_code) {
-    case CLD_EXITED:
-      return number(env, (ended.si_status & 0xff) << 8);
-    case CLD_DUMPED:
-      return number(env, ended.si_status | 0x80);
-    default:
-      return number(env, ended.si_status);
+  case CLD_EXITED: return number(env, (ended.si_status & 0xff) << 8);
+  case CLD_DUMPED: return number(env, ended.si_status | 0x80);
+  default: return number(env, ended.si_status);
   }
 }
 
@@ -66,7 +64,7 @@ napi_value setChildSubreaper(napi_env env, napi_callback_info) {
   return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0 ? throwErrno(env, "prctl", errno) : undefined(env);
 }
 
-}  // namespace
+} // namespace
 
 void definePidfd(napi_env env, napi_value exports) {
   method(env, exports, "pidfdOpen", pidfdOpen);
@@ -76,4 +74,4 @@ void definePidfd(napi_env env, napi_value exports) {
   method(env, exports, "setChildSubreaper", setChildSubreaper);
 }
 
-}  // namespace muster
+} // namespace muster

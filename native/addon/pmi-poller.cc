@@ -24,24 +24,24 @@ constexpr size_t kBatchBytes = 1u << 20;
 constexpr uint32_t kClosed = 0xffffffffu;
 
 class PmiPoller : public Object {
- public:
+public:
   using Object::Object;
   ~PmiPoller() override { PmiPoller::shutdown(); }
   void shutdown() override {
-    for (auto& entry : sockets_) ::close(entry.second);
+    for (auto &entry : sockets_) ::close(entry.second);
     sockets_.clear();
     if (poll_) poll_->close();
     poll_ = nullptr;
   }
 
-  bool start(int* error) {
+  bool start(int *error) {
     int fd = epoll_create1(EPOLL_CLOEXEC);
     if (fd < 0) {
       *error = errno;
       return false;
     }
     poll_ = Poll::open(
-        instance, fd, UV_READABLE, this, [](void* owner, int, int) { static_cast<PmiPoller*>(owner)->ready(); }, error);
+        instance, fd, UV_READABLE, this, [](void *owner, int, int) { static_cast<PmiPoller *>(owner)->ready(); }, error);
     if (!poll_) ::close(fd);
     return poll_ != nullptr;
   }
@@ -69,10 +69,10 @@ class PmiPoller : public Object {
     sockets_.erase(found);
   }
 
- private:
+private:
   void record(uint32_t key, uint32_t length) {
     const uint32_t header[2] = {key, length};
-    const auto* bytes = reinterpret_cast<const uint8_t*>(header);
+    const auto *bytes = reinterpret_cast<const uint8_t *>(header);
     batch_.insert(batch_.end(), bytes, bytes + sizeof header);
   }
 
@@ -125,13 +125,13 @@ class PmiPoller : public Object {
     epoll_ctl(poll_->fd(), EPOLL_CTL_MOD, fd, &event);
   }
 
-  Poll* poll_ = nullptr;
+  Poll *poll_ = nullptr;
   std::unordered_map<uint32_t, int> sockets_;
   std::vector<uint8_t> batch_;
 };
 
 napi_value pmiPoller(napi_env env, napi_callback_info) {
-  auto* poller = new PmiPoller(Instance::of(env));
+  auto *poller = new PmiPoller(Instance::of(env));
   napi_value result = Object::wrap(kPmiPoller, poller);
   if (!result) return nullptr;
   int error = 0;
@@ -143,7 +143,7 @@ napi_value pmiPoller(napi_env env, napi_callback_info) {
 
 napi_value add(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* poller = Object::from<PmiPoller>(env, call.self);
+  auto *poller = Object::from<PmiPoller>(env, call.self);
   uint32_t key;
   int fd;
   if (!poller || !call.unsignedInteger(0, "key", &key) || !call.integer(1, "fd", &fd)) return nullptr;
@@ -153,7 +153,7 @@ napi_value add(napi_env env, napi_callback_info info) {
 
 napi_value remove(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* poller = Object::from<PmiPoller>(env, call.self);
+  auto *poller = Object::from<PmiPoller>(env, call.self);
   uint32_t key;
   if (!poller || !call.unsignedInteger(0, "key", &key)) return nullptr;
   poller->remove(key);
@@ -162,14 +162,14 @@ napi_value remove(napi_env env, napi_callback_info info) {
 
 napi_value closePoller(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* poller = Object::from<PmiPoller>(env, call.self);
+  auto *poller = Object::from<PmiPoller>(env, call.self);
   if (!poller) return nullptr;
   poller->shutdown();
   poller->release();
   return undefined(env);
 }
 
-}  // namespace
+} // namespace
 
 void definePmiPoller(napi_env env, napi_value exports) {
   static const Method methods[] = {{"add", add}, {"remove", remove}, {"close", closePoller}};
@@ -177,4 +177,4 @@ void definePmiPoller(napi_env env, napi_value exports) {
   method(env, exports, "pmiPoller", pmiPoller);
 }
 
-}  // namespace muster
+} // namespace muster

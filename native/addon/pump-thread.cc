@@ -16,7 +16,7 @@ constexpr uint64_t kBell = ~0ull;
 constexpr uint64_t kTellEveryNs = 4000000;
 constexpr size_t kStackBytes = 256 * 1024;
 
-}  // namespace
+} // namespace
 
 uint64_t nowNs() {
   struct timespec now;
@@ -30,7 +30,7 @@ int PumpThread::start() {
   if (epoll_ < 0 || bell_ < 0) return errno;
   int error = control(EPOLL_CTL_ADD, bell_, EPOLLIN, kBell);
   if (error) return error;
-  wake_ = Wake::open(instance, this, [](void* self) { static_cast<PumpThread*>(self)->deliver(); });
+  wake_ = Wake::open(instance, this, [](void *self) { static_cast<PumpThread *>(self)->deliver(); });
   sigset_t all, before;
   sigfillset(&all);
   pthread_attr_t attributes;
@@ -76,8 +76,8 @@ void PumpThread::nudge() {
   (void)ignored;
 }
 
-void PumpThread::report(const Progress& progress, bool urgent) {
-  Progress& entry = progress_[progress.id];
+void PumpThread::report(const Progress &progress, bool urgent) {
+  Progress &entry = progress_[progress.id];
   uint32_t kept = entry.flags;
   int32_t error = entry.error;
   entry = progress;
@@ -104,7 +104,7 @@ void PumpThread::deliver() {
     Lock lock(mutex_);
     told_ = false;
     records.reserve(progress_.size());
-    for (const auto& entry : progress_) records.push_back(entry.second);
+    for (const auto &entry : progress_) records.push_back(entry.second);
     progress_.clear();
   }
   if (records.empty()) return;
@@ -113,8 +113,8 @@ void PumpThread::deliver() {
   emit("onProgress", 1, &buffer);
 }
 
-void* PumpThread::run(void* data) {
-  auto* self = static_cast<PumpThread*>(data);
+void *PumpThread::run(void *data) {
+  auto *self = static_cast<PumpThread *>(data);
   pthread_setname_np(pthread_self(), "muster-pump");
   struct epoll_event events[kEventsPerTurn];
   for (;;) {
@@ -123,10 +123,8 @@ void* PumpThread::run(void* data) {
       Lock lock(self->mutex_);
       if (self->stop_) return nullptr;
       if (self->tellNs_ != 0) {
-        if (self->tellNs_ <= nowNs())
-          self->wakeLoop();
-        else if (due == 0 || self->tellNs_ < due)
-          due = self->tellNs_;
+        if (self->tellNs_ <= nowNs()) self->wakeLoop();
+        else if (due == 0 || self->tellNs_ < due) due = self->tellNs_;
       }
     }
     int timeoutMs = -1;
@@ -147,4 +145,4 @@ void* PumpThread::run(void* data) {
   }
 }
 
-}  // namespace muster
+} // namespace muster

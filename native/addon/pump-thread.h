@@ -33,23 +33,23 @@ constexpr uint32_t kProgressEnd = 1;
 constexpr uint32_t kProgressError = 2;
 
 class PumpThread : public Object {
- public:
+public:
   using Object::Object;
   void shutdown() override;
   // 0 or an errno.
   int start();
 
- protected:
+protected:
   using Lock = std::unique_lock<std::mutex>;
   // Called in the thread without the lock; `count` may be 0.
-  virtual void turn(const struct epoll_event* events, int count) = 0;
+  virtual void turn(const struct epoll_event *events, int count) = 0;
   // When the next turn is due even without an event (nowNs), 0 = never. Called in the thread.
   virtual uint64_t dueNs() = 0;
   // Called once the thread has ended.
   virtual void closeAll() = 0;
 
   // For the thread, with the lock held: the loop hears of it soon, at once when urgent.
-  void report(const Progress& progress, bool urgent);
+  void report(const Progress &progress, bool urgent);
   void forget(uint32_t id) { progress_.erase(id); }
   // 0 or an errno. `data` comes back in the events.
   int control(int operation, int fd, uint32_t events, uint64_t data);
@@ -59,8 +59,8 @@ class PumpThread : public Object {
   std::mutex mutex_;
   std::condition_variable idle_;
 
- private:
-  static void* run(void* self);
+private:
+  static void *run(void *self);
   void deliver();
   void wakeLoop();
 
@@ -69,13 +69,13 @@ class PumpThread : public Object {
   bool running_ = false;
   bool stop_ = false;
   pthread_t thread_{};
-  Wake* wake_ = nullptr;
+  Wake *wake_ = nullptr;
   std::unordered_map<uint32_t, Progress> progress_;
-  bool told_ = false;     // the loop has been woken and has not looked yet
-  uint64_t tellNs_ = 0;   // when it will be woken, 0 = nothing to say
+  bool told_ = false;   // the loop has been woken and has not looked yet
+  uint64_t tellNs_ = 0; // when it will be woken, 0 = nothing to say
   uint64_t lastTellNs_ = 0;
 };
 
-}  // namespace muster
+} // namespace muster
 
 #endif

@@ -18,9 +18,9 @@ namespace {
 constexpr uint64_t kSpliceBytes = 1u << 18;
 constexpr size_t kTerminalBytes = 65536;
 
-}  // namespace
+} // namespace
 
-SegmentWriter::SegmentWriter(int fd, const std::string& prefix, uint64_t length, uint64_t segmentBytes)
+SegmentWriter::SegmentWriter(int fd, const std::string &prefix, uint64_t length, uint64_t segmentBytes)
     : fd_(fd), prefix_(prefix), length_(length), segmentBytes_(segmentBytes) {
   struct stat status;
   pipe_ = fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode);
@@ -102,4 +102,4 @@ Moved SegmentWriter::copyTerminal() {
   return {moved, false, 0};
 }
 
-}  // namespace muster
+} // namespace muster

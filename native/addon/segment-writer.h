@@ -15,16 +15,16 @@ namespace muster {
 struct Moved {
   uint64_t bytes;
   bool ended;
-  int error;  // errno; 0 with bytes 0: nothing there now
+  int error; // errno; 0 with bytes 0: nothing there now
 };
 
 class SegmentWriter {
- public:
+public:
   // Takes `fd`. `length` bytes are in earlier segments.
-  SegmentWriter(int fd, const std::string& prefix, uint64_t length, uint64_t segmentBytes);
+  SegmentWriter(int fd, const std::string &prefix, uint64_t length, uint64_t segmentBytes);
   ~SegmentWriter();
-  SegmentWriter(const SegmentWriter&) = delete;
-  SegmentWriter& operator=(const SegmentWriter&) = delete;
+  SegmentWriter(const SegmentWriter &) = delete;
+  SegmentWriter &operator=(const SegmentWriter &) = delete;
 
   // Moves at most 256 KiB, never waits for the rank.
   Moved move();
@@ -32,7 +32,7 @@ class SegmentWriter {
   int fd() const { return fd_; }
   bool isPipe() const { return pipe_; }
 
- private:
+private:
   Moved splicePipe();
   Moved copyTerminal();
   int prepareSegment();
@@ -44,10 +44,10 @@ class SegmentWriter {
   uint64_t length_;
   uint64_t segmentBytes_;
   int file_ = -1;
-  uint64_t first_ = 0;          // offset at which the open segment starts
-  std::vector<uint8_t> kept_;   // read from a terminal, not yet written
+  uint64_t first_ = 0;        // offset at which the open segment starts
+  std::vector<uint8_t> kept_; // read from a terminal, not yet written
 };
 
-}  // namespace muster
+} // namespace muster
 
 #endif

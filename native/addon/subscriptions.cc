@@ -15,9 +15,9 @@ namespace {
 
 constexpr size_t kRecordsPerPacket = 2048;
 
-}  // namespace
+} // namespace
 
-Told tell(Subscription* subscription) {
+Told tell(Subscription *subscription) {
   while (!subscription->dirty.empty()) {
     std::vector<uint8_t> packet(sizeof(uint32_t));
     const uint32_t type = FRONT_GREW;
@@ -25,7 +25,7 @@ Told tell(Subscription* subscription) {
     size_t count = 0;
     auto entry = subscription->dirty.begin();
     for (; entry != subscription->dirty.end() && count < kRecordsPerPacket; ++entry, ++count) {
-      const auto* bytes = reinterpret_cast<const uint8_t*>(&entry->second);
+      const auto *bytes = reinterpret_cast<const uint8_t *>(&entry->second);
       packet.insert(packet.end(), bytes, bytes + sizeof(Growth));
     }
     ssize_t sent;
@@ -38,4 +38,4 @@ Told tell(Subscription* subscription) {
   return Told::kAll;
 }
 
-}  // namespace muster
+} // namespace muster

@@ -21,7 +21,7 @@ struct Growth {
 
 struct Subscription {
   int fd = -1;
-  bool waiting = false;  // for room in the queue
+  bool waiting = false; // for room in the queue
   uint64_t lastNs = 0;
   bool urgent = false;
   std::unordered_set<uint32_t> ids;
@@ -31,8 +31,8 @@ struct Subscription {
 enum class Told { kAll, kFull, kGone };
 
 // Sends what is dirty; afterwards `dirty` holds what could not be sent.
-Told tell(Subscription* subscription);
+Told tell(Subscription *subscription);
 
-}  // namespace muster
+} // namespace muster
 
 #endif

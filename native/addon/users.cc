@@ -27,7 +27,7 @@ napi_value user(napi_env env, napi_callback_info info) {
   if (byNumber ? !call.unsignedInteger(0, "nameOrUid", &uid) : !call.string(0, "nameOrUid", &name)) return nullptr;
   std::vector<char> space(4096);
   struct passwd entry;
-  struct passwd* found = nullptr;
+  struct passwd *found = nullptr;
   int error;
   while ((error = byNumber ? getpwuid_r(uid, &entry, space.data(), space.size(), &found)
                            : getpwnam_r(name.c_str(), &entry, space.data(), space.size(), &found)) == ERANGE &&
@@ -52,7 +52,7 @@ napi_value group(napi_env env, napi_callback_info info) {
   if (byNumber ? !call.unsignedInteger(0, "nameOrGid", &gid) : !call.string(0, "nameOrGid", &name)) return nullptr;
   std::vector<char> space(4096);
   struct group entry;
-  struct group* found = nullptr;
+  struct group *found = nullptr;
   int error;
   while ((error = byNumber ? getgrgid_r(gid, &entry, space.data(), space.size(), &found)
                            : getgrnam_r(name.c_str(), &entry, space.data(), space.size(), &found)) == ERANGE &&
@@ -81,11 +81,12 @@ napi_value groupsOf(napi_env env, napi_callback_info info) {
   }
   napi_value result = nullptr;
   napi_create_array_with_length(env, static_cast<size_t>(count), &result);
-  for (int i = 0; i < count; i++) napi_set_element(env, result, static_cast<uint32_t>(i), number(env, groups[static_cast<size_t>(i)]));
+  for (int i = 0; i < count; i++)
+    napi_set_element(env, result, static_cast<uint32_t>(i), number(env, groups[static_cast<size_t>(i)]));
   return result;
 }
 
-}  // namespace
+} // namespace
 
 void defineUsers(napi_env env, napi_value exports) {
   method(env, exports, "user", user);
@@ -93,4 +94,4 @@ void defineUsers(napi_env env, napi_value exports) {
   method(env, exports, "groupsOf", groupsOf);
 }
 
-}  // namespace muster
+} // namespace muster

@@ -13,7 +13,7 @@ namespace muster {
 namespace {
 
 class FdWatch : public Object {
- public:
+public:
   using Object::Object;
   ~FdWatch() override { FdWatch::shutdown(); }
   void shutdown() override {
@@ -21,20 +21,21 @@ class FdWatch : public Object {
     poll_ = nullptr;
   }
 
-  bool start(int fd, int* error) {
+  bool start(int fd, int *error) {
     int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (copy < 0) {
       *error = errno;
       return false;
     }
     poll_ = Poll::open(
-        instance, copy, UV_READABLE, this, [](void* owner, int, int) { static_cast<FdWatch*>(owner)->emit("onReady", 0, nullptr); }, error);
+        instance, copy, UV_READABLE, this,
+        [](void *owner, int, int) { static_cast<FdWatch *>(owner)->emit("onReady", 0, nullptr); }, error);
     if (!poll_) ::close(copy);
     return poll_ != nullptr;
   }
 
- private:
-  Poll* poll_ = nullptr;
+private:
+  Poll *poll_ = nullptr;
 };
 
 napi_value watch(napi_env env, napi_callback_info info) {
@@ -42,7 +43,7 @@ napi_value watch(napi_env env, napi_callback_info info) {
   int fd;
   napi_value onReady;
   if (!call.integer(0, "fd", &fd) || !call.function(1, "onReady", &onReady)) return nullptr;
-  auto* watch = new FdWatch(Instance::of(env));
+  auto *watch = new FdWatch(Instance::of(env));
   napi_value result = Object::wrap(kFdWatch, watch);
   if (!result) return nullptr;
   set(env, result, "onReady", onReady);
@@ -54,14 +55,14 @@ napi_value watch(napi_env env, napi_callback_info info) {
 
 napi_value stop(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* watch = Object::from<FdWatch>(env, call.self);
+  auto *watch = Object::from<FdWatch>(env, call.self);
   if (!watch) return nullptr;
   watch->shutdown();
   watch->release();
   return undefined(env);
 }
 
-}  // namespace
+} // namespace
 
 void defineWatch(napi_env env, napi_value exports) {
   static const Method methods[] = {{"stop", stop}};
@@ -69,4 +70,4 @@ void defineWatch(napi_env env, napi_value exports) {
   method(env, exports, "watch", watch);
 }
 
-}  // namespace muster
+} // namespace muster

@@ -107,26 +107,24 @@ static void stop_here(void) {
 
 static void on_signal(int signal) {
   switch (signal) {
-    case SIGCONT: /* seen after stop_here, or when only a stop by SIGSTOP ended */
-      return;
-    case SIGTSTP:
-      if (job.suspending) return;
-      job.suspending = true;
-      job.suspend_ns = clock_ns() + 5 * SECOND_NS;
-      pass_on(SIGTSTP);
-      return;
-    case SIGINT:
-    case SIGTERM:
-    case SIGHUP:
-    case SIGQUIT:
-      if (job.control < 0 && ++job.interrupts >= INTERRUPTS_MOST) {
-        say("giving up: the control plane is away; the job may still be running");
-        job.exit = 128 + signal;
-      }
-      pass_on(signal);
-      return;
-    default:
-      pass_on(signal);
+  case SIGCONT: /* seen after stop_here, or when only a stop by SIGSTOP ended */ return;
+  case SIGTSTP:
+    if (job.suspending) return;
+    job.suspending = true;
+    job.suspend_ns = clock_ns() + 5 * SECOND_NS;
+    pass_on(SIGTSTP);
+    return;
+  case SIGINT:
+  case SIGTERM:
+  case SIGHUP:
+  case SIGQUIT:
+    if (job.control < 0 && ++job.interrupts >= INTERRUPTS_MOST) {
+      say("giving up: the control plane is away; the job may still be running");
+      job.exit = 128 + signal;
+    }
+    pass_on(signal);
+    return;
+  default: pass_on(signal);
   }
 }
 
@@ -151,7 +149,8 @@ static void lose_control(void) {
   if (job.control >= 0) close(job.control);
   job.control = -1;
   if (job.done) return;
-  if (!job.accepted) return fail("the control plane went away before it had accepted the job; see \"muster get pg\" before trying again");
+  if (!job.accepted)
+    return fail("the control plane went away before it had accepted the job; see \"muster get pg\" before trying again");
   job.retry_ns = clock_ns() + RETRY_NS;
   job.give_up_ns = clock_ns() + 30 * SECOND_NS;
 }
@@ -208,30 +207,26 @@ static bool finish(const struct packet *packet) {
 static bool take(struct packet *packet) {
   if (packet->fd >= 0) close(packet->fd);
   switch (packet->type) {
-    case FRONT_TEXT: {
-      if (packet->length < 4) return false;
-      int fd = read_u32(packet->body) == 1 ? STDOUT_FILENO : STDERR_FILENO;
-      print_all(fd, (const char *)packet->body + 4, packet->length - 4);
-      return true;
-    }
-    case FRONT_JOB:
-      return accept_job(packet);
-    case FRONT_SANDBOX:
-      return sandboxes_named(packet->body, packet->length) == 0;
-    case FRONT_DATA:
-      return packet->length >= 16 && streams_relayed(read_u32(packet->body), read_u32(packet->body + 4), read_u64(packet->body + 8),
-                                                     packet->body + 16, packet->length - 16) == 0;
-    case FRONT_SUSPENDED:
-      if (job.suspending) stop_here();
-      return true;
-    case FRONT_DONE:
-      return finish(packet);
-    case FRONT_WINDOW:
-      if (packet->length != 8) return false;
-      input_window(read_u64(packet->body));
-      return true;
-    default: /* of a later version */
-      return true;
+  case FRONT_TEXT: {
+    if (packet->length < 4) return false;
+    int fd = read_u32(packet->body) == 1 ? STDOUT_FILENO : STDERR_FILENO;
+    print_all(fd, (const char *)packet->body + 4, packet->length - 4);
+    return true;
+  }
+  case FRONT_JOB: return accept_job(packet);
+  case FRONT_SANDBOX: return sandboxes_named(packet->body, packet->length) == 0;
+  case FRONT_DATA:
+    return packet->length >= 16 && streams_relayed(read_u32(packet->body), read_u32(packet->body + 4), read_u64(packet->body + 8),
+                                                   packet->body + 16, packet->length - 16) == 0;
+  case FRONT_SUSPENDED:
+    if (job.suspending) stop_here();
+    return true;
+  case FRONT_DONE: return finish(packet);
+  case FRONT_WINDOW:
+    if (packet->length != 8) return false;
+    input_window(read_u64(packet->body));
+    return true;
+  default: /* of a later version */ return true;
   }
 }
 
@@ -273,7 +268,8 @@ static bool is_over(uint64_t now) {
   if (all && streams_waiting() == 0) return true;
   if (now < job.done_ns) return false;
   say("the output of %u of %u parts of the job may be incomplete: their agents did not answer within 5 s",
-      (unsigned)(job.sandboxes_needed > sandboxes.ended ? job.sandboxes_needed - sandboxes.ended : 1), (unsigned)job.sandboxes_needed);
+      (unsigned)(job.sandboxes_needed > sandboxes.ended ? job.sandboxes_needed - sandboxes.ended : 1),
+      (unsigned)job.sandboxes_needed);
   return true;
 }
 
@@ -299,7 +295,8 @@ static void time_passed(uint64_t now) {
   sandboxes_connect(now);
   const struct sandbox *lost = sandboxes_lost(now);
   if (lost && !job.done) {
-    say("sandbox %u: its agent could not be reached for 30 s%s%s", lost->ordinal, lost->refusal ? ": " : "", lost->refusal ? lost->refusal : "");
+    say("sandbox %u: its agent could not be reached for 30 s%s%s", lost->ordinal, lost->refusal ? ": " : "",
+        lost->refusal ? lost->refusal : "");
     job.exit = FAILED;
   }
 }

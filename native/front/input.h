@@ -11,13 +11,13 @@ enum input_road { INPUT_NONE, INPUT_SPOOL, INPUT_RELAY };
 
 struct input {
   enum input_road road;
-  uint32_t ordinal;    /* the sandbox whose spool it is */
+  uint32_t ordinal; /* the sandbox whose spool it is */
   int spool;
-  uint64_t length;     /* bytes read and handed over */
-  uint64_t told;       /* of them told with FRONT_INPUT */
-  uint64_t window;     /* relayed bytes may go up to here */
+  uint64_t length; /* bytes read and handed over */
+  uint64_t told;   /* of them told with FRONT_INPUT */
+  uint64_t window; /* relayed bytes may go up to here */
   bool ended, end_told;
-  uint64_t retry_ns;   /* the spool's disk is full */
+  uint64_t retry_ns; /* the spool's disk is full */
 };
 
 extern struct input input;

@@ -35,7 +35,7 @@ int main(int argc, char **argv, char **envp) {
   if (launcher) {
     /* argv[0] is ours to use: "mpiexec -n 4 a" is "run -n 4 a". */
     words = argv;
-    words[0] = (char *)(uintptr_t)"run";
+    words[0] = (char *)(uintptr_t) "run";
     count = argc;
   }
   static char path[LONGEST_PATH];

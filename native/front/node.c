@@ -42,7 +42,7 @@ int node_exec(int argc, char *const *argv) {
   if (!chosen || !*chosen) chosen = access(node, X_OK) == 0 ? node : "node";
   char **arguments = calloc((size_t)argc + 3, sizeof *arguments);
   if (!arguments) return CANNOT_RUN;
-  arguments[0] = (char *)(uintptr_t)"muster";
+  arguments[0] = (char *)(uintptr_t) "muster";
   arguments[1] = program;
   for (int i = 0; i < argc; i++) arguments[2 + i] = argv[i];
   execvp(chosen, arguments);

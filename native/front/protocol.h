@@ -11,26 +11,29 @@
 
 enum front_type {
   /* front to control plane */
-  FRONT_RUN = 1,      /* one descriptor: memfd with struct front_request */
-  FRONT_SIGNAL = 2,   /* i32 signal: SIGINT once ends the job, twice kills it; SIGTSTP suspends, SIGCONT resumes; others are passed on */
-  FRONT_STDIN = 3,    /* u64 offset, bytes: only for a stdin whose node is not of this machine; empty: end */
-  FRONT_ATTACH = 4,   /* after a lost connection: u64 token length.. text: "uid token", to go on */
+  FRONT_RUN = 1,    /* one descriptor: memfd with struct front_request */
+  FRONT_SIGNAL = 2, /* i32: SIGINT once ends the job, twice kills it; SIGTSTP suspends, SIGCONT resumes; others are passed on */
+  FRONT_STDIN = 3,  /* u64 offset, bytes: only for a stdin whose node is not of this machine; empty: end */
+  FRONT_ATTACH = 4, /* after a lost connection: u64 length of the text, text "uid token", to go on. Input that was relayed
+                         is sent again from at most 256 KiB before its end: a window never reaches further beyond what is safe */
   /* control plane to front */
-  FRONT_TEXT = 16,    /* u32 descriptor (1 or 2), text: help, an error; shown as is */
-  FRONT_JOB = 17,     /* text "uid name token labels(0|1)": the job is accepted */
-  FRONT_SANDBOX = 18, /* u32 ordinal, u32 incarnation, u32 flags (1 = stdin goes here), text: path of the agent's socket */
-  FRONT_DATA = 19,    /* u32 rank, u32 stream (1, 2), u64 offset, bytes: relayed output of a node elsewhere */
+  FRONT_TEXT = 16,      /* u32 descriptor (1 or 2), text: help, an error; shown as is */
+  FRONT_JOB = 17,       /* text "uid name token labels(0|1)": the job is accepted */
+  FRONT_SANDBOX = 18,   /* u32 ordinal, u32 incarnation, u32 flags (1 = stdin goes here), text: path of the agent's socket */
+  FRONT_DATA = 19,      /* u32 rank, u32 stream (1, 2), u64 offset, bytes: relayed output of a node elsewhere */
   FRONT_SUSPENDED = 20, /* the job is frozen: the front stops itself */
-  FRONT_DONE = 21,    /* i32 exit code, u32 sandboxes that must have ended first, text for stderr (may be empty) */
-  FRONT_WINDOW = 22,  /* u64: relayed stdin may be sent up to this offset */
+  FRONT_DONE = 21,      /* i32 exit code, u32 sandboxes that must have ended first, text for stderr (may be empty) */
+  FRONT_WINDOW = 22,    /* u64: relayed stdin may be sent up to this offset */
   /* front to agent */
-  FRONT_OPEN = 32,    /* text "uid ordinal incarnation token": send me this sandbox's output */
-  FRONT_INPUT = 33,   /* u64 length, u32 end: the stdin spool has grown to this */
+  FRONT_OPEN = 32,  /* text "uid ordinal incarnation token": send me this sandbox's output */
+  FRONT_INPUT = 33, /* u64 length, u32 end: the stdin spool has grown to this */
   /* agent to front */
-  FRONT_STREAM = 48,  /* u32 id, u32 rank, u32 stream, u32 0, u64 first offset of the segment; one descriptor (read only) */
-  FRONT_GREW = 49,    /* records {u32 id, u32 flags (1 = end), u64 length of the stream so far} */
-  FRONT_INPUT_FD = 50,/* u64 length so far; one descriptor (append only): write stdin here, then FRONT_INPUT */
-  FRONT_ENDED = 51,   /* every stream of the sandbox has ended and all lengths are told */
+  FRONT_STREAM = 48,   /* u32 id, u32 rank, u32 stream, u32 0, u64 first offset of the segment; one descriptor (read only).
+                         Ids are a connection's own; the first segment may start before what the front has already */
+  FRONT_GREW = 49,     /* records {u32 id, u32 flags (1 = end), u64 length of the stream so far}; may come before FRONT_STREAM */
+  FRONT_INPUT_FD = 50, /* u64 length so far; one descriptor (append only): write stdin here, then FRONT_INPUT */
+  FRONT_ENDED = 51,   /* every stream of the sandbox has ended and all lengths are told (by the agent itself in a FRONT_GREW right
+                         before this: its pump's own may still wait for room in the queue) */
   FRONT_REFUSED = 52, /* text */
 };
 

@@ -101,7 +101,8 @@ uint64_t sandboxes_due(void) {
   uint64_t due = 0;
   for (size_t i = 0; i < sandboxes.count; i++) {
     const struct sandbox *sandbox = &sandboxes.all[i];
-    if (sandbox->fd < 0 && !sandbox->ended && !sandbox->given_up && (due == 0 || sandbox->retry_ns < due)) due = sandbox->retry_ns;
+    if (sandbox->fd < 0 && !sandbox->ended && !sandbox->given_up && (due == 0 || sandbox->retry_ns < due))
+      due = sandbox->retry_ns;
   }
   return due;
 }
@@ -111,39 +112,39 @@ static int take(struct sandbox *sandbox, struct packet *packet) {
   int fd = packet->fd;
   packet->fd = -1;
   switch (packet->type) {
-    case FRONT_STREAM:
-      if (packet->length != 24 || fd < 0) break;
-      sandbox->give_up_ns = 0;
-      return streams_segment(sandbox->connection, read_u32(packet->body), sandbox->ordinal, read_u32(packet->body + 4),
-                             read_u32(packet->body + 8), read_u64(packet->body + 16), fd);
-    case FRONT_GREW:
-      if (packet->length % 16 != 0 || fd >= 0) break;
-      sandbox->give_up_ns = 0;
-      for (size_t at = 0; at < packet->length; at += 16) {
-        const uint8_t *record = packet->body + at;
-        int result = streams_grew(sandbox->connection, read_u32(record), (read_u32(record + 4) & 1) != 0, read_u64(record + 8));
-        if (result < 0) return result;
-      }
-      return 0;
-    case FRONT_INPUT_FD:
-      if (packet->length != 8 || fd < 0) break;
-      sandbox->give_up_ns = 0;
-      input_spool(sandbox->ordinal, fd, read_u64(packet->body));
-      return 0;
-    case FRONT_ENDED:
-      if (fd >= 0) break;
-      if (!sandbox->ended) sandboxes.ended++;
-      sandbox->ended = true;
-      streams_end(sandbox->ordinal);
-      return 0;
-    case FRONT_REFUSED:
-      if (fd >= 0) break;
-      free(sandbox->refusal);
-      sandbox->refusal = strndup((const char *)packet->body, packet->length < LONGEST_REFUSAL ? packet->length : LONGEST_REFUSAL);
-      return -ECONNREFUSED;
-    default: /* of a later version */
-      if (fd >= 0) close(fd);
-      return 0;
+  case FRONT_STREAM:
+    if (packet->length != 24 || fd < 0) break;
+    sandbox->give_up_ns = 0;
+    return streams_segment(sandbox->connection, read_u32(packet->body), sandbox->ordinal, read_u32(packet->body + 4),
+                           read_u32(packet->body + 8), read_u64(packet->body + 16), fd);
+  case FRONT_GREW:
+    if (packet->length % 16 != 0 || fd >= 0) break;
+    sandbox->give_up_ns = 0;
+    for (size_t at = 0; at < packet->length; at += 16) {
+      const uint8_t *record = packet->body + at;
+      int result = streams_grew(sandbox->connection, read_u32(record), (read_u32(record + 4) & 1) != 0, read_u64(record + 8));
+      if (result < 0) return result;
+    }
+    return 0;
+  case FRONT_INPUT_FD:
+    if (packet->length != 8 || fd < 0) break;
+    sandbox->give_up_ns = 0;
+    input_spool(sandbox->ordinal, fd, read_u64(packet->body));
+    return 0;
+  case FRONT_ENDED:
+    if (fd >= 0) break;
+    if (!sandbox->ended) sandboxes.ended++;
+    sandbox->ended = true;
+    streams_end(sandbox->ordinal);
+    return 0;
+  case FRONT_REFUSED:
+    if (fd >= 0) break;
+    free(sandbox->refusal);
+    sandbox->refusal = strndup((const char *)packet->body, packet->length < LONGEST_REFUSAL ? packet->length : LONGEST_REFUSAL);
+    return -ECONNREFUSED;
+  default: /* of a later version */
+    if (fd >= 0) close(fd);
+    return 0;
   }
   if (fd >= 0) close(fd);
   return -EPROTO;
@@ -173,7 +174,8 @@ int sandboxes_fd(uint32_t ordinal) {
 const struct sandbox *sandboxes_lost(uint64_t now) {
   for (size_t i = 0; i < sandboxes.count; i++) {
     const struct sandbox *sandbox = &sandboxes.all[i];
-    if (sandbox->fd < 0 && !sandbox->ended && !sandbox->given_up && sandbox->give_up_ns != 0 && sandbox->give_up_ns <= now) return sandbox;
+    if (sandbox->fd < 0 && !sandbox->ended && !sandbox->given_up && sandbox->give_up_ns != 0 && sandbox->give_up_ns <= now)
+      return sandbox;
   }
   return NULL;
 }

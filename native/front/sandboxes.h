@@ -15,9 +15,9 @@ struct sandbox {
   bool ended;
   bool given_up;
   char *path;
-  char *refusal;           /* what the agent said last */
-  int fd;                  /* -1: not connected */
-  uint32_t connection;     /* number of this connection, for streams */
+  char *refusal;       /* what the agent said last */
+  int fd;              /* -1: not connected */
+  uint32_t connection; /* number of this connection, for streams */
   uint64_t connected_ns, retry_ns, give_up_ns;
 };
 

@@ -18,7 +18,10 @@ void sink_open(struct sink *sink, int fd) {
     sink->error = errno;
     return;
   }
-  sink->kind = S_ISFIFO(status.st_mode) ? SINK_PIPE : S_ISSOCK(status.st_mode) ? SINK_SOCKET : isatty(fd) ? SINK_TERMINAL : SINK_FILE;
+  sink->kind = S_ISFIFO(status.st_mode)   ? SINK_PIPE
+               : S_ISSOCK(status.st_mode) ? SINK_SOCKET
+               : isatty(fd)               ? SINK_TERMINAL
+                                          : SINK_FILE;
   if (sink->kind != SINK_PIPE && sink->kind != SINK_TERMINAL) return;
   char path[] = "/proc/self/fd/1";
   path[sizeof path - 2] = (char)('0' + fd);
@@ -33,15 +36,14 @@ bool sink_same(int a, int b) {
 
 /* How a failed write is taken. */
 static void failed(struct sink *sink, int error) {
-  if (error == EAGAIN)
-    sink->blocked = true;
-  else if (error != EINTR)
-    sink->error = error;
+  if (error == EAGAIN) sink->blocked = true;
+  else if (error != EINTR) sink->error = error;
 }
 
 size_t sink_write(struct sink *sink, const void *bytes, size_t length) {
   if (sink->kind == SINK_TERMINAL && length > TERMINAL_BYTES) length = TERMINAL_BYTES;
-  ssize_t count = sink->kind == SINK_SOCKET ? send(sink->fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL) : write(sink->fd, bytes, length);
+  ssize_t count =
+      sink->kind == SINK_SOCKET ? send(sink->fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL) : write(sink->fd, bytes, length);
   if (count >= 0) return (size_t)count;
   failed(sink, errno);
   return 0;

@@ -16,8 +16,8 @@ struct stream;
 struct sink {
   int fd;
   enum sink_kind kind;
-  bool blocked; /* wait for POLLOUT */
-  int error;    /* errno once nothing can be written any more; output is dropped then */
+  bool blocked;                /* wait for POLLOUT */
+  int error;                   /* errno once nothing can be written any more; output is dropped then */
   struct stream *first, *last; /* streams with something to write */
   struct stream *owner;        /* in the middle of a chunk or a line: nobody else may write */
   uint64_t until;              /* the owner's chunk ends here */

@@ -52,7 +52,8 @@ static struct entry *entry_of(struct table *table, uint64_t key, uint64_t key2) 
     larger.entries = calloc(larger.room, sizeof *larger.entries);
     if (!larger.entries) return NULL;
     for (size_t i = 0; i < table->room; i++)
-      if (table->entries[i].used) larger.entries[slot_of(&larger, table->entries[i].key, table->entries[i].key2)] = table->entries[i];
+      if (table->entries[i].used)
+        larger.entries[slot_of(&larger, table->entries[i].key, table->entries[i].key2)] = table->entries[i];
     larger.used = table->used;
     free(table->entries);
     *table = larger;
@@ -81,10 +82,8 @@ static void queue(struct stream *stream) {
   if (stream->queued || stream->sink->owner == stream || (stream->offset >= stream->length && !stream->mid_line)) return;
   stream->queued = true;
   stream->next = NULL;
-  if (stream->sink->last)
-    stream->sink->last->next = stream;
-  else
-    stream->sink->first = stream;
+  if (stream->sink->last) stream->sink->last->next = stream;
+  else stream->sink->first = stream;
   stream->sink->last = stream;
 }
 
@@ -177,7 +176,8 @@ int streams_relayed(uint32_t rank, uint32_t which, uint64_t offset, const void *
   const char *from = (const char *)bytes + known;
   length -= (size_t)known;
   for (size_t done = 0; done < length;) {
-    ssize_t count = pwrite(stream->segments[0].fd, from + done, length - done, (off_t)(stream->length + done - stream->segments[0].first));
+    ssize_t count =
+        pwrite(stream->segments[0].fd, from + done, length - done, (off_t)(stream->length + done - stream->segments[0].first));
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) return count < 0 ? -errno : -EIO;
     done += (size_t)count;
@@ -253,7 +253,8 @@ static bool copy_plain(struct sink *sink, struct stream *stream) {
   if (end > sink->until) end = sink->until;
   ssize_t count = -1;
   if (segment && end > stream->offset)
-    count = sink_copy(sink, segment->fd, stream->offset - segment->first, (size_t)(end - stream->offset), stream->ordinal != RELAYED);
+    count =
+        sink_copy(sink, segment->fd, stream->offset - segment->first, (size_t)(end - stream->offset), stream->ordinal != RELAYED);
   if (count > 0) advance(stream, (size_t)count);
   /* -1: the rest stands in a segment that has not been given yet; its arrival queues the stream again. */
   if (count < 0 || stream->offset >= sink->until) {

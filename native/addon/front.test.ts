@@ -5,7 +5,7 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { native, type Packet, type PacketServer, type PacketSocket } from '../addon/index.ts';
+import { native, type Packet, type PacketServer, type PacketSocket } from './index.ts';
 
 const n = native();
 const program = new URL('../../build/native/front', import.meta.url).pathname;
