@@ -49,3 +49,9 @@ export function mpiexecTimeoutOf(environment: Readonly<Record<string, string>>):
   const seconds = Number(environment['MPIEXEC_TIMEOUT'] ?? '');
   return Number.isSafeInteger(seconds) && seconds > 0 ? seconds : undefined;
 }
+
+/** How long a foreground job outlives its client, when MUSTER_CLIENT_LEASE_SECONDS says other than the usual 30. */
+export function clientLeaseMs(): number | undefined {
+  const seconds = Number(process.env['MUSTER_CLIENT_LEASE_SECONDS'] ?? '');
+  return seconds > 0 && seconds <= 86_400 ? seconds * 1000 : undefined;
+}

@@ -38,12 +38,14 @@ const configFor = (command: Command): Config => {
 /** Exit codes come back as numbers; a command that returns nothing succeeded. */
 type Action<O> = (config: Config, args: string[], options: O) => Promise<number | undefined>;
 
-function handler<O>(load: () => Promise<Action<O>>): (...given: unknown[]) => Promise<void> {
-  return async (...given) => {
+function handler<O>(load: () => Promise<Action<O>>, kind: 'command' | 'daemon' = 'command') {
+  return async (...given: unknown[]): Promise<void> => {
     const command = given.at(-1) as Command;
     const action = await load();
     const code = await action(configFor(command), command.args, command.opts<O & object>());
     process.exitCode = code ?? 0;
+    // A daemon has let go of what it held; connections that others keep open to it must not keep it.
+    if (kind === 'daemon') process.exit();
   };
 }
 
@@ -66,7 +68,7 @@ program
   .command('controller', { hidden: false })
   .description('run a control plane in the foreground')
   .option('--listen <address>', 'address for agents of other machines', '127.0.0.1')
-  .action(handler(async () => (await import('./commands/controller.ts')).controller));
+  .action(handler(async () => (await import('./commands/controller.ts')).controller, 'daemon'));
 
 program
   .command('agent')
@@ -78,7 +80,7 @@ program
   .option('--address <address>', 'address at which other nodes reach this one')
   .option('--bind <dir...>', 'directories under /tmp or /run that jobs may see too')
   .option('--allow-uids <set>', 'user ids that ranks may run as', '1000-65534')
-  .action(handler(async () => (await import('./commands/agent.ts')).agent));
+  .action(handler(async () => (await import('./commands/agent.ts')).agent, 'daemon'));
 
 program
   .command('run')

@@ -1,12 +1,11 @@
 /**
- * The private authority of a home, the control plane's certificate and those of nodes of this machine: made at the first start,
- * kept in files that only the owner reads.
+ * The private authority of a home and the certificates of nodes of this machine: made at the first start, kept in files that
+ * only the owner reads. Nodes of other machines join with a token instead.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { issue, makeAuthority, verifyCertificate, type KeyAndCertificate, type Subject } from '../../controllers/pki/certificate.ts';
-import { readIfThere, writePrivately } from '../../controllers/pki/key-files.ts';
+import type { KeyAndCertificate } from '../../controllers/pki/certificate.ts';
+import { openAuthority, openCertificate, readIfThere, writePrivately } from '../../controllers/pki/key-files.ts';
 import type { TlsPaths } from '../../node-agent/config.ts';
 import { type Home, nodeDirectoryOf } from '../home.ts';
 
@@ -16,31 +15,14 @@ export interface ClusterKeys {
 }
 
 /** The authority of the home; the first caller makes it. Only the controller calls this, so nobody races. */
-export async function openAuthority(home: Home): Promise<ClusterKeys> {
+export async function openCluster(home: Home): Promise<ClusterKeys> {
   const idFile = join(home.pki, 'cluster-id');
   let clusterId = await readIfThere(idFile);
   if (clusterId === undefined) {
     clusterId = randomUUID();
     await writePrivately(idFile, clusterId);
   }
-  const found = await readPair(join(home.pki, 'ca'));
-  if (found) return { clusterId, authority: found };
-  const authority = await makeAuthority(`muster ${clusterId.slice(0, 8)}`);
-  await writePair(join(home.pki, 'ca'), authority);
-  return { clusterId, authority };
-}
-
-/** A certificate for a subject, kept at `path`.crt and `path`.key; made anew when it is of another authority or of no time. */
-export async function keptCertificate(
-  authority: KeyAndCertificate,
-  subject: Subject,
-  path: string,
-): Promise<KeyAndCertificate> {
-  const found = await readPair(path);
-  if (found && (await verifyCertificate(authority.cert, found.cert, Date.now()))) return found;
-  const made = await issue(authority, subject);
-  await writePair(path, made);
-  return made;
+  return { clusterId, authority: await openAuthority(home.pki, `muster ${clusterId.slice(0, 8)}`) };
 }
 
 export const nodeKeyPaths = (home: Home, node: string): TlsPaths => {
@@ -48,25 +30,12 @@ export const nodeKeyPaths = (home: Home, node: string): TlsPaths => {
   return { ca: join(directory, 'ca.crt'), cert: join(directory, 'node.crt'), key: join(directory, 'node.key') };
 };
 
-/** Certificate of a node on this machine, whose agent may read the authority itself. */
+/** Certificate of a node on this machine, whose agent may read the authority itself; undefined until there is one. */
 export async function enrolLocalNode(home: Home, node: string): Promise<TlsPaths | undefined> {
-  const authority = await readPair(join(home.pki, 'ca'));
-  if (!authority) return undefined;
-  const directory = nodeDirectoryOf(home, node);
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const [cert, key] = await Promise.all(['ca.crt', 'ca.key'].map((name) => readIfThere(join(home.pki, name))));
+  if (cert === undefined || key === undefined) return undefined;
   const paths = nodeKeyPaths(home, node);
-  await keptCertificate(authority, { kind: 'node', node }, join(directory, 'node'));
-  if ((await readIfThere(paths.ca)) !== authority.cert) await writePrivately(paths.ca, authority.cert);
+  await openCertificate(nodeDirectoryOf(home, node), 'node', { cert, key }, { kind: 'node', node });
+  if ((await readIfThere(paths.ca)) !== cert) await writePrivately(paths.ca, cert);
   return paths;
-}
-
-/** The key is written first: a certificate without its key would be taken for a pair that is there. */
-async function writePair(path: string, pair: KeyAndCertificate): Promise<void> {
-  await writePrivately(`${path}.key`, pair.key);
-  await writePrivately(`${path}.crt`, pair.cert);
-}
-
-async function readPair(path: string): Promise<KeyAndCertificate | undefined> {
-  const [key, cert] = await Promise.all([readIfThere(`${path}.key`), readIfThere(`${path}.crt`)]);
-  return key === undefined || cert === undefined ? undefined : { key, cert };
 }

@@ -10,15 +10,16 @@ import { runControlPlane } from '../../controllers/control-plane.ts';
 import { authorityHash } from '../../controllers/pki/certificate.ts';
 import { startJoinServer } from '../../controllers/pki/join-server.ts';
 import { JoinTokens } from '../../controllers/pki/join-tokens.ts';
-import { writePrivately } from '../../controllers/pki/key-files.ts';
+import { openCertificate, writePrivately } from '../../controllers/pki/key-files.ts';
 import type { AnyObject } from '../../store/object-store.ts';
 import { FileStore } from '../../store/file/file-store.ts';
 import { Manifests } from '../../store/file/manifests.ts';
 import { musterAdmit, musterTypes } from '../../store/muster-types.ts';
 import { ApiServer } from '../../store/server/api-server.ts';
 import { ownVersion } from '../commands/version.ts';
+import { clientLeaseMs } from '../config.ts';
 import { apiSocketOf, frontSocketOf, type Home, hubFileOf, makeHome } from '../home.ts';
-import { keptCertificate, openAuthority } from './cluster-keys.ts';
+import { openCluster } from './cluster-keys.ts';
 import { type HubFile, readHubFile } from './hub-file.ts';
 import { FrontServer } from './front-server.ts';
 import { GroupBook } from './group-book.ts';
@@ -32,9 +33,10 @@ export async function runController(home: Home, host: string, signal: AbortSigna
   makeHome(home);
   const ownerUid = process.getuid?.() ?? 0;
   await using store = await FileStore.open({ directory: home.store, types: musterTypes(), admit: admitKeepingOwn, log: logger });
-  const { clusterId, authority } = await openAuthority(home);
+  const { clusterId, authority } = await openCluster(home);
   const names = ['localhost', '127.0.0.1', host, 'hub.muster'];
-  const server = await keptCertificate(authority, { kind: 'server', names }, join(home.pki, `server-${host.replaceAll(/[^0-9a-z.]/gi, '_')}`));
+  const file = `server-${host.replaceAll(/[^0-9a-z.]/gi, '_')}`;
+  const server = await openCertificate(home.pki, file, authority, { kind: 'server', names });
   const records = new PrivateRecords(home.secrets);
   const groups = new GroupBook(store);
   const known = Promise.withResolvers<void>();
@@ -45,11 +47,13 @@ export async function runController(home: Home, host: string, signal: AbortSigna
   records.keepOnly(new Set([...groups.all()].flatMap((group) => recordOf(group.metadata.uid ?? '') ?? [])));
 
   const before = await readHubFile(home);
+  const leaseMs = clientLeaseMs();
   const planeOptions = {
     store,
     tls: { ca: authority.cert, cert: server.cert, key: server.key },
     clusterId,
     logger,
+    ...(leaseMs === undefined ? {} : { clientLeaseMs: leaseMs }),
     secrets: {
       get: async (uid: string) => {
         const id = recordOf(uid) ?? (await recordInStore(store, uid));

@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { RankSet } from '../../crds/rank-set.ts';
-import { formatNodeList, parseNodeList } from './node-list.ts';
 import { compressPlacement, expandPlacement } from './placement-status.ts';
 import { place, type NodeOffer, type PlacementWish } from './place.ts';
 
@@ -143,26 +142,4 @@ describe('place', () => {
       expect(JSON.stringify(status).length).toBeLessThan(1000);
     },
   );
-});
-
-describe('node lists', () => {
-  it('shortens neighbours', () => {
-    expect(formatNodeList(['node1', 'node2', 'node3', 'node7', 'big1'])).toBe('node[1-3,7],big1');
-    expect(formatNodeList(['n09', 'n10', 'a'])).toBe('n[09-10],a');
-  });
-
-  it('reads what it wrote', () => {
-    const name = fc
-      .tuple(
-        fc.constantFrom('n', 'node-', 'a1b'),
-        fc.constantFrom('', '0', '7', '8', '9', '09', '10', '11', '100'),
-        fc.constantFrom('', '.x'),
-      )
-      .map((parts) => parts.join(''));
-    fc.assert(
-      fc.property(fc.array(name), (nodes) => {
-        expect(parseNodeList(formatNodeList(nodes))).toEqual(nodes);
-      }),
-    );
-  });
 });

@@ -56,13 +56,7 @@ export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
 
 /** What the schema can say and this build does not carry out, by field. */
 function unsupportedOf(group: ProcessGroup): string[] {
-  const found = unsupported(group).map(({ field, message }) => `${field}: ${message}`);
-  if (group.spec.suspendPolicy === 'Stop') {
-    found.push(
-      'spec.suspendPolicy: suspendPolicy Stop is not supported by this build: groups are not started a second time; use Freeze',
-    );
-  }
-  return found;
+  return unsupported(group).map(({ field, message }) => `${field}: ${message}`);
 }
 
 const expanded = new WeakMap<object, Assignment[]>();
