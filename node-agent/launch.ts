@@ -1,6 +1,5 @@
 // Runs native/launch, which builds a sandbox and leaves rank-init in it: arguments from the tables, the identity from its
 // one line of JSON. Launch leaves nothing behind when it fails, and what it built for an agent that died is found again.
-import { spawn } from 'node:child_process';
 import { openSync, readFileSync } from 'node:fs';
 import type { Native } from '../native/addon/index.ts';
 import { AgentError, errnoOf } from './agent-error.ts';
@@ -23,6 +22,7 @@ export interface LaunchRequest {
 }
 
 const firstFileFd = 3;
+const mostComplaintBytes = 1 << 20;
 
 export function launchArguments(request: LaunchRequest): string[] {
   const args = [
@@ -59,39 +59,52 @@ export function launchArguments(request: LaunchRequest): string[] {
  */
 export async function launch(native: Native, request: LaunchRequest, answerPath: string): Promise<Identity> {
   const opened: number[] = [];
-  const closeAll = () => {
-    for (const fd of opened.splice(0)) native.close(fd);
+  const open = (fd: number): number => {
+    opened.push(fd);
+    return fd;
   };
-  let child;
-  try {
-    const answer = openSync(answerPath, 'w', 0o600);
-    opened.push(answer);
-    if (!native.flock(answer)) throw new Error(`MUSTER_BUG: ${answerPath} is locked by another launch`);
-    for (const file of request.mounts.files)
-      opened.push(native.memfd(file.path, Buffer.from(file.content), false));
-    const [, ...contents] = opened;
-    child = spawn(`${request.nativeDir}/launch`, launchArguments(request), {
-      stdio: ['ignore', answer, 'pipe', ...contents],
-      env: {},
-    });
-  } finally {
-    closeAll();
-  }
   let complaint = '';
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => (complaint += text));
-  const code = await new Promise<number | null>((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', resolve);
-  });
+  let status: number | null;
+  try {
+    const answer = open(openSync(answerPath, 'w', 0o600));
+    if (!native.flock(answer)) throw new Error(`MUSTER_BUG: ${answerPath} is locked by another launch`);
+    const nothing = open(openSync('/dev/null', 'r'));
+    const stderr = open(native.memfd('stderr', Buffer.alloc(0), false));
+    const files = request.mounts.files.map((file) =>
+      open(native.memfd(file.path, Buffer.from(file.content), false)),
+    );
+    const pidfd = open(
+      native.spawnProgram(`${request.nativeDir}/launch`, launchArguments(request), [
+        nothing,
+        answer,
+        stderr,
+        ...files,
+      ]),
+    );
+    for (const fd of opened.splice(opened.indexOf(answer), 1)) native.close(fd); // launch's lock alone is left
+    status = await ended(native, pidfd);
+    complaint = native.readAll(stderr, mostComplaintBytes).toString('utf8');
+  } finally {
+    for (const fd of opened.splice(0)) native.close(fd);
+  }
   const identity = parseAnswer(readFileSync(answerPath, 'utf8'));
   if (identity !== null && 'pid' in identity) return identity;
-  const said = (identity?.error ?? complaint.trim()) || `launch ended with status ${String(code)}`;
+  const said = (identity?.error ?? complaint.trim()) || `launch ended with wait status ${String(status)}`;
   throw new AgentError(
     'failed',
     'SandboxFailed',
     'MUSTER_LAUNCH_FAILED',
     said.replace(/^MUSTER_LAUNCH_FAILED: /, ''),
   );
+}
+
+function ended(native: Native, pidfd: number): Promise<number | null> {
+  return new Promise((resolve) => {
+    const watch = native.watch(pidfd, () => {
+      watch.stop();
+      resolve(native.reap(pidfd));
+    });
+  });
 }
 
 /** What a launch of an earlier agent came to: nothing, an identity, or 'running' while it is still at work. */

@@ -92,6 +92,8 @@ export interface Native {
   pidfdSignal(pidfd: number, signal: number): void;
   /** waitid(P_PIDFD, WEXITED|WNOHANG): wait status, or null when it has not ended or is not our child. */
   reap(pidfd: number): number | null;
+  /** Starts a program with an empty environment, `fds` as its descriptors 0, 1, 2, ... and no others; gives its pidfd, to be reaped. */
+  spawnProgram(path: string, args: readonly string[], fds: readonly number[]): number;
   setChildSubreaper(): void;
   close(fd: number): void;
   dup(fd: number): number;

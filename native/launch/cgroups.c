@@ -4,10 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <linux/sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -96,23 +99,40 @@ static int make_one(const struct options *options, const struct cgroup *cgroup, 
     close(at);
     return -1;
   }
-  int procs = openat(at, "cgroup.procs", O_WRONLY | O_CLOEXEC);
-  if (procs < 0) failed(failure, "cgroup", path);
-  close(at);
-  if (procs < 0) return -1;
-  cgroups->procs[cgroups->count++] = procs;
+  int entrance = openat(at, unified ? "cgroup.procs" : "tasks", O_WRONLY | O_CLOEXEC);
+  if (entrance < 0) failed(failure, "cgroup", path);
+  if (entrance >= 0 && unified && cgroups->unified < 0) {
+    cgroups->unified = cgroups->count;
+    cgroups->unified_directory = at;
+  } else {
+    close(at);
+  }
+  if (entrance < 0) return -1;
+  cgroups->entrances[cgroups->count++] = entrance;
   return 0;
 }
 
 int cgroups_make(const struct options *options, struct cgroups *cgroups, struct failure *failure) {
+  cgroups->unified = -1;
   for (int i = 0; i < options->cgroups_count; i++)
     if (make_one(options, &options->cgroups[i], cgroups, failure) < 0) return -1;
   return 0;
 }
 
+pid_t cgroups_clone(struct cgroups *cgroups, unsigned long flags) {
+  if (cgroups->unified >= 0) {
+    struct clone_args args = {.flags = flags | CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (unsigned)cgroups->unified_directory};
+    cgroups->born_inside = true; /* seen by the child */
+    pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+    if (pid >= 0) return pid;
+    cgroups->born_inside = false; /* seccomp, say; a cgroup that cannot be entered shows when it is entered */
+  }
+  return (pid_t)syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0);
+}
+
 int cgroups_enter(const struct cgroups *cgroups, const struct options *options, struct failure *failure) {
   for (int i = 0; i < cgroups->count; i++)
-    if (write(cgroups->procs[i], "0", 1) < 0) return failed(failure, "cgroup-enter", options->cgroups[i].hierarchy);
+    if (!(cgroups->born_inside && i == cgroups->unified) && write(cgroups->entrances[i], "0", 1) < 0) return failed(failure, "cgroup-enter", options->cgroups[i].hierarchy);
   return 0;
 }
 

@@ -234,10 +234,10 @@ static int launch(struct failure *failure) {
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) return failed(failure, "socketpair", NULL);
   if (cgroups_make(&options, &cgroups, failure) < 0) return -1;
 
-  unsigned long flags = CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWNS | CLONE_NEWUTS | SIGCHLD;
+  unsigned long flags = CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWNS | CLONE_NEWUTS;
   if (own_network) flags |= CLONE_NEWNET;
   if (options.user_namespace) flags |= CLONE_NEWUSER;
-  pid_t pid = (pid_t)syscall(SYS_clone, flags, 0, 0, 0, 0);
+  pid_t pid = cgroups_clone(&cgroups, flags);
   if (pid < 0) return failed(failure, "clone", NULL);
   if (pid == 0) {
     close(ends[0]);
