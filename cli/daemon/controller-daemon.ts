@@ -100,7 +100,7 @@ export async function runController(home: Home, host: string, signal: AbortSigna
       address: `${host}:${joining.port}`,
     }),
   });
-  using presence = clientPresence(plane);
+  using presence = clientPresence(plane, leaseMs);
   const ports = runPorts(plane, store, presence, (error, message) => logger.warn({ err: error }, message));
   const apiSocket = apiSocketOf(home);
   rmSync(apiSocket, { force: true });

@@ -4,24 +4,25 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import type { ControlPlane } from '../../controllers/control-plane.ts';
+import { clientLeaseSeconds } from '../../crds/names.ts';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
 import type { ObjectStore } from '../../store/object-store.ts';
 import { processGroupType } from '../client.ts';
 import type { RunPorts } from './run-session.ts';
 import { keyOf } from './subresources.ts';
 
-const renewEveryMs = 5_000;
+const renewAtMostEveryMs = 5_000;
 
 export interface ClientPresence extends Disposable {
   set(uid: string, present: boolean): void;
 }
 
 /** Renews the leases of all groups whose client is connected. */
-export function clientPresence(plane: ControlPlane): ClientPresence {
+export function clientPresence(plane: ControlPlane, leaseMs = clientLeaseSeconds * 1000): ClientPresence {
   const connected = new Map<string, number>();
   const timer = setInterval(() => {
     for (const uid of connected.keys()) plane.clientLeases.renew(uid);
-  }, renewEveryMs);
+  }, Math.min(renewAtMostEveryMs, leaseMs / 4));
   return {
     set: (uid, present) => {
       plane.clientLeases.renew(uid);

@@ -68,7 +68,7 @@ export class RunSession {
     this.#ended.abort();
     this.#listening[Symbol.dispose]();
     void this.#stdin?.then((stdin) => stdin.close(), () => undefined);
-    this.#ports.lease(this.#uid, this.#done);
+    this.#ports.lease(this.#uid, false);
   }
 
   receive(packet: Packet): void {
