@@ -1,6 +1,7 @@
 // The thread that spools output, and its JavaScript face. Each ready pipe gets a turn of at most 256 KiB. After a round in which
-// little came from busy writers it rests for a moment, so that many small writes become one splice. A stream whose file cannot
-// be written is left alone and tried again ten times a second; its rank blocks once its pipe is full.
+// little came from busy writers it rests for a moment, so that many small writes become one splice. Such a writer is looked at
+// after each rest instead of being waited for: a pipe in an epoll set makes every write to it wake the waiter. A stream whose
+// file cannot be written is left alone and tried again ten times a second; its rank blocks once its pipe is full.
 #include <errno.h>
 #include <fcntl.h>
 #include <time.h>
@@ -28,6 +29,8 @@ constexpr uint64_t kBusyBytes = 32768;      // in one turn: this writer fills it
 constexpr uint64_t kRestBelowBytes = 49152; // a pipe, on average
 constexpr uint64_t kRestIfWithinNs = 1000000;
 constexpr long kRestNs = 100000;
+constexpr uint64_t kSweepIfWithinNs = 500000;
+constexpr int kEmptySweeps = 5;
 constexpr size_t kMostStreams = 1u << 20;
 constexpr uint64_t kStreamTag = 1ull << 32;
 constexpr uint64_t kSubscriptionTag = 2ull << 32;
@@ -43,6 +46,9 @@ struct Stream {
   bool ended = false;
   bool polled = false;
   bool enlarged = false;
+  bool swept = false; // looked at after each rest, not in the epoll set
+  int emptySweeps = 0;
+  uint64_t movedNs = 0;
   int error = 0;
   uint64_t retryNs = 0;
   uint64_t complainNs = 0;
@@ -73,6 +79,7 @@ public:
     Stream *stream = idle(lock, id);
     if (!stream) return ENOENT;
     stream->paused = paused;
+    stream->swept = false;
     poll(stream);
     return 0;
   }
@@ -82,6 +89,7 @@ public:
     Stream *stream = idle(lock, id);
     if (!stream) return false;
     stream->paused = true;
+    stream->swept = false;
     poll(stream);
     *length = stream->length;
     if (stream->enlarged) enlarged_--;
@@ -119,6 +127,10 @@ protected:
   void turn(const struct epoll_event *events, int count) override {
     uint64_t bytes = 0;
     uint64_t pipes = 0;
+    for (uint32_t id : std::vector<uint32_t>(sweeping_.begin(), sweeping_.end())) {
+      bytes += moveOnce(id);
+      pipes++;
+    }
     for (int i = 0; i < count; i++) {
       auto id = static_cast<uint32_t>(events[i].data.u64);
       if (events[i].data.u64 & kSubscriptionTag) {
@@ -131,11 +143,13 @@ protected:
     retry();
     tellSubscribers();
     uint64_t now = nowNs();
-    if (bytes > 0) {
+    if (!sweeping_.empty()) {
+      if (bytes < kRestBelowBytes * pipes) rest();
+      lastBytesNs_ = dueNs_ = nowNs();
+    } else if (bytes > 0) {
       // Not after the first bytes for a while: a prompt is shown at once.
       if (bytes < kRestBelowBytes * pipes && now - lastBytesNs_ < kRestIfWithinNs) {
-        const struct timespec rest = {0, kRestNs};
-        nanosleep(&rest, nullptr);
+        rest();
         now = nowNs();
       }
       lastBytesNs_ = now;
@@ -150,6 +164,11 @@ protected:
   }
 
 private:
+  static void rest() {
+    const struct timespec moment = {0, kRestNs};
+    nanosleep(&moment, nullptr);
+  }
+
   Stream *idle(Lock &lock, uint32_t id) {
     for (;;) {
       auto found = streams_.find(id);
@@ -164,7 +183,7 @@ private:
   // Brings the epoll set in line with the stream's state. A stream that nobody wants to read is taken out altogether: a
   // hang-up would be reported without end.
   void poll(Stream *stream) {
-    bool wanted = !stream->paused && !stream->ended && stream->error == 0;
+    bool wanted = !stream->paused && !stream->ended && stream->error == 0 && !stream->swept;
     if (wanted == stream->polled) return;
     control(wanted ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, stream->writer.fd(), EPOLLIN, kStreamTag | stream->id);
     stream->polled = wanted;
@@ -176,9 +195,11 @@ private:
     {
       Lock lock(mutex_);
       auto found = streams_.find(id);
-      if (found == streams_.end()) return 0;
-      stream = found->second.get();
-      if (stream->paused || stream->ended) return 0;
+      stream = found == streams_.end() ? nullptr : found->second.get();
+      if (!stream || stream->paused || stream->ended) {
+        sweeping_.erase(id);
+        return 0;
+      }
       stream->busy = true;
       mayEnlarge = !stream->enlarged && stream->writer.isPipe() && enlarged_ < kMostBusyPipes;
     }
@@ -204,6 +225,7 @@ private:
     if (complain) stream->complainNs = now + kComplainNs;
     stream->ended = moved.ended;
     stream->length = stream->writer.length();
+    sweep(stream, moved);
     poll(stream);
     if (!moved.bytes && !moved.ended && !complain) return;
     uint32_t flags = (moved.ended ? kProgressEnd : 0u) | (complain ? kProgressError : 0u);
@@ -213,6 +235,22 @@ private:
       if (moved.ended) subscription.urgent = true;
     }
     report({stream->id, flags, stream->length, complain ? moved.error : 0, 0}, flags != 0);
+  }
+
+  // A busy writer of small pieces is swept until nothing comes for a few rests.
+  void sweep(Stream *stream, const Moved &moved) {
+    if (moved.bytes > 0) {
+      uint64_t now = nowNs();
+      bool small = moved.bytes < kRestBelowBytes && now - stream->movedNs < kSweepIfWithinNs;
+      stream->swept = stream->swept || (small && stream->writer.isPipe());
+      stream->emptySweeps = 0;
+      stream->movedNs = now;
+    } else if (++stream->emptySweeps >= kEmptySweeps) {
+      stream->swept = false;
+    }
+    if (moved.ended || moved.error) stream->swept = false;
+    if (stream->swept) sweeping_.insert(stream->id);
+    else sweeping_.erase(stream->id);
   }
 
   void retry() {
@@ -296,6 +334,7 @@ private:
   std::unordered_map<uint32_t, std::unique_ptr<Stream>> streams_;
   std::unordered_map<uint32_t, Subscription> subscriptions_;
   std::vector<uint32_t> blocked_;
+  std::unordered_set<uint32_t> sweeping_; // the thread's own
   uint32_t nextSubscription_ = 1;
   int enlarged_ = 0;
   uint64_t dueNs_ = 0;
