@@ -98,7 +98,9 @@ export function sandboxVariables(
   if (spec.pmi !== 'None') {
     env.set('PMI_FD', '3');
     env.set('PMI_SIZE', String(spec.size));
+    // The address that MPICH publishes for TCP: the first name is read by its nemesis device, the second by its sock device.
     env.set('MPIR_CVAR_CH3_INTERFACE_HOSTNAME', address);
+    env.set('MPICH_INTERFACE_HOSTNAME', address);
   }
   return env;
 }

@@ -1,6 +1,6 @@
 // Agents as processes and specs as a controller would make them, for the tests in this folder.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defaultNodeConfig, type NodeConfig } from '../../node-agent/config.ts';
@@ -17,9 +17,10 @@ export class AgentProcess implements AsyncDisposable {
   readonly stateDir: string;
   readonly localSocket: string;
   log = '';
-  readonly #config: string;
+  readonly config: string;
+  readonly #hub: TestHub;
   #child: ChildProcess | null = null;
-  #ended: Promise<void> = Promise.resolve();
+  ended: Promise<void> = Promise.resolve();
 
   static async start(
     hub: TestHub,
@@ -40,7 +41,7 @@ export class AgentProcess implements AsyncDisposable {
       nodeConfig: { ...defaultNodeConfig, ...overrides.nodeConfig },
       build: 'test',
     };
-    const agent = new AgentProcess(node, stateDir, config.localSocket, JSON.stringify(config));
+    const agent = new AgentProcess(hub, node, stateDir, config.localSocket, JSON.stringify(config));
     agent.run();
     await hub
       .until(() => hub.nodes.has(node), `agent ${node}`)
@@ -50,11 +51,12 @@ export class AgentProcess implements AsyncDisposable {
     return agent;
   }
 
-  constructor(node: string, stateDir: string, localSocket: string, config: string) {
+  constructor(hub: TestHub, node: string, stateDir: string, localSocket: string, config: string) {
+    this.#hub = hub;
     this.node = node;
     this.stateDir = stateDir;
     this.localSocket = localSocket;
-    this.#config = config;
+    this.config = config;
   }
 
   get pid(): number {
@@ -62,7 +64,7 @@ export class AgentProcess implements AsyncDisposable {
   }
 
   run(): void {
-    const child = spawn(process.execPath, [join(checkout, 'test/agent/agent-process.ts'), this.#config], {
+    const child = spawn(process.execPath, [join(checkout, 'test/agent/agent-process.ts'), this.config], {
       stdio: ['ignore', 'inherit', 'pipe'],
     });
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
@@ -70,7 +72,7 @@ export class AgentProcess implements AsyncDisposable {
       if (process.env['SHOW_AGENT']) process.stderr.write(text);
     });
     this.#child = child;
-    this.#ended = new Promise((resolve) => {
+    this.ended = new Promise((resolve) => {
       child.on('exit', () => {
         resolve();
       });
@@ -79,10 +81,21 @@ export class AgentProcess implements AsyncDisposable {
 
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     this.#child?.kill(signal);
-    await this.#ended;
+    await this.ended;
   }
 
+  /** Ends all it holds, then the agent. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#hub.desired.get(this.node)?.clear();
+    if (this.#child?.exitCode !== null || this.#child.signalCode !== null) this.run();
+    this.#hub.nodes
+      .get(this.node)
+      ?.call.write({ desired: { full: true, revision: Number.MAX_SAFE_INTEGER } });
+    const sandboxes = join(this.stateDir, 'sandboxes');
+    await this.#hub.until(
+      () => readdirSync(sandboxes).length === 0,
+      `node ${this.node} to be empty; it says ${this.log}`,
+    );
     await this.kill('SIGTERM');
   }
 }
@@ -96,7 +109,7 @@ export interface SpecOptions {
   sandboxes?: number;
   ranks?: string;
   groupUid?: string;
-  overrides?: Sent<SandboxSpec>;
+  overrides?: Omit<Sent<SandboxSpec>, 'id'>;
 }
 
 export function specOf(

@@ -50,6 +50,7 @@ export class TestHub implements AsyncDisposable {
   #lastStream = 0;
   readonly #verbs = new Map<number, (reply: VerbReply) => void>();
   readonly #streams = new Map<number, (call: StreamCall, first: Chunk) => void>();
+  readonly #nodeOf = new Map<string, string>();
   readonly #waiting = new Set<() => void>();
   readonly #authority: KeyAndCertificate;
 
@@ -228,8 +229,12 @@ export class TestHub implements AsyncDisposable {
       if (message.verbReply) this.#verbs.get(message.verbReply.verbId)?.(message.verbReply);
       if (message.event) this.events.push(message.event);
       if (message.facts) {
+        if (message.facts.full) {
+          for (const [key, at] of this.#nodeOf) if (at === node) this.facts.delete(key);
+        }
         for (const fact of message.facts.sandboxes) {
           this.facts.set(keyOf(fact.id), fact);
+          this.#nodeOf.set(keyOf(fact.id), node);
           this.history.push(fact);
         }
         for (const id of message.facts.forgotten) this.facts.delete(keyOf(id));
