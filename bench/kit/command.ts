@@ -50,3 +50,13 @@ export async function timed(command: Command, lines: number): Promise<number> {
     throw new Error(`${command.file} ${command.args.join(' ')}: ${found} lines of output, expected ${lines}`);
   return wallMs;
 }
+
+/** The command between real pipes, as a shell makes them: Node's own are sockets. */
+export function shell(command: Command, after: string, before = ''): Command {
+  const words = [command.file, ...command.args].map((word) => `'${word.replaceAll("'", `'\\''`)}'`);
+  return {
+    ...command,
+    file: '/bin/bash',
+    args: ['-o', 'pipefail', '-c', `${before} ${words.join(' ')} ${after}`],
+  };
+}

@@ -26,9 +26,9 @@ export function rounded(value: number, digits = 3): number {
   return Number(value.toPrecision(digits));
 }
 
-export interface Pair {
-  readonly ours: () => Promise<number>;
-  readonly theirs: () => Promise<number>;
+export interface Pair<T = number> {
+  readonly ours: () => Promise<T>;
+  readonly theirs: () => Promise<T>;
 }
 
 export interface Medians {
@@ -37,15 +37,34 @@ export interface Medians {
 }
 
 /** Both sides once to warm up, then in turns; the side that begins changes with every round. */
-export async function interleaved(rounds: number, { ours, theirs }: Pair): Promise<Medians> {
+async function roundsOf<T>(rounds: number, { ours, theirs }: Pair<T>): Promise<{ ours: T[]; theirs: T[] }> {
   await ours();
   await theirs();
-  const values = { ours: [] as number[], theirs: [] as number[] };
+  const values = { ours: [] as T[], theirs: [] as T[] };
   for (let round = 0; round < rounds; round += 1) {
     const order = round % 2 === 0 ? (['ours', 'theirs'] as const) : (['theirs', 'ours'] as const);
     for (const side of order) values[side].push(await (side === 'ours' ? ours() : theirs()));
   }
-  return { ours: median(values.ours), theirs: median(values.theirs) };
+  return values;
+}
+
+export async function interleaved(rounds: number, pair: Pair): Promise<Medians> {
+  const { ours, theirs } = await roundsOf(rounds, pair);
+  return { ours: median(ours), theirs: median(theirs) };
+}
+
+/** Several figures a run. */
+export async function interleavedSets<Name extends string>(
+  rounds: number,
+  names: readonly Name[],
+  pair: Pair<Record<Name, number>>,
+): Promise<Record<Name, Medians>> {
+  const { ours, theirs } = await roundsOf(rounds, pair);
+  const of = (name: Name): Medians => ({
+    ours: median(ours.map((set) => set[name])),
+    theirs: median(theirs.map((set) => set[name])),
+  });
+  return Object.fromEntries(names.map((name) => [name, of(name)])) as Record<Name, Medians>;
 }
 
 export function printPair(

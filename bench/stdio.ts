@@ -1,0 +1,45 @@
+/**
+ * How fast the ranks' output comes out at a pipe that is read as fast as it can be, in writes of 64 KiB and of 80 bytes, and
+ * how fast rank 0 gets its input. Rates are of the whole command, its start included, against mpiexec.hydra.
+ */
+import path from 'node:path';
+import { Cluster, programs } from './kit/cluster.ts';
+import { run, shell, type Command } from './kit/command.ts';
+import { hydra } from './kit/hydra.ts';
+import { interleaved, print, printPair, median, rounded } from './kit/report.ts';
+
+const rounds = Number(process.env['MUSTER_BENCH_ROUNDS'] ?? 3);
+const scale = Number(process.env['MUSTER_BENCH_SCALE'] ?? 1);
+const mebibytesOf = (writeBytes: number): number => scale * (writeBytes === 80 ? 64 : 768);
+
+async function outputRate(command: Command, expectedBytes: number): Promise<number> {
+  const { wallMs, stdout } = await run(shell(command, '| wc -c'));
+  if (Number(stdout) !== expectedBytes)
+    throw new Error(`${stdout.trim()} bytes of output, expected ${expectedBytes}`);
+  return expectedBytes / 1000 / wallMs;
+}
+
+await using cluster = await Cluster.up(1);
+for (const writeBytes of [65536, 80]) {
+  for (const ranks of [1, 4, 16]) {
+    const mebibytes = mebibytesOf(writeBytes) / ranks;
+    const words = [path.join(programs, 'outgen'), String(mebibytes), String(writeBytes)];
+    const bytes = ranks * Math.floor((mebibytes * 1024 * 1024) / writeBytes) * writeBytes;
+    const pair = await interleaved(rounds, {
+      ours: async () => outputRate(cluster.run(ranks, ...words), bytes),
+      theirs: async () => outputRate(hydra(ranks, ...words), bytes),
+    });
+    printPair('stdout', { ranks, writeBytes, mebibytes: mebibytesOf(writeBytes) }, 'hydra', pair, 'MB/s');
+  }
+}
+
+// hydra loses input beyond some hundred KB, so there is nobody to compare with at sizes that take any time.
+const inputMebibytes = 512 * scale;
+const rates: number[] = [];
+for (let round = 0; round < rounds; round += 1) {
+  const count = cluster.run(2, path.join(programs, 'incount'));
+  const { wallMs, stdout } = await run(shell(count, '', `head -c ${inputMebibytes}M /dev/zero |`));
+  if (!stdout.includes(`bytes=${inputMebibytes * 1024 * 1024} `)) throw new Error(`input lost: ${stdout}`);
+  rates.push((inputMebibytes * 1024 * 1024) / 1000 / wallMs);
+}
+print({ bench: 'stdin', ranks: 2, mebibytes: inputMebibytes, value: rounded(median(rates)), unit: 'MB/s' });
