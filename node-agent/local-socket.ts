@@ -34,12 +34,10 @@ export class LocalSocket {
   readonly #output: OutputSpool;
   readonly #log: Logger;
   readonly #server: PacketServer;
-  readonly #path: string;
   readonly #fronts = new Set<Front>();
   readonly #held = new Set<Held>();
 
   constructor(path: string, native: Native, sandboxes: Sandboxes, output: OutputSpool, log: Logger) {
-    this.#path = path;
     this.#native = native;
     this.#sandboxes = sandboxes;
     this.#output = output;
@@ -53,12 +51,12 @@ export class LocalSocket {
     sandboxes.onAdded.add(this.#retry);
   }
 
+  /** The path stays: by it the control plane knows, also while the agent is away, that the node is on its machine. */
   close(): void {
     this.#server.close();
     this.#sandboxes.onAdded.delete(this.#retry);
     for (const held of this.#held) this.#release(held);
     for (const each of this.#fronts) each.close();
-    remove(this.#path);
   }
 
   #connected(socket: PacketSocket): void {

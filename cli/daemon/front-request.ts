@@ -93,6 +93,15 @@ export function decodeFrontRequest(bytes: Buffer): FrontRequest {
   };
 }
 
+/** Which job a front goes on with, after a lost connection: `uid token`, its length before it. */
+export function decodeAttach(bytes: Buffer): { uid: string; token: string } {
+  const textAt = 12;
+  const length = bytes.length < textAt ? 0 : Number(bytes.readBigUInt64LE(4));
+  if (length === 0 || bytes.length < textAt + length) throw new Error('a broken request to attach');
+  const [uid = '', token = ''] = bytes.toString('utf8', textAt, textAt + length).split(' ');
+  return { uid, token };
+}
+
 function limitOf(value: bigint): number | 'Unlimited' {
   return value === unlimited || value > BigInt(Number.MAX_SAFE_INTEGER) ? 'Unlimited' : Number(value);
 }

@@ -13,7 +13,7 @@ import { textOfError } from '../errors.ts';
 import { groupOfRun, inheritedEnvironment, parseHostFile, stemOf } from '../run-group.ts';
 import { parseRun, runHelp, type RunRequest } from '../run-options.ts';
 import { processGroupType } from '../client.ts';
-import { decodeFrontRequest, encodeDone, encodeJob, encodeText, frontTypes, requestLimitBytes } from './front-request.ts';
+import { decodeAttach, decodeFrontRequest, encodeDone, encodeJob, encodeText, frontTypes, requestLimitBytes } from './front-request.ts';
 import type { GroupBook } from './group-book.ts';
 import { mappedIds } from './local-access.ts';
 import type { PrivateRecords } from './private-records.ts';
@@ -76,7 +76,7 @@ export class FrontServer {
     try {
       const type = packet.bytes.length >= 4 ? packet.bytes.readUInt32LE(0) : 0;
       if (type === frontTypes.run) return await this.#run(socket, packet);
-      if (type === frontTypes.attach) return this.#attach(socket, packet.bytes.subarray(4).toString('utf8'));
+      if (type === frontTypes.attach) return this.#attach(socket, decodeAttach(packet.bytes));
       throw new Error('expected a request to run or to attach');
     } catch (error) {
       for (const text of encodeText(2, `muster: ${textOfError(error)}\n`)) socket.send(text);
@@ -155,8 +155,7 @@ export class FrontServer {
     }
   }
 
-  #attach(socket: PacketSocket, text: string): RunSession | undefined {
-    const [uid = '', token = ''] = text.split(' ');
+  #attach(socket: PacketSocket, { uid, token }: { uid: string; token: string }): RunSession | undefined {
     const group = this.#options.groups.get(uid);
     const lease = group?.metadata.annotations?.[annotations.clientLease.name];
     const hash = tokenHash(token);

@@ -51,6 +51,8 @@ export function runPorts(
       if (!hello || hello.bootId !== ownBootId || hello.localSocket === '') return undefined;
       return existsSync(hello.localSocket) ? hello.localSocket : undefined;
     },
+    isKnown: (node) => plane.hub.nodes.get(node)?.hello !== undefined,
+    nodeChange: (node, signal) => plane.hub.nodeChange(node, signal),
     logs: (uid, options, signal) => plane.hub.openLogs(uid, options, signal),
     stdin: (uid, signal) => plane.hub.openStdin(uid, signal),
     signal: (uid, number) => plane.hub.signal(uid, number),

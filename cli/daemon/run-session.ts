@@ -3,6 +3,7 @@
  * input of nodes that are not of this machine, carries out the signals of the terminal, and tells the end. The front keeps all
  * offsets, so a session may break and another one take over.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import { expandPlacement } from '../../controllers/placement/placement-status.ts';
 import type { LogChunk } from '../../controllers/hub/streams.ts';
 import { RankSet } from '../../crds/rank-set.ts';
@@ -22,6 +23,9 @@ export interface RelayedStdin {
 export interface RunPorts {
   /** The front's socket of the node's agent when it runs on this machine. */
   localSocketOf(node: string): string | undefined;
+  /** Whether the node's agent has been heard of since the control plane started: before that nobody knows where it runs. */
+  isKnown(node: string): boolean;
+  nodeChange(node: string, signal: AbortSignal): Promise<void>;
   logs(uid: string, options: { ranks: string; follow: boolean }, signal: AbortSignal): AsyncIterable<LogChunk>;
   stdin(uid: string, signal: AbortSignal): Promise<RelayedStdin>;
   signal(uid: string, signal: number): Promise<unknown>;
@@ -35,6 +39,9 @@ export interface RunPorts {
 
 const signals = { hangup: 1, interrupt: 2, quit: 3, terminate: 15, continue: 18, stopTyped: 20, windowChanged: 28 } as const;
 
+/** At the end of a job its agents are waited for that long, when the control plane has only just started. */
+const agentsWithinMs = 10_000;
+
 export class RunSession {
   readonly #socket: PacketSocket;
   readonly #ports: RunPorts;
@@ -43,6 +50,8 @@ export class RunSession {
   readonly #ended = new AbortController();
   readonly #announced = new Set<string>();
   readonly #relayed = new Set<string>();
+  /** Announced once their agents are heard of. */
+  readonly #unknown = new Map<string, Promise<void>>();
   readonly #outbox: Buffer[] = [];
   #group: ProcessGroup;
   #interrupts = 0;
@@ -157,6 +166,10 @@ export class RunSession {
     for (const { ordinal, incarnation, node, ranks } of expandPlacement(group.status?.placement)) {
       const key = `${ordinal}-${incarnation}`;
       if (this.#announced.has(key)) continue;
+      if (!this.#ports.isKnown(node)) {
+        if (!this.#unknown.has(node)) this.#unknown.set(node, this.#announceOnceKnown(node));
+        continue;
+      }
       this.#announced.add(key);
       const stdin = takesInput(group, ranks);
       const path = this.#ports.localSocketOf(node);
@@ -169,6 +182,17 @@ export class RunSession {
       }
     }
     if (elsewhere.length > 0) void this.#relay(elsewhere.join(','));
+  }
+
+  /**
+   * A control plane that has just started does not know yet which agents run on this machine. Output that was taken for that
+   * of a node elsewhere would be relayed, and shown a second time to a front that has it from the agent itself.
+   */
+  async #announceOnceKnown(node: string): Promise<void> {
+    const { signal } = this.#ended;
+    while (!this.#ports.isKnown(node) && !signal.aborted) await this.#ports.nodeChange(node, signal);
+    this.#unknown.delete(node);
+    if (!signal.aborted) this.#announce(this.#group);
   }
 
   async #relay(ranks: string): Promise<void> {
@@ -196,7 +220,12 @@ export class RunSession {
 
   #finishWhenRelayed(code: number, text: string): void {
     void (async () => {
-      while (this.#relays > 0 && !this.#ended.signal.aborted) await this.#relayEnded.promise;
+      const { signal } = this.#ended;
+      const patience = pause(agentsWithinMs, undefined, { signal, ref: false }).catch(() => undefined);
+      await Promise.race([Promise.all(this.#unknown.values()), patience]);
+      while (this.#relays > 0 && !signal.aborted) await this.#relayEnded.promise;
+      // What never was announced is missing: the front says so.
+      this.#local += this.#unknown.size;
       this.#finish(code, text);
     })();
   }

@@ -81,7 +81,7 @@ export class Hub implements AsyncDisposable {
       clock,
       send: (node, openStream) => this.#send(node, { body: 'openStream', openStream }),
       isConnected: (node) => this.#sessions.has(node),
-      nodeChange: async (node, signal) => this.#nextChange(node, signal),
+      nodeChange: (node, signal) => this.nodeChange(node, signal),
       sandboxesOf: (uid) => this.desired.sandboxesOf(uid),
     });
     this.#server = new Server(channelOptions as unknown as ServerOptions);
@@ -116,6 +116,16 @@ export class Hub implements AsyncDisposable {
 
   openStdin(uid: string, signal: AbortSignal): Promise<StdinStream> {
     return this.#streams.openStdin(uid, signal);
+  }
+
+  /** Settles at the next change of the node's connection or facts, or when the signal aborts. */
+  async nodeChange(node: string, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    if (!this.#nodeWaiters.has(node)) this.#nodeWaiters.set(node, new Set());
+    this.#nodeWaiters.get(node)!.add(resolve);
+    signal.addEventListener('abort', () => resolve(), { once: true });
+    await promise;
   }
 
   /** All that the store holds stands in the desired book: what agents hold beyond it may go. */
@@ -287,15 +297,6 @@ export class Hub implements AsyncDisposable {
     for (const wake of this.#nodeWaiters.get(node) ?? []) wake();
     this.#nodeWaiters.delete(node);
     this.#options.nodeChanged(node);
-  }
-
-  async #nextChange(node: string, signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    if (!this.#nodeWaiters.has(node)) this.#nodeWaiters.set(node, new Set());
-    this.#nodeWaiters.get(node)!.add(resolve);
-    signal.addEventListener('abort', () => resolve(), { once: true });
-    await promise;
   }
 }
 
