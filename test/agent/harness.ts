@@ -36,7 +36,7 @@ export class AgentProcess implements AsyncDisposable {
       tls: await hub.certificateOf(node),
       peerHost: '127.0.0.1',
       peerPort: 0,
-      localSocket: join(stateDir, 'front.sock'),
+      localSocket: join(hub.directory, `${node}.sock`),
       nativeDir,
       nodeConfig: { ...defaultNodeConfig, ...overrides.nodeConfig },
       build: 'test',

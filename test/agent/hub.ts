@@ -1,7 +1,7 @@
 // A small hub for tests of the agent: the real protocol over real mutual TLS, with nothing behind it but what a test says.
 // It keeps the newest fact of each sandbox, sends what is desired, and reads logs through the stream service.
 import { Server, ServerCredentials } from '@grpc/grpc-js';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { issue, makeAuthority, type KeyAndCertificate } from '../../controllers/pki/certificate.ts';
@@ -61,6 +61,7 @@ export class TestHub implements AsyncDisposable {
   }
 
   private constructor(authority: KeyAndCertificate) {
+    chmodSync(this.directory, 0o711); // other users' fronts come to the agent's socket
     this.#authority = authority;
   }
 
