@@ -2,7 +2,6 @@
  * From what `muster run` was asked to the ProcessGroup that does it. Pure: the caller's directory, umask, limits and user come
  * in as values, so the same function serves the daemon (for the front) and --dry-run.
  */
-import { userInfo } from 'node:os';
 import type { ProcessGroup } from '../crds/types.gen.ts';
 import type { RunRequest } from './run-options.ts';
 import { UsageError } from './run-options.ts';
@@ -33,6 +32,9 @@ export function inheritedEnvironment(
   return { ...chosen, ...request.env };
 }
 
+/** A job of `muster run` is looked at while it runs and for a while after; then it goes by itself, its log too. */
+const keptSeconds = 3600;
+
 /** `name` is a fresh one made by the caller for when none was asked for. */
 export function groupOfRun(request: RunRequest, caller: Caller, name: string): ProcessGroup {
   let first = 0;
@@ -50,7 +52,7 @@ export function groupOfRun(request: RunRequest, caller: Caller, name: string): P
         : { env: Object.entries(program.env).map(([key, value]) => ({ name: key, value })) }),
     };
   });
-  const nodes = nodesOf(request);
+  const { nodes } = request;
   const spec = {
     size: first,
     processes,
@@ -66,6 +68,7 @@ export function groupOfRun(request: RunRequest, caller: Caller, name: string): P
     ...(request.pmi === 'Auto' ? {} : { pmi: request.pmi }),
     ...(request.wallTimeSeconds === undefined ? {} : { limits: { wallTimeSeconds: request.wallTimeSeconds } }),
     ...(request.graceSeconds === undefined ? {} : { gracePeriodSeconds: request.graceSeconds }),
+    ttlSecondsAfterFinished: keptSeconds,
     failurePolicy: { rank: request.continueOnFailure ? 'Continue' : 'Abort' },
   };
   return {
@@ -74,13 +77,6 @@ export function groupOfRun(request: RunRequest, caller: Caller, name: string): P
     metadata: { name: request.name ?? name, namespace: request.namespace },
     spec,
   } as unknown as ProcessGroup;
-}
-
-function nodesOf(request: RunRequest): readonly string[] {
-  if (request.nodes.length > 0 && request.hostFile !== undefined) {
-    throw new UsageError('--nodes and --hostfile cannot be given together');
-  }
-  return request.nodes;
 }
 
 /** A host file's text: one node a line, `node` or `node:count`, `#` comments. */
@@ -105,5 +101,3 @@ export function stemOf(program: string): string {
   const cleaned = base.replace(/[^a-z0-9]+/g, '-').replace(/^-+|-+$/g, '').slice(0, 40);
   return cleaned === '' ? 'job' : cleaned;
 }
-
-export const callerName = (): string => userInfo().username;

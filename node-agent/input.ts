@@ -9,6 +9,8 @@ const recordBytes = 24;
 const flagDone = 1;
 const flagError = 2;
 const punchBytes = 1 << 20;
+/** Bytes spliced into a pipe are pages of the file until they are read: a hole there would read as zeros. */
+const pipeBytes = 2 << 20;
 
 /** Bytes that may lie undelivered before writers have to wait. */
 export const inputWindowBytes = 16 << 20;
@@ -123,7 +125,7 @@ export class InputSpool {
   }
 
   #punch(): void {
-    const upTo = Math.floor(Math.min(this.#slowest(), this.length) / punchBytes) * punchBytes;
+    const upTo = Math.floor((Math.min(this.#slowest(), this.length) - pipeBytes) / punchBytes) * punchBytes;
     if (upTo <= this.#punched) return;
     const fd = openSync(this.path, 'r+');
     try {

@@ -11,7 +11,7 @@ import type { ObjectStore } from '../../store/object-store.ts';
 import { mpiexecTimeoutOf } from '../config.ts';
 import { textOfError } from '../errors.ts';
 import { groupOfRun, inheritedEnvironment, parseHostFile, stemOf } from '../run-group.ts';
-import { parseRun, runHelp, type RunRequest } from '../run-options.ts';
+import { parseRun, runHelp, type RunRequest, UsageError } from '../run-options.ts';
 import { processGroupType } from '../client.ts';
 import { decodeAttach, decodeFrontRequest, encodeDone, encodeJob, encodeText, frontTypes, requestLimitBytes } from './front-request.ts';
 import type { GroupBook } from './group-book.ts';
@@ -182,6 +182,7 @@ const hostFileVariable = 'MUSTER_HOSTFILE_TEXT';
 function withHostFile(request: RunRequest, environment: Readonly<Record<string, string>>): RunRequest {
   if (request.hostFile === undefined) return request;
   const text = environment[hostFileVariable];
-  if (text === undefined) throw new Error(`--hostfile ${request.hostFile}: cannot be read`);
+  if (text === undefined) throw new UsageError(`--hostfile ${request.hostFile}: cannot be read`);
+  if (request.nodes.length > 0) throw new UsageError('--nodes and --hostfile cannot be given together');
   return { ...request, nodes: parseHostFile(text, request.hostFile) };
 }

@@ -6,11 +6,13 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { expandPlacement } from '../../controllers/placement/placement-status.ts';
 import type { LogChunk } from '../../controllers/hub/streams.ts';
+import type { Reason } from '../../crds/conditions.ts';
+import type { Condition } from '../../crds/objects.ts';
 import { RankSet } from '../../crds/rank-set.ts';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
 import { native, type Packet, type PacketSocket } from '../../native/addon/index.ts';
 import { runEndOf } from '../exit-code.ts';
-import { encodeData, encodeDone, encodeSandbox, encodeSuspended, encodeWindow, frontTypes } from './front-request.ts';
+import { encodeData, encodeDone, encodeSandbox, encodeSuspended, encodeText, encodeWindow, frontTypes } from './front-request.ts';
 import type { GroupBook } from './group-book.ts';
 
 export interface RelayedStdin {
@@ -76,6 +78,7 @@ export class RunSession {
     if (this.#ended.signal.aborted) return;
     this.#ended.abort();
     this.#listening[Symbol.dispose]();
+    clearTimeout(this.#waitTimer);
     void this.#stdin?.then((stdin) => stdin.close(), () => undefined);
     this.#ports.lease(this.#uid, false);
   }
@@ -154,11 +157,30 @@ export class RunSession {
       this.#stopAsked = false;
       this.#send(encodeSuspended());
     }
+    this.#tellWaiting(conditions);
     const end = runEndOf(group);
     if (!end) return;
     this.#done = true;
+    if (this.#refusal !== '') return this.#finishWhenRelayed(2, this.#refusal);
     const interrupted = this.#interrupts > 0 && end.code !== 0;
     this.#finishWhenRelayed(interrupted ? 130 : end.code, interrupted ? '' : end.text);
+  }
+
+  /** Why nothing runs yet: a node that does not exist ends the job at once, as mpiexec's users expect; the rest may come. */
+  #tellWaiting(conditions: readonly Condition[]): void {
+    const placed = conditions.find((item) => item.type === 'Placed');
+    if (placed?.status !== 'False' || !(placed.reason in waitingReasons) || this.#told === placed.message) return;
+    this.#told = placed.message;
+    if (placed.reason === 'NoSuchNode') {
+      this.#refusal = `muster: ${placed.message}`;
+      this.#act(this.#ports.end(this.#group, true));
+      return;
+    }
+    this.#waitTimer ??= setTimeout(() => {
+      if (this.#announced.size === 0 && !this.#done) {
+        for (const text of encodeText(2, `muster: waiting: ${this.#told}\n`)) this.#send(text);
+      }
+    }, tellWaitingAfterMs);
   }
 
   #announce(group: ProcessGroup): void {
@@ -215,6 +237,9 @@ export class RunSession {
     this.#relayEnded = Promise.withResolvers<void>();
   }
 
+  #told = '';
+  #refusal = '';
+  #waitTimer: NodeJS.Timeout | undefined;
   #relayEnded = Promise.withResolvers<void>();
   #outboxEmpty = Promise.withResolvers<void>();
 
@@ -257,6 +282,15 @@ export class RunSession {
     await Promise.race([this.#outboxEmpty.promise, gone]);
   }
 }
+
+const tellWaitingAfterMs = 1_000;
+const waitingReasons: Partial<Record<Reason, true>> = {
+  NoSuchNode: true,
+  Insufficient: true,
+  NodeNotReady: true,
+  NodeCordoned: true,
+  NoNodeMatches: true,
+};
 
 /** A packet of a SEQPACKET socket has to fit its buffer whole. */
 const pieceBytes = 96 * 1024;
