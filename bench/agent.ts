@@ -2,7 +2,7 @@
  * What an agent and the control plane cost when nothing happens: resident memory after some jobs have run, and the share of
  * one processor over `MUSTER_BENCH_SECONDS` (10) of rest.
  */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Cluster } from './kit/cluster.ts';
 import { run } from './kit/command.ts';
@@ -11,23 +11,17 @@ import { print, rounded } from './kit/report.ts';
 const seconds = Number(process.env['MUSTER_BENCH_SECONDS'] ?? 10);
 const jobs = 20;
 
-/** Of all its threads. */
+/** On a processor, of all its threads, by the scheduler's own count. */
 function processorNs(pid: number): number {
-  const [user = 0, system = 0] = statFields(pid).slice(11, 13).map(Number);
-  return ((user + system) * 1e9) / ticksPerSecond;
+  return readdirSync(`/proc/${pid}/task`)
+    .map((task) => readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8'))
+    .reduce((sum, text) => sum + Number(text.split(' ')[0]), 0);
 }
 
-const ticksPerSecond = 100;
-
-/** Fields of /proc/PID/stat from the third on. */
-function statFields(pid: number): string[] {
-  const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  return text.slice(text.lastIndexOf(')') + 2).split(' ');
-}
-
-function residentMebibytes(pid: number): number {
-  const kibibytes = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
-  return Number(kibibytes) / 1024;
+/** `VmRSS`, or `RssAnon`: without the pages of the node program, which all its processes share. */
+function mebibytes(pid: number, field: 'VmRSS' | 'RssAnon'): number {
+  const found = new RegExp(`^${field}:\\s+(\\d+)`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  return rounded(Number(found?.[1]) / 1024);
 }
 
 await using cluster = await Cluster.up(1);
@@ -41,5 +35,12 @@ daemons.forEach((daemon, index) => {
   const part = daemon === 'node1' ? 'agent' : daemon;
   const percent = (processorNs(pid) - before[index]!) / (seconds * 1e7);
   print({ bench: 'idle-cpu', part, seconds, value: rounded(percent), unit: '% of a core' });
-  print({ bench: 'memory', part, jobs, value: rounded(residentMebibytes(pid)), unit: 'MiB' });
+  print({
+    bench: 'memory',
+    part,
+    jobs,
+    value: mebibytes(pid, 'VmRSS'),
+    own: mebibytes(pid, 'RssAnon'),
+    unit: 'MiB',
+  });
 });
