@@ -23,6 +23,9 @@ import { HubSession } from './session.ts';
 import { readTls } from './tls.ts';
 import { readTopology } from './topology.ts';
 
+/** The hub waits 10 s for a stream that it asked for. */
+const sandboxWithinMs = 5000;
+
 /** Runs until `signal` aborts. Ranks run on; the next agent on the same state directory takes them over. */
 export async function runAgent(config: AgentConfig, signal: AbortSignal): Promise<void> {
   const native = loadNative();
@@ -98,7 +101,9 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
         return { ok: true, ...(await sandbox.carryOut(verb)) };
       },
       openStream: (order, client) => {
-        serveStream(order, sandboxes.find(order.id), client, log, signal);
+        void sandboxes.findWithin(order.id, sandboxWithinMs).then((sandbox) => {
+          serveStream(order, sandbox, client, log, signal);
+        });
       },
     },
   });

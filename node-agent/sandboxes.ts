@@ -73,6 +73,42 @@ export class Sandboxes {
     return id === null ? null : (this.#sandboxes.get(keyOf(id)) ?? null);
   }
 
+  /** A reader may be quicker than the order to launch what he wants to read: the sandbox, or null when it has not come by then. */
+  async findWithin(id: SandboxId | null, withinMs: number): Promise<Sandbox | null> {
+    const known = this.find(id);
+    if (known) return known;
+    return new Promise((resolve) => {
+      const finish = (sandbox: Sandbox | null) => {
+        clearTimeout(timer);
+        this.onAdded.delete(look);
+        resolve(sandbox);
+      };
+      const look = () => {
+        const found = this.find(id);
+        if (found) finish(found);
+      };
+      const timer = setTimeout(() => {
+        finish(null);
+      }, withinMs);
+      this.onAdded.add(look);
+    });
+  }
+
+  /** Waits a moment for a sandbox that the hub tells of at the same time. */
+  async whenThere(id: SandboxId | null, withinMs: number): Promise<Sandbox | null> {
+    const there = Promise.withResolvers<void>();
+    const look = () => {
+      if (this.find(id)) there.resolve();
+    };
+    const timer = setTimeout(there.resolve, withinMs);
+    this.onAdded.add(look);
+    look();
+    await there.promise;
+    this.onAdded.delete(look);
+    clearTimeout(timer);
+    return this.find(id);
+  }
+
   facts(): Sent<SandboxFact>[] {
     return [...[...this.#sandboxes.values()].map((sandbox) => sandbox.fact()), ...this.#refused.values()];
   }

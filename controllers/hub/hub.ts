@@ -164,14 +164,19 @@ export class Hub implements AsyncDisposable {
   #session(call: SessionCall): void {
     const certified = certifiedNodeOf(call);
     let session: Session | undefined;
+    let over = false;
     const helloTimer = this.#options.clock.after(helloWithinMs, () => call.end());
     call.on('data', (message: AgentMessage) => {
+      // Messages of an agent that was killed may be delivered after the end of its call: a session made of its hello would
+      // never end, and keep the agent that follows out.
+      if (over || call.cancelled) return;
       if (session) return this.#receive(session, message);
       helloTimer[Symbol.dispose]();
       if (message.hello) session = this.#welcome(call, certified, message.hello);
       else call.end();
     });
     const ended = (): void => {
+      over = true;
       helloTimer[Symbol.dispose]();
       if (session) this.#ended(session);
     };

@@ -156,7 +156,7 @@ static void lose_control(void) {
 }
 
 static void find_control(uint64_t now) {
-  if (job.control >= 0 || job.done || job.retry_ns > now) return;
+  if (job.control >= 0 || job.done || job.exit >= 0 || job.retry_ns > now) return;
   job.retry_ns = now + RETRY_NS;
   if (now >= job.give_up_ns) {
     say("the control plane did not come back within 30 s; the job may still be running: see \"muster get pg\"");
