@@ -57,7 +57,9 @@ export function connect(socketPath: string): Client {
       if (word === 'all') return clientTypes.slice(0, 4);
       const type = findResourceType(clientTypes, word);
       if (!type) {
-        const known = clientTypes.map(({ plural, shortNames = [] }) => [plural, ...shortNames].join('|')).join(', ');
+        const known = clientTypes
+          .map(({ plural, shortNames = [] }) => [plural, ...shortNames].join('|'))
+          .join(', ');
         throw new CommandError(`unknown kind "${word}": expected one of ${known}`, 2);
       }
       return [type];
@@ -68,7 +70,8 @@ export function connect(socketPath: string): Client {
       const accept = 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json';
       return (await store.requestJson({ method: 'GET', path: pathOf(type, key), query, accept })) as Table;
     },
-    request: (method, path, body) => store.requestJson({ method, path, ...(body === undefined ? {} : { body }) }),
+    request: (method, path, body) =>
+      store.requestJson({ method, path, ...(body === undefined ? {} : { body }) }),
     stream: (path, query, accept) => store.request({ method: 'GET', path, query, accept }),
   };
 }

@@ -13,7 +13,9 @@ export interface Config {
   readonly columns: number;
 }
 
-export function configOf(options: { home?: string | undefined; namespace?: string | undefined } = {}): Config {
+export function configOf(
+  options: { home?: string | undefined; namespace?: string | undefined } = {},
+): Config {
   return {
     home: homeOf(options.home ?? defaultHome(process.env)),
     namespace: options.namespace ?? 'default',
@@ -28,7 +30,9 @@ export function installRoot(): string {
   while (!existsSync(join(directory, 'package.json'))) {
     const parent = dirname(directory);
     if (parent === directory) {
-      throw new Error('MUSTER_INSTALL_BROKEN: no package.json above the program; build Muster with "make build"');
+      throw new Error(
+        'MUSTER_INSTALL_BROKEN: no package.json above the program; build Muster with "make build"',
+      );
     }
     directory = parent;
   }

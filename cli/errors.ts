@@ -25,7 +25,8 @@ export function textOfError(error: unknown): string {
     }
   } else if (error instanceof Error) {
     lines.push(error.message);
-    for (let cause = error.cause; cause instanceof Error; cause = cause.cause) lines.push(`  ${cause.message}`);
+    for (let cause = error.cause; cause instanceof Error; cause = cause.cause)
+      lines.push(`  ${cause.message}`);
   } else lines.push(String(error));
   return lines.join('\n');
 }

@@ -30,7 +30,8 @@ export function runEndOf(group: ProcessGroup): RunEnd | undefined {
   const text = `muster: ${failed.message}`;
   const fixed = codesOfReasons[failed.reason];
   if (fixed !== undefined) return { code: fixed, text };
-  if (failed.reason === 'StartFailed') return { code: summary?.code || (/no such file/i.test(failed.message) ? 127 : 126), text };
+  if (failed.reason === 'StartFailed')
+    return { code: summary?.code || (/no such file/i.test(failed.message) ? 127 : 126), text };
   const code = codeOf(summary?.code, summary?.signal);
   const plainExit = failed.reason === 'RankFailed' && group.spec.size === 1;
   return { code, text: plainExit ? '' : text };

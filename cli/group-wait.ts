@@ -18,8 +18,9 @@ export interface GroupView {
 }
 
 export function viewOf(object: AnyObject): GroupView {
-  const conditions = ((object.status as { conditions?: ConditionLike[] } | undefined)?.conditions ?? []) as ConditionLike[];
-  const condition = (type: string): ConditionLike | undefined => conditions.find((item) => item.type === type);
+  const conditions = (object.status as { conditions?: ConditionLike[] } | undefined)?.conditions ?? [];
+  const condition = (type: string): ConditionLike | undefined =>
+    conditions.find((item) => item.type === type);
   return { object, condition, is: (type) => condition(type)?.status === 'True' };
 }
 
@@ -42,7 +43,10 @@ export async function untilGroup(
       };
       for await (const event of client.store.watch(processGroupType, options, signal)) {
         if (event.type === 'DELETED') {
-          throw new StoreError('NotFound', `processgroup ${key.name} was deleted`, { kind: 'processgroups', name: key.name });
+          throw new StoreError('NotFound', `processgroup ${key.name} was deleted`, {
+            kind: 'processgroups',
+            name: key.name,
+          });
         }
         if (event.type === 'BOOKMARK') continue;
         const next = viewOf(event.object);

@@ -15,7 +15,8 @@ export interface Caller {
 }
 
 /** Variables of the caller that belong to his shell or to another launcher and must not reach ranks. */
-const notInherited = /^(_|OLDPWD|SHLVL|PMI_|PMIX_|PMI2_|HYDI_|HYDRA_|OMPI_|MUSTER_|MPI_LOCAL|SSH_AUTH_SOCK$|XDG_RUNTIME_DIR$)/;
+const notInherited =
+  /^(_|OLDPWD|SHLVL|PMI_|PMIX_|PMI2_|HYDI_|HYDRA_|OMPI_|MUSTER_|MPI_LOCAL|SSH_AUTH_SOCK$|XDG_RUNTIME_DIR$)/;
 
 /** The environment that travels beside the object. */
 export function inheritedEnvironment(
@@ -66,7 +67,9 @@ export function groupOfRun(request: RunRequest, caller: Caller, name: string): P
     stdio: { stdin: request.stdin },
     tty: request.tty,
     ...(request.pmi === 'Auto' ? {} : { pmi: request.pmi }),
-    ...(request.wallTimeSeconds === undefined ? {} : { limits: { wallTimeSeconds: request.wallTimeSeconds } }),
+    ...(request.wallTimeSeconds === undefined
+      ? {}
+      : { limits: { wallTimeSeconds: request.wallTimeSeconds } }),
     ...(request.graceSeconds === undefined ? {} : { gracePeriodSeconds: request.graceSeconds }),
     ttlSecondsAfterFinished: keptSeconds,
     failurePolicy: { rank: request.continueOnFailure ? 'Continue' : 'Abort' },
@@ -98,6 +101,9 @@ function absolute(directory: string | undefined, from: string): string {
 /** A name that fits an object: of the program, without what names may not hold. */
 export function stemOf(program: string): string {
   const base = program.slice(program.lastIndexOf('/') + 1).toLowerCase();
-  const cleaned = base.replace(/[^a-z0-9]+/g, '-').replace(/^-+|-+$/g, '').slice(0, 40);
+  const cleaned = base
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-+|-+$/g, '')
+    .slice(0, 40);
   return cleaned === '' ? 'job' : cleaned;
 }

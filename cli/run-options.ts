@@ -223,7 +223,12 @@ const options: readonly Option[] = [
     placeholder: 'rank0|all|none',
     help: 'who reads the standard input (default rank 0)',
     apply: (draft, _program, [value]) => {
-      draft.stdin = choice('--stdin', value, { rank0: 'Rank0', '0': 'Rank0', all: 'All', none: 'None' } as const);
+      draft.stdin = choice('--stdin', value, {
+        rank0: 'Rank0',
+        '0': 'Rank0',
+        all: 'All',
+        none: 'None',
+      } as const);
     },
   },
   {
@@ -355,7 +360,8 @@ function parseOptions(argv: readonly string[], from: number, draft: Draft, progr
     const inline = equals > 0 ? [word.slice(equals + 1)] : [];
     if (inline.length > option.values) throw new UsageError(`${name} takes no value`);
     const values = [...inline, ...argv.slice(position + 1, position + 1 + option.values - inline.length)];
-    if (values.length < option.values) throw new UsageError(`${name} needs ${option.placeholder ?? 'a value'}`);
+    if (values.length < option.values)
+      throw new UsageError(`${name} needs ${option.placeholder ?? 'a value'}`);
     option.apply(draft, program, values);
     position += 1 + option.values - inline.length;
   }
@@ -374,9 +380,16 @@ function wholeNumber(name: string, text: string | undefined, least: number, most
   return value;
 }
 
-function choice<T extends string>(name: string, text: string | undefined, choices: Readonly<Record<string, T>>): T {
-  const found = Object.hasOwn(choices, (text ?? '').toLowerCase()) ? choices[(text ?? '').toLowerCase()] : undefined;
-  if (found === undefined) throw new UsageError(`${name} ${text}: expected one of ${Object.keys(choices).join(', ')}`);
+function choice<T extends string>(
+  name: string,
+  text: string | undefined,
+  choices: Readonly<Record<string, T>>,
+): T {
+  const found = Object.hasOwn(choices, (text ?? '').toLowerCase())
+    ? choices[(text ?? '').toLowerCase()]
+    : undefined;
+  if (found === undefined)
+    throw new UsageError(`${name} ${text}: expected one of ${Object.keys(choices).join(', ')}`);
   return found;
 }
 
@@ -389,7 +402,10 @@ function suggestionFor(name: string): string {
 export function runHelp(): string {
   const rows = options.map((option) => {
     const names = option.names.filter((name, index) => index < 2 || name.startsWith('--')).slice(0, 2);
-    return [`  ${names.join(', ')}${option.placeholder === undefined ? '' : ` ${option.placeholder}`}`, option.help];
+    return [
+      `  ${names.join(', ')}${option.placeholder === undefined ? '' : ` ${option.placeholder}`}`,
+      option.help,
+    ];
   });
   const width = Math.max(...rows.map(([left]) => left!.length)) + 2;
   return [

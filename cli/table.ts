@@ -30,7 +30,13 @@ export function plainTable(columns: readonly string[], rows: readonly (readonly 
     kind: 'Table',
     apiVersion: 'meta.k8s.io/v1',
     metadata: {},
-    columnDefinitions: columns.map((name) => ({ name, type: 'string', format: '', description: '', priority: 0 })),
+    columnDefinitions: columns.map((name) => ({
+      name,
+      type: 'string',
+      format: '',
+      description: '',
+      priority: 0,
+    })),
     rows: rows.map((cells) => ({ cells })),
   };
 }

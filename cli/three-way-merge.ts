@@ -13,7 +13,11 @@ const isObject = (value: Json): value is JsonObject =>
 
 /** The patch, or undefined when nothing has to change. */
 export function mergePatchOf(last: Json, wanted: Json, current: Json): JsonObject | undefined {
-  const patch = difference(isObject(last) ? last : {}, isObject(wanted) ? wanted : {}, isObject(current) ? current : {});
+  const patch = difference(
+    isObject(last) ? last : {},
+    isObject(wanted) ? wanted : {},
+    isObject(current) ? current : {},
+  );
   return Object.keys(patch).length === 0 ? undefined : patch;
 }
 

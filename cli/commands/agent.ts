@@ -113,7 +113,9 @@ async function joinOnce(
   if (options.token === undefined || options.caHash === undefined) {
     throw new CommandError('--join needs --token and --ca-hash, as "muster token create" prints them', 2);
   }
-  const token = options.token.startsWith('@') ? readFileSync(options.token.slice(1), 'utf8').trim() : options.token;
+  const token = options.token.startsWith('@')
+    ? readFileSync(options.token.slice(1), 'utf8').trim()
+    : options.token;
   const request = { host: match[1]!, port: Number(match[2]), token, node, caHash: options.caHash };
   const joined = await joinCluster(request, signal);
   mkdirSync(nodeDirectoryOf(home, node), { recursive: true, mode: 0o700 });
@@ -135,7 +137,9 @@ async function addressTowards(hub: string): Promise<string> {
     await promise;
     return socket.address().address;
   } catch (cause) {
-    throw new CommandError(`no way to ${host}; give --address, at which other nodes reach this one`, 1, { cause });
+    throw new CommandError(`no way to ${host}; give --address, at which other nodes reach this one`, 1, {
+      cause,
+    });
   } finally {
     socket.close();
   }

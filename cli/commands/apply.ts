@@ -45,7 +45,9 @@ export async function apply(
         process.stdout.write(`${label} ${how}${options.dryRun === true ? ' (dry run)' : ''}\n`);
       } catch (error) {
         failed++;
-        process.stderr.write(`${file}:${manifest.line}: ${label}: ${error instanceof Error ? error.message : ''}\n`);
+        process.stderr.write(
+          `${file}:${manifest.line}: ${label}: ${error instanceof Error ? error.message : ''}\n`,
+        );
         if (isStoreError(error)) {
           for (const cause of error.details.causes ?? []) {
             const line = manifest.lineOf?.(cause.field);
@@ -69,7 +71,10 @@ async function applyOne(
   const key = { namespace: wanted.metadata.namespace, name: wanted.metadata.name ?? '' };
   const annotated: AnyObject = {
     ...wanted,
-    metadata: { ...wanted.metadata, annotations: { ...wanted.metadata.annotations, [lastAppliedAnnotation]: lastApplied } },
+    metadata: {
+      ...wanted.metadata,
+      annotations: { ...wanted.metadata.annotations, [lastAppliedAnnotation]: lastApplied },
+    },
   };
   const current = await client.store.get(type, key).catch((error: unknown) => {
     if (isStoreError(error, 'NotFound')) return undefined;
@@ -104,7 +109,8 @@ export function sourcesOf(path: string): Source[] {
   if (files.length === 0) throw new CommandError(`no .yaml, .yml or .json file in ${path}`);
   return files.map((file) => {
     const { size } = statSync(file);
-    if (size > 4 * 1024 * 1024) throw new CommandError(`${file} has ${size} bytes: a manifest has at most 4 MiB`);
+    if (size > 4 * 1024 * 1024)
+      throw new CommandError(`${file} has ${size} bytes: a manifest has at most 4 MiB`);
     return { file, text: readFileSync(file, 'utf8') };
   });
 }

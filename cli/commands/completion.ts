@@ -7,7 +7,6 @@ const kinds = 'pg ckpt mig nm events';
 
 export const completionFor =
   (program: Command) =>
-  // eslint-disable-next-line @typescript-eslint/require-await
   async (_config: Config, args: string[]): Promise<number> => {
     const shell = args[0] ?? '';
     const commands = program.commands.map((command) => ({
@@ -28,7 +27,9 @@ interface Entry {
 }
 
 function bashScript(commands: readonly Entry[]): string {
-  const cases = commands.map(({ name, options }) => `    ${name}) words="${[...options, '--help'].join(' ')}" ;;`).join('\n');
+  const cases = commands
+    .map(({ name, options }) => `    ${name}) words="${[...options, '--help'].join(' ')}" ;;`)
+    .join('\n');
   return `_muster() {
   local current="\${COMP_WORDS[COMP_CWORD]}" command="\${COMP_WORDS[1]}" words=""
   if [ "$COMP_CWORD" -eq 1 ]; then
@@ -62,7 +63,8 @@ function zshScript(commands: readonly Entry[]): string {
 
 function fishScript(commands: readonly Entry[]): string {
   const lines = commands.map(
-    ({ name, description }) => `complete -c muster -n __fish_use_subcommand -a ${name} -d '${description.replaceAll("'", "\\'")}'`,
+    ({ name, description }) =>
+      `complete -c muster -n __fish_use_subcommand -a ${name} -d '${description.replaceAll("'", "\\'")}'`,
   );
   const options = commands.flatMap(({ name, options: names }) =>
     names

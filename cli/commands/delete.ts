@@ -41,7 +41,12 @@ export async function deleteObjects(config: Config, args: string[], options: Del
   return failed === 0 ? 0 : 1;
 }
 
-async function targetsOf(client: Client, config: Config, args: string[], options: DeleteOptions): Promise<Target[]> {
+async function targetsOf(
+  client: Client,
+  config: Config,
+  args: string[],
+  options: DeleteOptions,
+): Promise<Target[]> {
   if (options.filename !== undefined) {
     return sourcesOf(options.filename).flatMap(({ file, text }) => {
       const parsed = parseManifests(text, file);

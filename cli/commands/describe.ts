@@ -43,7 +43,9 @@ function describeObject(object: AnyObject, events: readonly AnyObject[], config:
   const status = { ...(object.status as Record<string, unknown> | undefined) };
   const conditions = (status['conditions'] ?? []) as ConditionLike[];
   delete status['conditions'];
-  const annotations = Object.entries(metadata.annotations ?? {}).filter(([name]) => name !== lastAppliedAnnotation);
+  const annotations = Object.entries(metadata.annotations ?? {}).filter(
+    ([name]) => name !== lastAppliedAnnotation,
+  );
   const head = [
     ['Name', metadata.name],
     ['Namespace', metadata.namespace],
@@ -53,13 +55,24 @@ function describeObject(object: AnyObject, events: readonly AnyObject[], config:
     ['Deleting', metadata.deletionTimestamp],
     ['UID', metadata.uid],
   ].flatMap(([name, value]) => (value === undefined ? [] : [`${`${name}:`.padEnd(14)}${value}\n`]));
-  const conditionRows = conditions.map((item) => [item.type, item.status, item.reason, item.lastTransitionTime, item.message]);
+  const conditionRows = conditions.map((item) => [
+    item.type,
+    item.status,
+    item.reason,
+    item.lastTransitionTime,
+    item.message,
+  ]);
   const conditionTable = formatTable(
     plainTable(['Condition', 'Status', 'Reason', 'Since', 'Message'], conditionRows),
     {},
     config,
   );
-  const eventRows = events.map((event) => [event['type'], event['reason'], event['eventTime'], event['note']]);
+  const eventRows = events.map((event) => [
+    event['type'],
+    event['reason'],
+    event['eventTime'],
+    event['note'],
+  ]);
   const eventTable = formatTable(plainTable(['Type', 'Reason', 'Time', 'Message'], eventRows), {}, config);
   return [
     ...head,

@@ -15,10 +15,11 @@ export interface Check {
   readonly needed: boolean;
 }
 
-// eslint-disable-next-line @typescript-eslint/require-await
 export async function doctor(config: Config, _args: string[], options: { output?: string }): Promise<number> {
   const native = nativeDirectory();
-  const built = ['rank-init', 'launch', 'muster.node', 'front'].filter((name) => !existsSync(join(native, name)));
+  const built = ['rank-init', 'launch', 'muster.node', 'front'].filter(
+    (name) => !existsSync(join(native, name)),
+  );
   const checks: Check[] = [
     {
       name: 'native programs',
@@ -28,7 +29,12 @@ export async function doctor(config: Config, _args: string[], options: { output?
     },
   ];
   const hierarchies = parseHierarchies(readFileSync('/proc/self/mountinfo', 'utf8'));
-  const cgroups = new Cgroups(hierarchies, defaultNodeConfig.cgroupParent, nodeStateOf(config.home, 'doctor'), 'doctor');
+  const cgroups = new Cgroups(
+    hierarchies,
+    defaultNodeConfig.cgroupParent,
+    nodeStateOf(config.home, 'doctor'),
+    'doctor',
+  );
   const { features, missing } = featuresOf(process.getuid?.() ?? 0, cgroups);
   for (const feature of features) checks.push({ name: feature, ok: true, message: '', needed: false });
   for (const text of missing) {

@@ -22,7 +22,9 @@ export async function down(config: Config): Promise<number> {
     const deadline = Date.now() + stopWithinMs;
     while (livingProcess(file)) {
       if (Date.now() > deadline) {
-        throw new CommandError(`the supervisor (process ${supervisor.pid}) did not stop within 60 s; see ${home.logs}`);
+        throw new CommandError(
+          `the supervisor (process ${supervisor.pid}) did not stop within 60 s; see ${home.logs}`,
+        );
       }
       await pause(20);
     }
@@ -32,7 +34,9 @@ export async function down(config: Config): Promise<number> {
   for (const name of daemonNames(home.run)) stopped = (await stopLeftOver(home, name)) || stopped;
   const ended = await sweepNodes(home);
   if (ended > 0) process.stdout.write(`ended ${ended} sandbox${ended === 1 ? '' : 'es'} that still ran\n`);
-  process.stdout.write(stopped ? `Muster is down (home ${home.root})\n` : `nothing was running in ${home.root}\n`);
+  process.stdout.write(
+    stopped ? `Muster is down (home ${home.root})\n` : `nothing was running in ${home.root}\n`,
+  );
   return 0;
 }
 

@@ -47,7 +47,12 @@ export async function get(config: Config, args: string[], options: GetOptions): 
       printed += table.rows.length;
     } else printed += await printObjects(client, type, namespace, names, options, index);
   }
-  if (printed === 0 && options.watch !== true && names.length === 0 && (output === undefined || output === 'wide')) {
+  if (
+    printed === 0 &&
+    options.watch !== true &&
+    names.length === 0 &&
+    (output === undefined || output === 'wide')
+  ) {
     const where = options.allNamespaces === true ? '' : ` in namespace ${config.namespace}`;
     process.stderr.write(`No resources found${types.some((type) => type.namespaced) ? where : ''}.\n`);
   }
@@ -105,7 +110,9 @@ async function watchTable(
       const key = { namespace: event.object.metadata.namespace, name };
       const table = await client.table(type, key, {}).catch(() => undefined);
       if (table) {
-        process.stdout.write(formatTable(table, { wide: options.output === 'wide', noHeaders: true }, config));
+        process.stdout.write(
+          formatTable(table, { wide: options.output === 'wide', noHeaders: true }, config),
+        );
       }
     }
   }

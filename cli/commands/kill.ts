@@ -7,10 +7,16 @@ import { apiSocketOf } from '../home.ts';
 export async function kill(config: Config, args: string[], options: { now?: boolean }): Promise<number> {
   const client = connect(apiSocketOf(config.home));
   for (const name of args) {
-    await client.request('POST', subresourcePath({ namespace: config.namespace, name }, 'end'), { now: options.now === true });
+    await client.request('POST', subresourcePath({ namespace: config.namespace, name }, 'end'), {
+      now: options.now === true,
+    });
   }
   for (const name of args) {
-    await untilGroup(client, { namespace: config.namespace, name }, (group) => group.is('Succeeded') || group.is('Failed') || group.is('Stalled'));
+    await untilGroup(
+      client,
+      { namespace: config.namespace, name },
+      (group) => group.is('Succeeded') || group.is('Failed') || group.is('Stalled'),
+    );
     process.stdout.write(`processgroup/${name} ended\n`);
   }
   return 0;

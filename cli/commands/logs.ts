@@ -55,7 +55,9 @@ export async function logs(config: Config, args: string[], options: LogsOptions)
     }
     awaySince ??= Date.now();
     if (Date.now() - awaySince > awayAtMostMs) {
-      throw new CommandError(`the control plane has been away for 30 s; muster logs ${name} can be called again`);
+      throw new CommandError(
+        `the control plane has been away for 30 s; muster logs ${name} can be called again`,
+      );
     }
     await pause(200);
   }

@@ -20,16 +20,29 @@ export async function ps(config: Config, args: string[], options: { output?: str
     args.length > 0
       ? args
       : (await client.store.list(processGroupType, { namespace: config.namespace })).items
-          .filter((item) => ((item.status as { placement?: unknown[] } | undefined)?.placement ?? []).length > 0)
+          .filter(
+            (item) => ((item.status as { placement?: unknown[] } | undefined)?.placement ?? []).length > 0,
+          )
           .map((item) => item.metadata.name ?? '');
   for (const name of names) {
-    const { ranks } = (await client.request('GET', subresourcePath({ namespace: config.namespace, name }, 'ranks'))) as { ranks: RankRow[] };
+    const { ranks } = (await client.request(
+      'GET',
+      subresourcePath({ namespace: config.namespace, name }, 'ranks'),
+    )) as { ranks: RankRow[] };
     if (options.output === 'json') process.stdout.write(`${JSON.stringify(ranks, null, 2)}\n`);
     else if (options.output === 'yaml') process.stdout.write(dump(ranks));
     else {
       const columns = ['Group', 'Rank', 'Node', 'Sandbox', 'State', 'Exit', 'Program'];
       const rows = ranks.map((row) => {
-        return [name, row.rank, row.node, row.ordinal, row.state, row.exit === '' ? '-' : row.exit, row.program];
+        return [
+          name,
+          row.rank,
+          row.node,
+          row.ordinal,
+          row.state,
+          row.exit === '' ? '-' : row.exit,
+          row.program,
+        ];
       });
       process.stdout.write(formatTable(plainTable(columns, rows), { noHeaders: name !== names[0] }, config));
     }

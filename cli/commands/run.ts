@@ -9,7 +9,6 @@ import { CommandError } from '../errors.ts';
 import { groupOfRun, parseHostFile, stemOf } from '../run-group.ts';
 import { parseRun, runHelp } from '../run-options.ts';
 
-// eslint-disable-next-line @typescript-eslint/require-await
 export async function run(config: Config): Promise<number> {
   const words = process.argv.slice(process.argv.indexOf('run') + 1);
   const asked = parseRun(words);
@@ -18,10 +17,20 @@ export async function run(config: Config): Promise<number> {
     return 0;
   }
   const request =
-    asked.hostFile === undefined ? asked : { ...asked, nodes: parseHostFile(readFileSync(asked.hostFile, 'utf8'), asked.hostFile) };
+    asked.hostFile === undefined
+      ? asked
+      : { ...asked, nodes: parseHostFile(readFileSync(asked.hostFile, 'utf8'), asked.hostFile) };
   if (request.dryRun) {
-    const caller = { workingDir: process.cwd(), umask: process.umask(), rlimits: [], environment: {}, terminal: undefined };
-    process.stdout.write(dump(groupOfRun(request, caller, stemOf(request.programs[0]?.argv[0] ?? 'job')), { lineWidth: 120 }));
+    const caller = {
+      workingDir: process.cwd(),
+      umask: process.umask(),
+      rlimits: [],
+      environment: {},
+      terminal: undefined,
+    };
+    process.stdout.write(
+      dump(groupOfRun(request, caller, stemOf(request.programs[0]?.argv[0] ?? 'job')), { lineWidth: 120 }),
+    );
     return 0;
   }
   throw new CommandError(

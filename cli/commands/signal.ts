@@ -9,7 +9,11 @@ export async function signal(config: Config, args: string[], options: { ranks?: 
   const [word = '', name = ''] = args;
   const client = connect(apiSocketOf(config.home));
   const number = signalNumberOf(word);
-  const answer = (await client.request('POST', subresourcePath({ namespace: config.namespace, name }, 'signal'), { signal: number, ...(options.ranks === undefined ? {} : { ranks: options.ranks }) })) as {
+  const answer = (await client.request(
+    'POST',
+    subresourcePath({ namespace: config.namespace, name }, 'signal'),
+    { signal: number, ...(options.ranks === undefined ? {} : { ranks: options.ranks }) },
+  )) as {
     reached: number;
     message?: string;
   };

@@ -10,7 +10,10 @@ const setSuspend =
     const client = connect(apiSocketOf(config.home));
     for (const name of args) {
       const key = { namespace: config.namespace, name };
-      await client.store.patch(processGroupType, key, { type: 'merge', patch: { spec: { suspend: suspended } } });
+      await client.store.patch(processGroupType, key, {
+        type: 'merge',
+        patch: { spec: { suspend: suspended } },
+      });
       await untilGroup(client, key, (group) => {
         const finished = group.is('Succeeded') || group.is('Failed') || group.is('Stalled');
         return finished || group.is('Suspended') === suspended;

@@ -4,12 +4,23 @@ import type { Config } from '../config.ts';
 import { CommandError } from '../errors.ts';
 import { apiSocketOf } from '../home.ts';
 
-export async function token(config: Config, args: string[], options: { ttl: string; node?: string }): Promise<number> {
+export async function token(
+  config: Config,
+  args: string[],
+  options: { ttl: string; node?: string },
+): Promise<number> {
   if (args[0] !== 'create') throw new CommandError(`muster token ${args[0] ?? ''}: expected "create"`, 2);
   const client = connect(apiSocketOf(config.home));
   const path = '/apis/subresources.muster.dev/v1alpha1/jointokens';
-  const body = { ttlSeconds: Number(options.ttl), ...(options.node === undefined ? {} : { node: options.node }) };
-  const made = (await client.request('POST', path, body)) as { token: string; caHash: string; address: string };
+  const body = {
+    ttlSeconds: Number(options.ttl),
+    ...(options.node === undefined ? {} : { node: options.node }),
+  };
+  const made = (await client.request('POST', path, body)) as {
+    token: string;
+    caHash: string;
+    address: string;
+  };
   process.stdout.write(
     `muster agent --join ${made.address} --token ${made.token} --ca-hash ${made.caHash}${options.node === undefined ? '' : ` --node ${options.node}`}\n`,
   );

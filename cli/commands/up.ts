@@ -39,7 +39,8 @@ export async function up(config: Config, _args: string[], options: UpOptions): P
   return options.detach === true ? upDetached(home, agents, options) : upForeground(home, agents, options);
 }
 
-const nodeNames = (agents: number): string[] => Array.from({ length: agents }, (_, index) => `node${index + 1}`);
+const nodeNames = (agents: number): string[] =>
+  Array.from({ length: agents }, (_, index) => `node${index + 1}`);
 
 async function upForeground(home: Home, agents: number, options: UpOptions): Promise<number> {
   const stopping = new AbortController();
@@ -69,7 +70,9 @@ async function upForeground(home: Home, agents: number, options: UpOptions): Pro
   const ready = await untilReady(home, nodeNames(agents), stopping.signal);
   if (ready) {
     const seconds = ((Date.now() - startedAt) / 1000).toFixed(1);
-    say(`ready: control plane and ${agents} agent${agents === 1 ? '' : 's'} in ${seconds} s (home ${home.root})`);
+    say(
+      `ready: control plane and ${agents} agent${agents === 1 ? '' : 's'} in ${seconds} s (home ${home.root})`,
+    );
     await new Promise<void>((resolve) => {
       if (stopping.signal.aborted) resolve();
       else stopping.signal.addEventListener('abort', () => resolve(), { once: true });
@@ -128,7 +131,9 @@ async function untilReady(home: Home, nodes: readonly string[], signal: AbortSig
   while (!signal.aborted && Date.now() < deadline) {
     try {
       const { items } = await client.store.list(nodeMonitorType);
-      const ready = new Set(items.filter((item) => viewOf(item).is('Ready')).map((item) => item.metadata.name));
+      const ready = new Set(
+        items.filter((item) => viewOf(item).is('Ready')).map((item) => item.metadata.name),
+      );
       if (nodes.every((node) => ready.has(node))) return true;
     } catch {
       // not there yet

@@ -29,16 +29,21 @@ export async function wait(
     const failed = group.condition('Failed');
     const stalled = group.condition('Stalled');
     if (wanted !== 'Finished' && !group.is(wanted)) {
-      throw new CommandError(`processgroup/${key.name} ended without becoming ${wanted}: ${failed?.message ?? stalled?.message ?? ''}`);
+      throw new CommandError(
+        `processgroup/${key.name} ended without becoming ${wanted}: ${failed?.message ?? stalled?.message ?? ''}`,
+      );
     }
     if (wanted !== 'Finished' || group.is('Succeeded')) {
       process.stdout.write(`processgroup/${key.name} ${wanted === 'Finished' ? 'succeeded' : wanted}\n`);
       return 0;
     }
     const reason = failed?.status === 'True' ? failed : stalled;
-    throw new CommandError(`processgroup/${key.name} ${reason?.reason ?? 'failed'}: ${reason?.message ?? ''}`);
+    throw new CommandError(
+      `processgroup/${key.name} ${reason?.reason ?? 'failed'}: ${reason?.message ?? ''}`,
+    );
   } catch (error) {
-    if (signal?.aborted === true) throw new CommandError(`timed out after ${seconds} s waiting for ${key.name} to be ${wanted}`);
+    if (signal?.aborted === true)
+      throw new CommandError(`timed out after ${seconds} s waiting for ${key.name} to be ${wanted}`);
     throw error;
   }
 }

@@ -5,7 +5,12 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import type { KeyAndCertificate } from '../../controllers/pki/certificate.ts';
-import { openAuthority, openCertificate, readIfThere, writePrivately } from '../../controllers/pki/key-files.ts';
+import {
+  openAuthority,
+  openCertificate,
+  readIfThere,
+  writePrivately,
+} from '../../controllers/pki/key-files.ts';
 import type { TlsPaths } from '../../node-agent/config.ts';
 import { type Home, nodeDirectoryOf } from '../home.ts';
 
@@ -27,12 +32,18 @@ export async function openCluster(home: Home): Promise<ClusterKeys> {
 
 export const nodeKeyPaths = (home: Home, node: string): TlsPaths => {
   const directory = nodeDirectoryOf(home, node);
-  return { ca: join(directory, 'ca.crt'), cert: join(directory, 'node.crt'), key: join(directory, 'node.key') };
+  return {
+    ca: join(directory, 'ca.crt'),
+    cert: join(directory, 'node.crt'),
+    key: join(directory, 'node.key'),
+  };
 };
 
 /** Certificate of a node on this machine, whose agent may read the authority itself; undefined until there is one. */
 export async function enrolLocalNode(home: Home, node: string): Promise<TlsPaths | undefined> {
-  const [cert, key] = await Promise.all(['ca.crt', 'ca.key'].map((name) => readIfThere(join(home.pki, name))));
+  const [cert, key] = await Promise.all(
+    ['ca.crt', 'ca.key'].map((name) => readIfThere(join(home.pki, name))),
+  );
   if (cert === undefined || key === undefined) return undefined;
   const paths = nodeKeyPaths(home, node);
   await openCertificate(nodeDirectoryOf(home, node), 'node', { cert, key }, { kind: 'node', node });

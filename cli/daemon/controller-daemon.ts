@@ -32,7 +32,12 @@ export async function runController(home: Home, host: string, signal: AbortSigna
   const logger = pino({ base: { part: 'controller' }, level: 'info' });
   makeHome(home);
   const ownerUid = process.getuid?.() ?? 0;
-  await using store = await FileStore.open({ directory: home.store, types: musterTypes(), admit: admitKeepingOwn, log: logger });
+  await using store = await FileStore.open({
+    directory: home.store,
+    types: musterTypes(),
+    admit: admitKeepingOwn,
+    log: logger,
+  });
   const { clusterId, authority } = await openCluster(home);
   const names = ['localhost', '127.0.0.1', host, 'hub.muster'];
   const file = `server-${host.replaceAll(/[^0-9a-z.]/gi, '_')}`;
@@ -67,10 +72,14 @@ export async function runController(home: Home, host: string, signal: AbortSigna
       },
     },
   };
-  const planeOn = (port: number) => runControlPlane({ ...planeOptions, hubListen: `${host}:${port}` }, signal);
+  const planeOn = (port: number) =>
+    runControlPlane({ ...planeOptions, hubListen: `${host}:${port}` }, signal);
   await using plane = await planeOn(before?.hubPort ?? 0).catch((error: unknown) => {
     if (before === undefined) throw error;
-    logger.warn({ err: error, port: before.hubPort }, 'the port of the last start is taken; another one is used');
+    logger.warn(
+      { err: error, port: before.hubPort },
+      'the port of the last start is taken; another one is used',
+    );
     return planeOn(0);
   });
 
@@ -107,7 +116,15 @@ export async function runController(home: Home, host: string, signal: AbortSigna
   await api.listen({ path: apiSocket });
   chmodSync(apiSocket, 0o666);
   rmSync(frontSocketOf(home), { force: true });
-  const front = new FrontServer({ store, groups, records, socketPath: frontSocketOf(home), ports, ownerUid, log: logger });
+  const front = new FrontServer({
+    store,
+    groups,
+    records,
+    socketPath: frontSocketOf(home),
+    ports,
+    ownerUid,
+    log: logger,
+  });
   const manifests = new Manifests({
     directory: home.manifests,
     store,
@@ -132,11 +149,19 @@ export async function runController(home: Home, host: string, signal: AbortSigna
 
 /** Annotations that tell whose a job is cannot be changed by anybody's update. */
 const admitKeepingOwn: typeof musterAdmit = (operation, object, old) =>
-  musterAdmit(operation, old !== undefined && object.kind === 'ProcessGroup' ? keepOwnAnnotations(object as AnyObject, old as AnyObject) : object, old);
+  musterAdmit(
+    operation,
+    old !== undefined && object.kind === 'ProcessGroup'
+      ? keepOwnAnnotations(object as AnyObject, old as AnyObject)
+      : object,
+    old,
+  );
 
 /** A group so new that the book has not heard of it yet. */
 async function recordInStore(store: FileStore, uid: string): Promise<string | undefined> {
   const type = musterTypes().find(({ kind }) => kind === 'ProcessGroup')!;
   const { items } = await store.list(type);
-  return items.find((item) => item.metadata.uid === uid)?.metadata.annotations?.[annotations.environmentSecret.name];
+  return items.find((item) => item.metadata.uid === uid)?.metadata.annotations?.[
+    annotations.environmentSecret.name
+  ];
 }

@@ -53,9 +53,12 @@ const rlimitNames = [
 
 /** Throws an Error that says what is wrong with the request. */
 export function decodeFrontRequest(bytes: Buffer): FrontRequest {
-  if (bytes.length < headerBytes || bytes.readUInt32LE(0) !== magic) throw new Error('not a request of muster run');
+  if (bytes.length < headerBytes || bytes.readUInt32LE(0) !== magic)
+    throw new Error('not a request of muster run');
   if (bytes.readUInt32LE(4) !== version) {
-    throw new Error(`this muster run speaks version ${bytes.readUInt32LE(4)}, the control plane ${version}; use one build of both`);
+    throw new Error(
+      `this muster run speaks version ${bytes.readUInt32LE(4)}, the control plane ${version}; use one build of both`,
+    );
   }
   const argc = bytes.readUInt32LE(8);
   const envc = bytes.readUInt32LE(12);
@@ -65,7 +68,8 @@ export function decodeFrontRequest(bytes: Buffer): FrontRequest {
   const columns = bytes.readUInt16LE(26);
   const rlimitCount = bytes.readUInt32LE(28);
   const stringsAt = headerBytes + rlimitCount * rlimitBytes;
-  if (rlimitCount > 16 || stringsAt > bytes.length || argc > 1_000_000 || envc > 1_000_000) throw new Error('a broken request');
+  if (rlimitCount > 16 || stringsAt > bytes.length || argc > 1_000_000 || envc > 1_000_000)
+    throw new Error('a broken request');
   const rlimits = Array.from({ length: rlimitCount }, (_, index) => {
     const at = headerBytes + index * rlimitBytes;
     return {
@@ -126,7 +130,12 @@ export const encodeText = (descriptor: 1 | 2, text: string): Buffer[] => {
 export const encodeJob = (uid: string, name: string, token: string, labels: boolean): Buffer =>
   packet(frontTypes.job, Buffer.from(`${uid} ${name} ${token} ${labels ? 1 : 0}`));
 
-export function encodeSandbox(ordinal: number, incarnation: number, stdin: boolean, socketPath: string): Buffer {
+export function encodeSandbox(
+  ordinal: number,
+  incarnation: number,
+  stdin: boolean,
+  socketPath: string,
+): Buffer {
   const head = Buffer.alloc(12);
   head.writeUInt32LE(ordinal, 0);
   head.writeUInt32LE(incarnation, 4);

@@ -13,7 +13,15 @@ import { textOfError } from '../errors.ts';
 import { groupOfRun, inheritedEnvironment, parseHostFile, stemOf } from '../run-group.ts';
 import { parseRun, runHelp, type RunRequest, UsageError } from '../run-options.ts';
 import { processGroupType } from '../client.ts';
-import { decodeAttach, decodeFrontRequest, encodeDone, encodeJob, encodeText, frontTypes, requestLimitBytes } from './front-request.ts';
+import {
+  decodeAttach,
+  decodeFrontRequest,
+  encodeDone,
+  encodeJob,
+  encodeText,
+  frontTypes,
+  requestLimitBytes,
+} from './front-request.ts';
 import type { GroupBook } from './group-book.ts';
 import { mappedIds } from './local-access.ts';
 import type { PrivateRecords } from './private-records.ts';
@@ -102,7 +110,13 @@ export class FrontServer {
       stemOf(request.programs[0]?.argv[0] ?? 'job'),
     );
     if (request.dryRun) return answer(socket, dump(draft, { lineWidth: 120, noRefs: true }));
-    const group = await this.#create(draft, request, peer, inheritedEnvironment(request, caller.environment), caller.rlimits);
+    const group = await this.#create(
+      draft,
+      request,
+      peer,
+      inheritedEnvironment(request, caller.environment),
+      caller.rlimits,
+    );
     if (request.detach) {
       answer(socket, `${group.object.metadata.name}\n`);
       return undefined;
@@ -122,7 +136,8 @@ export class FrontServer {
     const { store, records, ownerUid } = this.#options;
     const account = native().user(peer.uid);
     const runAs = request.user === undefined ? undefined : native().user(request.user);
-    if (request.user !== undefined && !runAs) throw new Error(`--user ${request.user}: no such user on this machine`);
+    if (request.user !== undefined && !runAs)
+      throw new Error(`--user ${request.user}: no such user on this machine`);
     if (runAs && runAs.uid !== peer.uid && peer.uid !== 0 && peer.uid !== ownerUid) {
       throw new Error(`--user ${request.user}: only an administrator may run jobs as somebody else`);
     }
@@ -144,7 +159,11 @@ export class FrontServer {
       spec: {
         ...draft.spec,
         ...(rlimits.length === 0 ? {} : { rlimits }),
-        ...(runAs ? { securityContext: { ...draft.spec.securityContext, runAsUser: runAs.uid, runAsGroup: runAs.gid } } : {}),
+        ...(runAs
+          ? {
+              securityContext: { ...draft.spec.securityContext, runAsUser: runAs.uid, runAsGroup: runAs.gid },
+            }
+          : {}),
       },
     } as unknown as ProcessGroup;
     try {
@@ -163,7 +182,11 @@ export class FrontServer {
       socket.send(encodeDone(1, 0, 'muster: the job is gone'));
       return undefined;
     }
-    if (lease === undefined || lease.length !== hash.length || !timingSafeEqual(Buffer.from(lease), Buffer.from(hash))) {
+    if (
+      lease === undefined ||
+      lease.length !== hash.length ||
+      !timingSafeEqual(Buffer.from(lease), Buffer.from(hash))
+    ) {
       throw new Error('this job belongs to another client');
     }
     return new RunSession(socket, group, this.#options.groups, this.#options.ports);

@@ -47,7 +47,11 @@ export class GroupBook {
         for (const uid of [...this.#groups.keys()]) if (!present.has(uid)) this.#change(uid, undefined);
         for (const item of items) this.#change(item.metadata.uid ?? '', item);
         ready();
-        for await (const event of this.#store.watch<ProcessGroup>(processGroupType, { resourceVersion }, signal)) {
+        for await (const event of this.#store.watch<ProcessGroup>(
+          processGroupType,
+          { resourceVersion },
+          signal,
+        )) {
           if (event.type === 'BOOKMARK') continue;
           this.#change(event.object.metadata.uid ?? '', event.type === 'DELETED' ? undefined : event.object);
         }

@@ -25,7 +25,8 @@ export function localUser(request: IncomingMessage, ownerUid: number): User | un
   return {
     name: account?.name ?? `uid:${uid}`,
     uid: `${uid}:${gid}`,
-    groups: uid === 0 || uid === ownerUid ? [administrators, 'system:authenticated'] : ['system:authenticated'],
+    groups:
+      uid === 0 || uid === ownerUid ? [administrators, 'system:authenticated'] : ['system:authenticated'],
   };
 }
 
@@ -44,7 +45,8 @@ export async function localVerdict(store: ObjectStore, access: AccessRequest): P
   }
   if (!readable.has(resource)) return no(`only an administrator may see ${resource}`);
   if (reading.has(verb)) return { allowed: true };
-  if (resource !== 'processgroups' || subresource !== undefined) return no(`only an administrator may change ${resource}`);
+  if (resource !== 'processgroups' || subresource !== undefined)
+    return no(`only an administrator may change ${resource}`);
   return verb === 'create' ? { allowed: true } : ownVerdict(store, access);
 }
 
@@ -53,7 +55,9 @@ async function ownVerdict(store: ObjectStore, access: AccessRequest): Promise<Ve
   try {
     const group = await store.get(processGroupType, { namespace: access.namespace, name: access.name });
     const owner = group.metadata.annotations?.[annotations.submittedBy.name];
-    return owner === access.user.name ? { allowed: true } : no(`it belongs to ${owner ?? 'an administrator'}`);
+    return owner === access.user.name
+      ? { allowed: true }
+      : no(`it belongs to ${owner ?? 'an administrator'}`);
   } catch (error) {
     // The call itself will say that there is none.
     if (isStoreError(error, 'NotFound')) return { allowed: true };
@@ -75,12 +79,17 @@ const ownAnnotations = [
 export function submittedGroup(user: User, object: AnyObject): AnyObject {
   const given = { ...object.metadata.annotations };
   for (const name of ownAnnotations) delete given[name];
-  const wanted = (object.spec as { securityContext?: { runAsUser?: number; runAsGroup?: number } } | undefined)?.securityContext;
+  const wanted = (
+    object.spec as { securityContext?: { runAsUser?: number; runAsGroup?: number } } | undefined
+  )?.securityContext;
   const [uid, gid] = (user.uid ?? '').split(':').map(Number);
   if (!isAdministrator(user)) {
     const foreign = (wanted?.runAsUser ?? uid) !== uid || (wanted?.runAsGroup ?? gid) !== gid;
     if (foreign) {
-      throw new StoreError('Forbidden', `spec.securityContext: ${user.name} may run jobs only as himself (${uid}:${gid})`);
+      throw new StoreError(
+        'Forbidden',
+        `spec.securityContext: ${user.name} may run jobs only as himself (${uid}:${gid})`,
+      );
     }
   }
   return {
@@ -99,7 +108,8 @@ export function submittedGroup(user: User, object: AnyObject): AnyObject {
 const nobody = 65_534;
 
 /** `UID:GID` that a user's jobs run as unless told otherwise: himself, but root's run as nobody. */
-export const mappedIds = (uid: number, gid: number): string => (uid === 0 ? `${nobody}:${nobody}` : `${uid}:${gid}`);
+export const mappedIds = (uid: number, gid: number): string =>
+  uid === 0 ? `${nobody}:${nobody}` : `${uid}:${gid}`;
 
 /** They stay as they were, but for the client's lease, which goes when a job is detached. */
 export function keepOwnAnnotations(object: AnyObject, old: AnyObject): AnyObject {

@@ -20,9 +20,12 @@ export interface ClientPresence extends Disposable {
 /** Renews the leases of all groups whose client is connected. */
 export function clientPresence(plane: ControlPlane, leaseMs = clientLeaseSeconds * 1000): ClientPresence {
   const connected = new Map<string, number>();
-  const timer = setInterval(() => {
-    for (const uid of connected.keys()) plane.clientLeases.renew(uid);
-  }, Math.min(renewAtMostEveryMs, leaseMs / 4));
+  const timer = setInterval(
+    () => {
+      for (const uid of connected.keys()) plane.clientLeases.renew(uid);
+    },
+    Math.min(renewAtMostEveryMs, leaseMs / 4),
+  );
   return {
     set: (uid, present) => {
       plane.clientLeases.renew(uid);
@@ -53,13 +56,17 @@ export function runPorts(
     },
     isKnown: (node) => plane.hub.nodes.get(node)?.hello !== undefined,
     nodeChange: (node, signal) => plane.hub.nodeChange(node, signal),
+    untilKnown: (uid, signal) => plane.hub.desired.untilKnown(uid, signal),
     logs: (uid, options, signal) => plane.hub.openLogs(uid, options, signal),
     stdin: (uid, signal) => plane.hub.openStdin(uid, signal),
     signal: (uid, number) => plane.hub.signal(uid, number),
     suspend: async (group, suspended) => {
-      await store.patch(processGroupType, keyOf(group), { type: 'merge', patch: { spec: { suspend: suspended } } });
+      await store.patch(processGroupType, keyOf(group), {
+        type: 'merge',
+        patch: { spec: { suspend: suspended } },
+      });
     },
-    // eslint-disable-next-line @typescript-eslint/require-await
+
     end: async (group, now) => endOnce(group, now),
     windowSize: (uid, rows, columns) => plane.hub.order(uid, { kind: 'Window', rows, columns }),
     lease: (uid, present) => presence.set(uid, present),

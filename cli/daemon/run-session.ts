@@ -12,7 +12,15 @@ import { RankSet } from '../../crds/rank-set.ts';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
 import { native, type Packet, type PacketSocket } from '../../native/addon/index.ts';
 import { runEndOf } from '../exit-code.ts';
-import { encodeData, encodeDone, encodeSandbox, encodeSuspended, encodeText, encodeWindow, frontTypes } from './front-request.ts';
+import {
+  encodeData,
+  encodeDone,
+  encodeSandbox,
+  encodeSuspended,
+  encodeText,
+  encodeWindow,
+  frontTypes,
+} from './front-request.ts';
 import type { GroupBook } from './group-book.ts';
 
 export interface RelayedStdin {
@@ -28,8 +36,14 @@ export interface RunPorts {
   /** Whether the node's agent has been heard of since the control plane started: before that nobody knows where it runs. */
   isKnown(node: string): boolean;
   nodeChange(node: string, signal: AbortSignal): Promise<void>;
-  logs(uid: string, options: { ranks: string; follow: boolean }, signal: AbortSignal): AsyncIterable<LogChunk>;
-  stdin(uid: string, signal: AbortSignal): Promise<RelayedStdin>;
+  /** True once agents are told of the group's sandboxes, which is soon after they are placed; false when the signal aborts. */
+  untilKnown(uid: string, signal: AbortSignal): Promise<boolean>;
+  logs(
+    uid: string,
+    options: { ranks: string; follow: boolean },
+    signal: AbortSignal,
+  ): AsyncIterable<LogChunk>;
+  stdin(uid: string, signal: AbortSignal): RelayedStdin;
   signal(uid: string, signal: number): Promise<unknown>;
   suspend(group: ProcessGroup, suspended: boolean): Promise<void>;
   end(group: ProcessGroup, now: boolean): Promise<void>;
@@ -39,7 +53,15 @@ export interface RunPorts {
   failed(error: unknown, message: string): void;
 }
 
-const signals = { hangup: 1, interrupt: 2, quit: 3, terminate: 15, continue: 18, stopTyped: 20, windowChanged: 28 } as const;
+const signals = {
+  hangup: 1,
+  interrupt: 2,
+  quit: 3,
+  terminate: 15,
+  continue: 18,
+  stopTyped: 20,
+  windowChanged: 28,
+} as const;
 
 /** At the end of a job its agents are waited for that long, when the control plane has only just started. */
 const agentsWithinMs = 10_000;
@@ -50,6 +72,8 @@ export class RunSession {
   readonly #uid: string;
   readonly #listening: Disposable;
   readonly #ended = new AbortController();
+  /** The job has ended. */
+  readonly #settled = new AbortController();
   readonly #announced = new Set<string>();
   readonly #relayed = new Set<string>();
   /** Announced once their agents are heard of. */
@@ -79,7 +103,10 @@ export class RunSession {
     this.#ended.abort();
     this.#listening[Symbol.dispose]();
     clearTimeout(this.#waitTimer);
-    void this.#stdin?.then((stdin) => stdin.close(), () => undefined);
+    void this.#stdin?.then(
+      (stdin) => stdin.close(),
+      () => undefined,
+    );
     this.#ports.lease(this.#uid, false);
   }
 
@@ -113,7 +140,8 @@ export class RunSession {
         this.#stopAsked = false;
         return this.#ports.suspend(this.#group, false);
       case signals.windowChanged:
-        if (bytes.length >= 12) await this.#ports.windowSize(this.#uid, bytes.readUInt16LE(8), bytes.readUInt16LE(10));
+        if (bytes.length >= 12)
+          await this.#ports.windowSize(this.#uid, bytes.readUInt16LE(8), bytes.readUInt16LE(10));
         return;
       default:
         if (number > 0 && number < 65) await this.#ports.signal(this.#uid, number);
@@ -127,11 +155,19 @@ export class RunSession {
   }
 
   #relayedStdin(): Promise<RelayedStdin> {
-    this.#stdin ??= this.#ports.stdin(this.#uid, this.#ended.signal).then((stdin) => {
-      void this.#tellWindows(stdin);
-      return stdin;
-    });
+    this.#stdin ??= this.#openStdin();
     return this.#stdin;
+  }
+
+  async #openStdin(): Promise<RelayedStdin> {
+    await this.#untilKnown();
+    const stdin = this.#ports.stdin(this.#uid, this.#ended.signal);
+    void this.#tellWindows(stdin);
+    return stdin;
+  }
+
+  #untilKnown(): Promise<boolean> {
+    return this.#ports.untilKnown(this.#uid, AbortSignal.any([this.#ended.signal, this.#settled.signal]));
   }
 
   async #tellWindows(stdin: RelayedStdin): Promise<void> {
@@ -161,6 +197,7 @@ export class RunSession {
     const end = runEndOf(group);
     if (!end) return;
     this.#done = true;
+    this.#settled.abort();
     if (this.#refusal !== '') return this.#finishWhenRelayed(2, this.#refusal);
     const interrupted = this.#interrupts > 0 && end.code !== 0;
     this.#finishWhenRelayed(interrupted ? 130 : end.code, interrupted ? '' : end.text);
@@ -169,7 +206,8 @@ export class RunSession {
   /** Why nothing runs yet: a node that does not exist ends the job at once, as mpiexec's users expect; the rest may come. */
   #tellWaiting(conditions: readonly Condition[]): void {
     const placed = conditions.find((item) => item.type === 'Placed');
-    if (placed?.status !== 'False' || !(placed.reason in waitingReasons) || this.#told === placed.message) return;
+    if (placed?.status !== 'False' || !(placed.reason in waitingReasons) || this.#told === placed.message)
+      return;
     this.#told = placed.message;
     if (placed.reason === 'NoSuchNode') {
       this.#refusal = `muster: ${placed.message}`;
@@ -222,6 +260,7 @@ export class RunSession {
     this.#relayed.add(ranks);
     this.#relays++;
     try {
+      await this.#untilKnown();
       for await (const chunk of this.#ports.logs(this.#uid, { ranks, follow: true }, this.#ended.signal)) {
         for (let at = 0; at < chunk.data.length; at += pieceBytes) {
           const piece = chunk.data.subarray(at, at + pieceBytes);
@@ -230,7 +269,8 @@ export class RunSession {
         }
       }
     } catch (error) {
-      if (!this.#ended.signal.aborted) this.#ports.failed(error, 'relaying output to a foreground client failed');
+      if (!this.#ended.signal.aborted)
+        this.#ports.failed(error, 'relaying output to a foreground client failed');
     }
     this.#relays--;
     this.#relayEnded.resolve();

@@ -16,7 +16,10 @@ export interface SubresourcePorts {
   readonly store: ObjectStore;
   readonly hub: Hub;
   end(group: ProcessGroup, now: boolean): Promise<void>;
-  createToken(options: { ttlSeconds: number; node?: string }): Promise<{ token: string; caHash: string; address: string }>;
+  createToken(options: {
+    ttlSeconds: number;
+    node?: string;
+  }): Promise<{ token: string; caHash: string; address: string }>;
 }
 
 const base = '/apis/subresources.muster.dev/v1alpha1';
@@ -46,9 +49,14 @@ export function addSubresources(server: ApiServer, ports: SubresourcePorts): voi
   routes.add('POST', `${base}/jointokens`, async (context) => {
     await context.requireAccess({ verb: 'create', group: 'subresources.muster.dev', resource: 'jointokens' });
     const { ttlSeconds, node } = (await context.json()) as { ttlSeconds?: unknown; node?: unknown };
-    const seconds = typeof ttlSeconds === 'number' && ttlSeconds >= 1 && ttlSeconds <= 86_400 * 30 ? ttlSeconds : undefined;
-    if (seconds === undefined) throw new StoreError('BadRequest', 'ttlSeconds: expected a number from 1 to 2592000');
-    context.sendJson(201, await ports.createToken({ ttlSeconds: seconds, ...(typeof node === 'string' ? { node } : {}) }));
+    const seconds =
+      typeof ttlSeconds === 'number' && ttlSeconds >= 1 && ttlSeconds <= 86_400 * 30 ? ttlSeconds : undefined;
+    if (seconds === undefined)
+      throw new StoreError('BadRequest', 'ttlSeconds: expected a number from 1 to 2592000');
+    context.sendJson(
+      201,
+      await ports.createToken({ ttlSeconds: seconds, ...(typeof node === 'string' ? { node } : {}) }),
+    );
   });
 }
 
@@ -57,7 +65,12 @@ export const keyOf = (group: ProcessGroup): { namespace: string; name: string } 
   name: group.metadata.name,
 });
 
-async function groupOf(context: RouteContext, ports: SubresourcePorts, verb: string, what: string): Promise<ProcessGroup> {
+async function groupOf(
+  context: RouteContext,
+  ports: SubresourcePorts,
+  verb: string,
+  what: string,
+): Promise<ProcessGroup> {
   const { namespace = '', name = '' } = context.parameters;
   await context.requireAccess({
     verb,
@@ -70,7 +83,10 @@ async function groupOf(context: RouteContext, ports: SubresourcePorts, verb: str
   const group = await ports.store.get<ProcessGroup>(processGroupType, { namespace, name });
   const uid = context.query.get('uid');
   if (uid !== null && uid !== '' && uid !== group.metadata.uid) {
-    throw new StoreError('NotFound', `processgroup ${name} is another one now: the one that was asked for is gone`);
+    throw new StoreError(
+      'NotFound',
+      `processgroup ${name} is another one now: the one that was asked for is gone`,
+    );
   }
   return group;
 }
@@ -112,11 +128,29 @@ async function log(context: RouteContext, ports: SubresourcePorts): Promise<void
     for await (const chunk of ports.hub.openLogs(group.metadata.uid ?? '', options, signal)) {
       const error = chunk.error !== '';
       const bytes = error ? Buffer.from(`node ${chunk.node}: ${chunk.error}`) : chunk.data;
-      await write(encodeLogFrame({ rank: chunk.rank, stream: chunk.stream, offset: chunk.offset, end: chunk.end, error, bytes }));
+      await write(
+        encodeLogFrame({
+          rank: chunk.rank,
+          stream: chunk.stream,
+          offset: chunk.offset,
+          end: chunk.end,
+          error,
+          bytes,
+        }),
+      );
     }
   }
   if (!signal.aborted) {
-    await write(encodeLogFrame({ rank: allRanks, stream: 0, offset: 0, end: true, error: false, bytes: Buffer.alloc(0) }));
+    await write(
+      encodeLogFrame({
+        rank: allRanks,
+        stream: 0,
+        offset: 0,
+        end: true,
+        error: false,
+        bytes: Buffer.alloc(0),
+      }),
+    );
   }
   response.end();
 }
@@ -143,7 +177,8 @@ async function untilPlaced(
 
 const ended = (group: ProcessGroup): boolean =>
   (group.status?.conditions ?? []).some(
-    ({ type, status }) => status === 'True' && (type === 'Succeeded' || type === 'Failed' || type === 'Stalled'),
+    ({ type, status }) =>
+      status === 'True' && (type === 'Succeeded' || type === 'Failed' || type === 'Stalled'),
   );
 
 async function signal(context: RouteContext, ports: SubresourcePorts): Promise<void> {

@@ -24,7 +24,8 @@ export async function sweepNodes(home: Home): Promise<number> {
     const keys = new Set([...entriesOf(join(state, 'sandboxes')), ...cgroups.list()]);
     for (const key of keys) {
       const identity = new SandboxDirectory(join(state, 'sandboxes', key)).read('identity');
-      const alive = (): boolean => identity !== null && identity.bootId === bootId() && isSameProcess(identity);
+      const alive = (): boolean =>
+        identity !== null && identity.bootId === bootId() && isSameProcess(identity);
       const cgroup = cgroups.of(key);
       const running = alive() || (cgroup.exists() && cgroup.populated());
       if (running) ended++;

@@ -42,6 +42,7 @@ export class DesiredBook {
   readonly #groups = new Map<string, Group>();
   readonly #nodes = new Map<string, Map<string, Entry>>();
   readonly #childrenOf = new Map<string, Set<string>>();
+  readonly #waiters = new Map<string, PromiseWithResolvers<void>>();
   readonly #changed: NodeChange;
   #revision: number;
   #complete = false;
@@ -67,6 +68,20 @@ export class DesiredBook {
   has(uid: string): boolean {
     const group = this.#groups.get(uid);
     return group !== undefined && group.removedAt === undefined;
+  }
+
+  /** Settles true once the group's sandboxes are known, false when the signal aborts before. */
+  async untilKnown(uid: string, signal: AbortSignal): Promise<boolean> {
+    if (this.#groups.has(uid)) return true;
+    const waiter = this.#waiters.get(uid) ?? Promise.withResolvers<void>();
+    this.#waiters.set(uid, waiter);
+    const gone = Promise.withResolvers<void>();
+    const abort = (): void => gone.resolve();
+    signal.addEventListener('abort', abort, { once: true });
+    if (signal.aborted) abort();
+    await Promise.race([waiter.promise, gone.promise]);
+    signal.removeEventListener('abort', abort);
+    return this.#groups.has(uid);
   }
 
   groups(): Iterable<string> {
@@ -98,6 +113,8 @@ export class DesiredBook {
   assign(uid: string, sandboxes: readonly DesiredSandbox[], wishOf: (ordinal: number) => Wish): void {
     const entries = sandboxes.map(({ node, spec }) => ({ node, spec, ...wishOf(spec.id.ordinal) }));
     this.#groups.set(uid, { entries });
+    this.#waiters.get(uid)?.resolve();
+    this.#waiters.delete(uid);
     for (const entry of entries) {
       const { node, spec } = entry;
       const key = sandboxKey(spec.id);
@@ -152,6 +169,7 @@ export class DesiredBook {
   forget(uid: string): void {
     this.remove(uid);
     this.#groups.delete(uid);
+    this.#waiters.delete(uid);
   }
 
   /** True, or false when it is known to lie elsewhere; undefined while nothing is known of the group. */

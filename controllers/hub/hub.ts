@@ -21,7 +21,8 @@ import { DesiredBook } from './desired-book.ts';
 import { FactTable } from './fact-table.ts';
 import { NodeTable } from './node-table.ts';
 import { Session, type SessionView } from './session.ts';
-import { Streams, type LogChunk, type LogOptions, type StdinStream } from './streams.ts';
+import type { StdinStream } from './stdin-stream.ts';
+import { Streams, type LogChunk, type LogOptions } from './streams.ts';
 import { Verbs, type VerbOrder, type VerbOutcome } from './verbs.ts';
 
 export interface HubTls {
@@ -114,7 +115,7 @@ export class Hub implements AsyncDisposable {
     return this.#streams.logs(uid, options, signal);
   }
 
-  openStdin(uid: string, signal: AbortSignal): Promise<StdinStream> {
+  openStdin(uid: string, signal: AbortSignal): StdinStream {
     return this.#streams.openStdin(uid, signal);
   }
 

@@ -9,6 +9,7 @@ import type { Clock } from '../runtime/clock.ts';
 import { pause } from '../runtime/object-source.ts';
 import type { Entry } from './desired-book.ts';
 import { HubError } from './hub-error.ts';
+import { StdinStream } from './stdin-stream.ts';
 
 export interface LogOptions {
   readonly ranks?: string;
@@ -92,7 +93,7 @@ export class Streams {
     }
   }
 
-  async openStdin(uid: string, signal: AbortSignal): Promise<StdinStream> {
+  openStdin(uid: string, signal: AbortSignal): StdinStream {
     const entries = this.#ports.sandboxesOf(uid).filter(({ spec }) => takesInput(spec.stdin, spec.ranks));
     if (entries.length === 0) {
       throw new HubError(
@@ -100,10 +101,11 @@ export class Streams {
         `ProcessGroup with uid ${uid} has no rank that takes input`,
       );
     }
-    const opened = await Promise.all(
-      entries.map(({ node, spec }) => this.#open(node, spec.id, { kind: 'Stdin' }, signal)),
-    );
-    return new StdinStream(opened.map(({ call, first, streamId }) => ({ call, first, streamId })));
+    const targets = entries.map(({ node, spec }) => ({
+      open: (until: AbortSignal) => this.#open(node, spec.id, { kind: 'Stdin' as const }, until),
+      again: (until: AbortSignal) => this.#again(node, spec.id, until),
+    }));
+    return new StdinStream(targets, signal);
   }
 
   async *#sandboxLogs(entry: Entry, options: LogOptions, signal: AbortSignal): AsyncGenerator<LogChunk> {
@@ -148,13 +150,17 @@ export class Streams {
           return;
         }
       }
-      if (
-        !this.#ports.sandboxesOf(spec.id.groupUid).some((other) => other.spec.id.ordinal === spec.id.ordinal)
-      )
-        return;
-      if (this.#ports.isConnected(node)) await pause(this.#ports.clock, 100, signal);
-      else await this.#ports.nodeChange(node, signal);
+      if (!(await this.#again(node, spec.id, signal))) return;
     }
+  }
+
+  /** Waits until a stream that broke may be opened again; false when the sandbox is no more. */
+  async #again(node: string, id: SandboxId, signal: AbortSignal): Promise<boolean> {
+    if (!this.#ports.sandboxesOf(id.groupUid).some(({ spec }) => spec.id.ordinal === id.ordinal))
+      return false;
+    if (this.#ports.isConnected(node)) await pause(this.#ports.clock, 100, signal);
+    else await this.#ports.nodeChange(node, signal);
+    return true;
   }
 
   async #open(
@@ -187,53 +193,6 @@ export class Streams {
       signal.removeEventListener('abort', gone);
       this.#expected.delete(streamId);
     }
-  }
-}
-
-/** Input for one or several sandboxes: may be sent up to the smallest of their windows. */
-export class StdinStream {
-  readonly #targets: readonly { call: StreamCall; streamId: number; window: number }[];
-  readonly #closed = Promise.withResolvers<void>();
-  #windowMoved = Promise.withResolvers<void>();
-
-  constructor(opened: readonly { call: StreamCall; first: Chunk; streamId: number }[]) {
-    this.#targets = opened.map(({ call, first, streamId }) => ({ call, streamId, window: first.window }));
-    for (const target of this.#targets) {
-      target.call.on('data', (chunk: Chunk) => {
-        target.window = Math.max(target.window, chunk.window);
-        this.#windowMoved.resolve();
-        this.#windowMoved = Promise.withResolvers<void>();
-      });
-      const closed = (): void => {
-        this.#closed.resolve();
-        this.#windowMoved.resolve();
-      };
-      target.call.on('end', closed);
-      target.call.on('error', closed);
-      target.call.resume();
-    }
-  }
-
-  get window(): number {
-    return Math.min(...this.#targets.map((target) => target.window));
-  }
-
-  /** Settles when the window has moved, or the stream is closed. */
-  get windowMoved(): Promise<void> {
-    return this.#windowMoved.promise;
-  }
-
-  /** Settles when an agent has closed its end. */
-  get closed(): Promise<void> {
-    return this.#closed.promise;
-  }
-
-  write(offset: number, data: Uint8Array, end = false): void {
-    for (const { call, streamId } of this.#targets) call.write({ streamId, stream: 0, offset, data, end });
-  }
-
-  close(): void {
-    for (const { call } of this.#targets) call.end();
   }
 }
 

@@ -72,8 +72,7 @@ napi_value spawnProgram(napi_env env, napi_callback_info info) {
   std::string path;
   uint32_t wordCount = 0;
   if (!call.string(0, "path", &path)) return nullptr;
-  if (napi_get_array_length(env, call.at(1), &wordCount) != napi_ok)
-    return throwType(env, "args: expected an array of strings");
+  if (napi_get_array_length(env, call.at(1), &wordCount) != napi_ok) return throwType(env, "args: expected an array of strings");
   std::vector<std::string> words{path};
   for (uint32_t i = 0; i < wordCount; i++) {
     napi_value word;
@@ -110,8 +109,7 @@ napi_value spawnProgram(napi_env env, napi_callback_info info) {
     sigfillset(&all);
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attributes);
-    for (size_t i = 0; i < copies.size(); i++)
-      posix_spawn_file_actions_adddup2(&actions, copies[i], static_cast<int>(i));
+    for (size_t i = 0; i < copies.size(); i++) posix_spawn_file_actions_adddup2(&actions, copies[i], static_cast<int>(i));
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);

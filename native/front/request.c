@@ -66,9 +66,10 @@ static bool is_one_of(const char *word, const char *const *words) {
  * Options and how many values they take are those of cli/run-options.ts. */
 static const char *host_file_of(int argc, char *const *argv) {
   static const char *const host_files[] = {"-f", "--hostfile", "-hostfile", "-machinefile", NULL};
-  static const char *const flags[] = {"-l",       "--label",   "-prepend-rank", "-genvnone", "--clean-env",
-                                      "-genvall", "-d",        "--detach",      "-t",        "--tty",
-                                      "--dry-run", "--keep-going", "-disable-auto-cleanup", "-h", "--help", "-help", NULL};
+  static const char *const flags[] = {
+      "-l", "--label", "-prepend-rank", "-genvnone",    "--clean-env",           "-genvall", "-d",     "--detach",
+      "-t", "--tty",   "--dry-run",     "--keep-going", "-disable-auto-cleanup", "-h",       "--help", "-help",
+      NULL};
   static const char *const pairs[] = {"-env", "-genv", NULL};
   for (int i = 1; i < argc && argv[i][0] == '-' && strcmp(argv[i], "--") != 0; i++) {
     if (is_one_of(argv[i], host_files)) return i + 1 < argc ? argv[i + 1] : NULL;
@@ -135,8 +136,7 @@ int request_make(int argc, char *const *argv, char *const *envp) {
   if (fd < 0) return -errno;
   errno = EIO;
   if (!write_all(fd, &request, sizeof request) || !write_all(fd, limits, request.rlimits * sizeof *limits) ||
-      !write_strings(fd, argv, request.argc) || !write_strings(fd, envp, own) ||
-      (host_file && !write_host_file(fd, host_file)) ||
+      !write_strings(fd, argv, request.argc) || !write_strings(fd, envp, own) || (host_file && !write_host_file(fd, host_file)) ||
       !write_all(fd, directory, strlen(directory) + 1) ||
       fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0) {
     int error = errno;

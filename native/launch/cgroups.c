@@ -121,7 +121,8 @@ int cgroups_make(const struct options *options, struct cgroups *cgroups, struct 
 
 pid_t cgroups_clone(struct cgroups *cgroups, unsigned long flags) {
   if (cgroups->unified >= 0) {
-    struct clone_args args = {.flags = flags | CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (unsigned)cgroups->unified_directory};
+    struct clone_args args = {
+        .flags = flags | CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (unsigned)cgroups->unified_directory};
     cgroups->born_inside = true; /* seen by the child */
     pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
     if (pid >= 0) return pid;
@@ -132,13 +133,13 @@ pid_t cgroups_clone(struct cgroups *cgroups, unsigned long flags) {
 
 int cgroups_enter(const struct cgroups *cgroups, const struct options *options, struct failure *failure) {
   for (int i = 0; i < cgroups->count; i++)
-    if (!(cgroups->born_inside && i == cgroups->unified) && write(cgroups->entrances[i], "0", 1) < 0) return failed(failure, "cgroup-enter", options->cgroups[i].hierarchy);
+    if (!(cgroups->born_inside && i == cgroups->unified) && write(cgroups->entrances[i], "0", 1) < 0)
+      return failed(failure, "cgroup-enter", options->cgroups[i].hierarchy);
   return 0;
 }
 
 void cgroups_remove(struct cgroups *cgroups) {
   const struct timespec moment = {.tv_nsec = 2000000};
   for (int i = cgroups->made_count - 1; i >= 0; i--)
-    for (int attempt = 0; rmdir(cgroups->made[i]) < 0 && errno == EBUSY && attempt < 100; attempt++)
-      nanosleep(&moment, NULL);
+    for (int attempt = 0; rmdir(cgroups->made[i]) < 0 && errno == EBUSY && attempt < 100; attempt++) nanosleep(&moment, NULL);
 }

@@ -11,6 +11,4 @@ int failed_with(struct failure *failure, const char *stage, const char *path, in
   return -1;
 }
 
-int failed(struct failure *failure, const char *stage, const char *path) {
-  return failed_with(failure, stage, path, errno);
-}
+int failed(struct failure *failure, const char *stage, const char *path) { return failed_with(failure, stage, path, errno); }

@@ -47,8 +47,8 @@ static void print_string(const char *text) {
 static void print_failure(const struct failure *failure) {
   const char *name = strerrorname_np(failure->error);
   char text[sizeof failure->path + 128];
-  snprintf(text, sizeof text, "MUSTER_LAUNCH_FAILED: %s%s%s: %s", failure->stage, failure->path[0] ? " " : "",
-           failure->path, strerror(failure->error));
+  snprintf(text, sizeof text, "MUSTER_LAUNCH_FAILED: %s%s%s: %s", failure->stage, failure->path[0] ? " " : "", failure->path,
+           strerror(failure->error));
   printf("{\"error\":");
   print_string(text);
   printf(",\"stage\":");
@@ -208,8 +208,7 @@ static int await_ready(int socket, char *skipped, struct failure *failure) {
     static char stage[sizeof report.stage];
     ssize_t got = recv(socket, &report, sizeof report, 0);
     if (got < 0 && errno == EINTR) continue;
-    if (got != sizeof report || report.magic != READY_MAGIC)
-      return failed_with(failure, "init", "rank-init died", ECHILD);
+    if (got != sizeof report || report.magic != READY_MAGIC) return failed_with(failure, "init", "rank-init died", ECHILD);
     if (report.error == 0) return 0;
     if (report.error == -1) {
       memcpy(skipped, report.path, sizeof report.path);

@@ -27,17 +27,14 @@ struct device {
   int tree; /* in a user namespace: the host's node, to be bound */
 };
 
-static const char *const usual_devices[] = {"/dev/null",   "/dev/zero",    "/dev/full",
-                                            "/dev/random", "/dev/urandom", "/dev/tty"};
+static const char *const usual_devices[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"};
 enum { USUAL_DEVICES = sizeof usual_devices / sizeof *usual_devices };
 
 static int clone_tree(const char *path, unsigned flags) {
   return open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | flags);
 }
 
-static int place_tree(int tree, const char *target) {
-  return move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH);
-}
+static int place_tree(int tree, const char *target) { return move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH); }
 
 /* --- before the root is entered --- */
 
@@ -190,8 +187,7 @@ static int mount_devices(const struct options *options, const struct device *dev
 }
 
 static int mount_private_directories(const struct options *options, struct failure *failure) {
-  static const char *const usual[][2] = {
-      {"/dev/shm", "mode=1777"}, {"/tmp", "mode=1777"}, {"/run", "mode=755,size=64m"}};
+  static const char *const usual[][2] = {{"/dev/shm", "mode=1777"}, {"/tmp", "mode=1777"}, {"/run", "mode=755,size=64m"}};
   for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
     if (!is_replaced(options, usual[i][0]) && mount_tmpfs(usual[i][0], 0, usual[i][1], failure) < 0) return -1;
   return 0;
@@ -217,8 +213,7 @@ static int read_only(int tree) {
 static int place_bind(const struct mount *mount, struct failure *failure) {
   char path[PATH_MAX];
   struct stat stat_;
-  if (fstat(mount->descriptor, &stat_) < 0 || follow(mount->target, path) < 0 ||
-      make_target(path, S_ISDIR(stat_.st_mode)) < 0)
+  if (fstat(mount->descriptor, &stat_) < 0 || follow(mount->target, path) < 0 || make_target(path, S_ISDIR(stat_.st_mode)) < 0)
     return failed(failure, "bind-target", mount->target);
   if (mount->read_only && read_only(mount->descriptor) < 0) return failed(failure, "bind-target", mount->target);
   if (place_tree(mount->descriptor, path) < 0) return failed(failure, "bind-target", mount->target);

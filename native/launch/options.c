@@ -69,8 +69,7 @@ static bool parse_cgroup(struct options *options, char *value) {
 
 static bool parse_setting(struct options *options, char *value) {
   char *text = cut(value, '=');
-  if (!text || strchr(value, '/') || options->cgroups_count == 0 || options->settings_count == SETTINGS_MAX)
-    return false;
+  if (!text || strchr(value, '/') || options->cgroups_count == 0 || options->settings_count == SETTINGS_MAX) return false;
   options->settings[options->settings_count++] = (struct setting){value, text};
   options->cgroups[options->cgroups_count - 1].settings_count++;
   return true;

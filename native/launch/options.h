@@ -12,7 +12,7 @@ enum mount_kind { MOUNT_BIND, MOUNT_TMPFS, MOUNT_FILE };
 
 struct mount {
   enum mount_kind kind;
-  char *source;  /* of a bind */
+  char *source; /* of a bind */
   char *target;
   char *options; /* of a tmpfs */
   bool read_only;

@@ -85,8 +85,7 @@ static struct program tables(const struct child_setting *setting, const struct s
   const struct start_file *file = start_file_header(setting->file);
   size_t shared = view->entry->flags & START_NO_SHARED_ENV ? 0 : file->shared_env_count;
   size_t places = (size_t)view->entry->argc + view->entry->envc + shared + 3;
-  const char **place =
-      mmap(NULL, places * sizeof *place, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const char **place = mmap(NULL, places * sizeof *place, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (place == MAP_FAILED) give_up(STAGE_EXEC, errno);
 
   struct program program = {.argv = place + 1};

@@ -13,8 +13,8 @@
 
 /* What all children of one START have in common. */
 struct child_setting {
-  const void *file;              /* the mapped START file */
-  struct rlimit open_files;      /* rank-init's own limit before it raised it */
+  const void *file;         /* the mapped START file */
+  struct rlimit open_files; /* rank-init's own limit before it raised it */
 };
 
 _Noreturn void child_run(const struct child_setting *setting, const struct start_view *view, const struct stdio *stdio,

@@ -49,9 +49,7 @@ int control_open(struct rlimit open_files_before) {
   return error ? error : descriptor_move(ends[1], FD_CONTROL_AGENT);
 }
 
-bool control_is_blocked(void) {
-  return waiting_length > 0;
-}
+bool control_is_blocked(void) { return waiting_length > 0; }
 
 void control_flush(void) {
   if (waiting_length == 0) return;
@@ -218,20 +216,20 @@ static void hold(const struct request *request) {
 
 static void carry_out(const struct request *request) {
   switch (request->head->type) {
-    case MSG_HELLO:
-      slots_reap();
-      answer(request, 0, 1, MUSTER_ABI, 0);
-      return;
-    case MSG_START: start(request); return;
-    case MSG_ANSWER: pmi_answer(request->body, request->length); return;
-    case MSG_SIGNAL: send_signal(request); return;
-    case MSG_CLOSE: close_kept(request); return;
-    case MSG_HOLD: hold(request); return;
-    case MSG_KILL: signal_all(request, SIGKILL); return;
-    case MSG_EXIT: kill(-1, SIGKILL); _exit(0);
-    case MSG_STOP: signal_all(request, SIGSTOP); return;
-    case MSG_CONTINUE: signal_all(request, SIGCONT); return;
-    default: answer(request, -ENOSYS, 0, 0, 0);
+  case MSG_HELLO:
+    slots_reap();
+    answer(request, 0, 1, MUSTER_ABI, 0);
+    return;
+  case MSG_START: start(request); return;
+  case MSG_ANSWER: pmi_answer(request->body, request->length); return;
+  case MSG_SIGNAL: send_signal(request); return;
+  case MSG_CLOSE: close_kept(request); return;
+  case MSG_HOLD: hold(request); return;
+  case MSG_KILL: signal_all(request, SIGKILL); return;
+  case MSG_EXIT: kill(-1, SIGKILL); _exit(0);
+  case MSG_STOP: signal_all(request, SIGSTOP); return;
+  case MSG_CONTINUE: signal_all(request, SIGCONT); return;
+  default: answer(request, -ENOSYS, 0, 0, 0);
   }
 }
 
@@ -242,8 +240,7 @@ static bool read_one(void) {
     uint8_t bytes[CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int))];
   } ancillary;
   struct iovec part = {.iov_base = buffer, .iov_len = MESSAGE_MAX_BYTES};
-  struct msghdr header = {
-      .msg_iov = &part, .msg_iovlen = 1, .msg_control = &ancillary, .msg_controllen = sizeof ancillary};
+  struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &ancillary, .msg_controllen = sizeof ancillary};
   ssize_t got = recvmsg(FD_CONTROL, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   if (got < 0) return errno == EINTR;
 
@@ -253,8 +250,7 @@ static bool read_one(void) {
       memcpy(descriptors, CMSG_DATA(at), at->cmsg_len - CMSG_LEN(0));
   const struct message *head = (const void *)buffer;
   if ((size_t)got >= sizeof *head && head->magic == MUSTER_MAGIC) {
-    struct request request = {
-        .head = head, .body = buffer + sizeof *head, .length = head->length, .descriptor = &descriptors[0]};
+    struct request request = {.head = head, .body = buffer + sizeof *head, .length = head->length, .descriptor = &descriptors[0]};
     bool whole = !(header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) && head->length == (size_t)got - sizeof *head;
     if (whole) carry_out(&request);
     else answer(&request, -EINVAL, 0, 0, 0);

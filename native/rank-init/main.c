@@ -49,9 +49,7 @@ static bool parse(int argc, char **argv, struct arguments *arguments) {
   return arguments->slots >= 1 && arguments->slots <= SLOTS_MAX;
 }
 
-static void on_child(int signal) {
-  (void)signal; /* only there to end ppoll */
-}
+static void on_child(int signal) { (void)signal; /* only there to end ppoll */ }
 
 /* Every signal default and blocked; SIGCHLD is let in by ppoll alone. */
 static sigset_t take_signals(void) {

@@ -32,7 +32,7 @@ enum slot_state { SLOT_EMPTY = 0, SLOT_RUNNING = 1, SLOT_EXITED = 2, SLOT_NOT_ST
 enum start_stage {
   STAGE_NONE = 0,
   STAGE_FORK = 1,
-  STAGE_STDIO = 2,     /* a pipe, a pty or a file for stdin, stdout, stderr */
+  STAGE_STDIO = 2, /* a pipe, a pty or a file for stdin, stdout, stderr */
   STAGE_RLIMIT = 3,
   STAGE_AFFINITY = 4,
   STAGE_CREDENTIALS = 5,
@@ -43,25 +43,25 @@ enum start_stage {
 
 /* 176 bytes a slot. A slot is one process started by START; slots are given out in ascending order and never reused. */
 struct slot {
-  uint32_t rank;        /* global rank, or START_NO_RANK for a co-process or exec */
-  uint32_t start_id;    /* the caller's number for this start: the same (rank, start_id) starts once */
-  uint32_t state;       /* enum slot_state */
-  int32_t pid;          /* in the sandbox's pid namespace */
-  int32_t wait_status;  /* as waitpid(2), once SLOT_EXITED */
-  uint32_t stage;       /* enum start_stage, once SLOT_NOT_STARTED */
-  int32_t error;        /* errno, once SLOT_NOT_STARTED */
-  uint32_t flags;       /* of the start entry */
-  int32_t fd_stdin;     /* write end of the pipe, or the pty's master; -1 when there is none */
-  int32_t fd_stdout;    /* read end or the pty's master; -1 */
-  int32_t fd_stderr;    /* read end; -1 (also with a pty) */
-  int32_t fd_pmi;       /* the agent's end of the PMI socketpair; -1 */
-  int32_t fd_input;     /* the input spool's description handed over with HOLD; -1 */
+  uint32_t rank;       /* global rank, or START_NO_RANK for a co-process or exec */
+  uint32_t start_id;   /* the caller's number for this start: the same (rank, start_id) starts once */
+  uint32_t state;      /* enum slot_state */
+  int32_t pid;         /* in the sandbox's pid namespace */
+  int32_t wait_status; /* as waitpid(2), once SLOT_EXITED */
+  uint32_t stage;      /* enum start_stage, once SLOT_NOT_STARTED */
+  int32_t error;       /* errno, once SLOT_NOT_STARTED */
+  uint32_t flags;      /* of the start entry */
+  int32_t fd_stdin;    /* write end of the pipe, or the pty's master; -1 when there is none */
+  int32_t fd_stdout;   /* read end or the pty's master; -1 */
+  int32_t fd_stderr;   /* read end; -1 (also with a pty) */
+  int32_t fd_pmi;      /* the agent's end of the PMI socketpair; -1 */
+  int32_t fd_input;    /* the input spool's description handed over with HOLD; -1 */
   uint32_t reserved0;
-  uint64_t pmi_orders;  /* ANSWER entries carried out */
-  uint64_t pmi_consumed;/* request bytes consumed by them */
-  uint64_t started_ns;  /* CLOCK_REALTIME */
+  uint64_t pmi_orders;   /* ANSWER entries carried out */
+  uint64_t pmi_consumed; /* request bytes consumed by them */
+  uint64_t started_ns;   /* CLOCK_REALTIME */
   uint64_t ended_ns;
-  uint64_t user_us;     /* rusage of the process and its waited-for children */
+  uint64_t user_us; /* rusage of the process and its waited-for children */
   uint64_t system_us;
   uint64_t max_rss_kib;
   uint64_t major_faults;
@@ -98,15 +98,15 @@ struct message {
 #define REPLY 0x80000000u
 
 enum message_type {
-  MSG_HELLO = 1,   /* u32 abi; reply: u32 abi. The barrier: all earlier messages have been carried out */
-  MSG_START = 2,   /* one descriptor: a sealed memfd with a struct start_file. Reply: u32 first slot, u32 count */
-  MSG_ANSWER = 3,  /* struct answer entries, back to back, each padded to 8; no reply: see slot.pmi_orders */
-  MSG_SIGNAL = 4,  /* struct signal_order; reply: u32 processes reached */
-  MSG_CLOSE = 5,   /* u32 slot, u32 which (CLOSE_*); reply */
-  MSG_HOLD = 6,    /* u32 slot; one descriptor, kept as slot.fd_input; reply */
-  MSG_KILL = 7,    /* SIGKILL to every process in the sandbox but rank-init; reply */
-  MSG_EXIT = 8,    /* MSG_KILL, then rank-init exits; no reply */
-  MSG_STOP = 9,    /* SIGSTOP to all, where there is no freezer; reply */
+  MSG_HELLO = 1,     /* u32 abi; reply: u32 abi. The barrier: all earlier messages have been carried out */
+  MSG_START = 2,     /* one descriptor: a sealed memfd with a struct start_file. Reply: u32 first slot, u32 count */
+  MSG_ANSWER = 3,    /* struct answer entries, back to back, each padded to 8; no reply: see slot.pmi_orders */
+  MSG_SIGNAL = 4,    /* struct signal_order; reply: u32 processes reached */
+  MSG_CLOSE = 5,     /* u32 slot, u32 which (CLOSE_*); reply */
+  MSG_HOLD = 6,      /* u32 slot; one descriptor, kept as slot.fd_input; reply */
+  MSG_KILL = 7,      /* SIGKILL to every process in the sandbox but rank-init; reply */
+  MSG_EXIT = 8,      /* MSG_KILL, then rank-init exits; no reply */
+  MSG_STOP = 9,      /* SIGSTOP to all, where there is no freezer; reply */
   MSG_CONTINUE = 10, /* SIGCONT to all; reply */
 };
 enum { CLOSE_STDIN = 1, CLOSE_STDOUT = 2, CLOSE_STDERR = 4, CLOSE_PMI = 8, CLOSE_INPUT = 16 };
@@ -132,7 +132,7 @@ struct signal_order {
 #define START_NO_RANK 0xffffffffu
 enum { STDIO_NULL = 0, STDIO_PIPE = 1, STDIO_PTY = 2, STDIO_FILE = 3 };
 enum {
-  START_PMI = 1,       /* make a PMI socketpair; the rank's end is its descriptor 3 */
+  START_PMI = 1, /* make a PMI socketpair; the rank's end is its descriptor 3 */
   START_NO_SHARED_ENV = 2,
 };
 struct start_file {

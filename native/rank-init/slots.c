@@ -29,9 +29,7 @@ static uint64_t now_ns(void) {
   return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static uint64_t microseconds(struct timeval time) {
-  return (uint64_t)time.tv_sec * 1000000u + (uint64_t)time.tv_usec;
-}
+static uint64_t microseconds(struct timeval time) { return (uint64_t)time.tv_sec * 1000000u + (uint64_t)time.tv_usec; }
 
 /* Memory that children of fork do not get: nothing to copy, nothing to write-protect. */
 static void *private_memory(size_t bytes) {
@@ -182,9 +180,7 @@ void slots_reap(void) {
   }
 }
 
-void slots_touch(void) {
-  touched = true;
-}
+void slots_touch(void) { touched = true; }
 
 void slots_publish(void) {
   if (!touched) return;

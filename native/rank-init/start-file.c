@@ -14,16 +14,14 @@ static const char *after_strings(const char *at, const char *end, uint32_t count
   return at;
 }
 
-static bool kind_is_known(uint32_t kind) {
-  return kind <= STDIO_FILE;
-}
+static bool kind_is_known(uint32_t kind) { return kind <= STDIO_FILE; }
 
 static bool is_meaningful(const struct start_view *view) {
   const struct start_entry *entry = view->entry;
-  return entry->argc > 0 && view->argv[0] != 0 && entry->groups <= 65536 && entry->cpu_bytes <= 8192 &&
-         entry->rlimits <= 64 && (entry->flags & ~(uint32_t)(START_PMI | START_NO_SHARED_ENV)) == 0 &&
-         entry->umask <= 0777 && kind_is_known(entry->stdin_kind) && entry->stdin_kind != STDIO_FILE &&
-         kind_is_known(entry->stdout_kind) && kind_is_known(entry->stderr_kind) &&
+  return entry->argc > 0 && view->argv[0] != 0 && entry->groups <= 65536 && entry->cpu_bytes <= 8192 && entry->rlimits <= 64 &&
+         (entry->flags & ~(uint32_t)(START_PMI | START_NO_SHARED_ENV)) == 0 && entry->umask <= 0777 &&
+         kind_is_known(entry->stdin_kind) && entry->stdin_kind != STDIO_FILE && kind_is_known(entry->stdout_kind) &&
+         kind_is_known(entry->stderr_kind) &&
          (entry->stderr_kind != STDIO_PTY || entry->stdin_kind == STDIO_PTY || entry->stdout_kind == STDIO_PTY) &&
          (entry->stdout_kind != STDIO_FILE || view->stdout_file[0] != 0) &&
          (entry->stderr_kind != STDIO_FILE || view->stderr_file[0] != 0);

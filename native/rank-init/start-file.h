@@ -32,8 +32,6 @@ int start_file_check(const void *bytes, size_t length);
 /* The entry at `offset` of a file; 0 and the offset of the next one, or -EINVAL. */
 int start_entry_at(const void *bytes, size_t length, uint64_t *offset, struct start_view *view);
 
-static inline const struct start_file *start_file_header(const void *bytes) {
-  return bytes;
-}
+static inline const struct start_file *start_file_header(const void *bytes) { return bytes; }
 
 #endif

@@ -23,8 +23,7 @@ static int make_terminal(const struct start_entry *entry, int *master, int *slav
   int unlocked = 0;
   struct winsize size = {.ws_row = entry->rows, .ws_col = entry->columns};
   *slave = -1;
-  if (ioctl(*master, TIOCSPTLCK, &unlocked) == 0)
-    *slave = ioctl(*master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (ioctl(*master, TIOCSPTLCK, &unlocked) == 0) *slave = ioctl(*master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
   if (*slave >= 0 && ioctl(*master, TIOCSWINSZ, &size) == 0 &&
       (entry->uid == UINT32_MAX || fchown(*slave, entry->uid, UINT32_MAX) == 0))
     return 0;

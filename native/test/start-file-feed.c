@@ -10,8 +10,8 @@
 /* Touches every byte that the entry says is its own. */
 static size_t touch(const struct start_view *view) {
   const struct start_entry *entry = view->entry;
-  size_t sum = strlen(view->working_directory) + strlen(view->search_path) + strlen(view->stdout_file) +
-               strlen(view->stderr_file);
+  size_t sum =
+      strlen(view->working_directory) + strlen(view->search_path) + strlen(view->stdout_file) + strlen(view->stderr_file);
   for (uint32_t i = 0; i < entry->rlimits; i++) sum += view->rlimits[i].soft & 1;
   for (uint32_t i = 0; i < entry->groups; i++) sum += view->groups[i] & 1;
   for (uint32_t i = 0; i < entry->cpu_bytes; i++) sum += view->cpu_mask[i] & 1;
