@@ -8,7 +8,6 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { pino } from 'pino';
-import { joinCluster } from '../../controllers/pki/join-client.ts';
 import { readIfThere, writePrivately } from '../../controllers/pki/key-files.ts';
 import { defaultNodeConfig, type TlsPaths } from '../../node-agent/config.ts';
 import { runAgent } from '../../node-agent/main.ts';
@@ -117,6 +116,7 @@ async function joinOnce(
     ? readFileSync(options.token.slice(1), 'utf8').trim()
     : options.token;
   const request = { host: match[1]!, port: Number(match[2]), token, node, caHash: options.caHash };
+  const { joinCluster } = await import('../../controllers/pki/join-client.ts');
   const joined = await joinCluster(request, signal);
   mkdirSync(nodeDirectoryOf(home, node), { recursive: true, mode: 0o700 });
   const paths = nodeKeyPaths(home, node);

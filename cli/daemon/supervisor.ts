@@ -14,6 +14,8 @@ export interface Daemon {
   /** `controller`, `node1`, ... */
   readonly name: string;
   readonly args: readonly string[];
+  /** Options of Node itself. */
+  readonly nodeOptions?: readonly string[];
 }
 
 const firstPauseMs = 100;
@@ -49,7 +51,7 @@ function start(home: Home, daemon: Daemon): ChildProcess {
   const log = openSync(join(home.logs, `${daemon.name}.log`), 'a', 0o600);
   try {
     const self = selfCommand(['--home', home.root, ...daemon.args]);
-    return spawn(self.file, self.args, { stdio: ['ignore', log, log], detached: true, cwd: '/' });
+    return spawn(self.file, [...(daemon.nodeOptions ?? []), ...self.args], { stdio: ['ignore', log, log], detached: true, cwd: '/' });
   } finally {
     closeSync(log);
   }

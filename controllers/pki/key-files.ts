@@ -1,11 +1,12 @@
 /**
  * Keys, certificates and the list of join tokens as files: each written whole or not at all, keys readable by their owner
- * only. It knows what the files are called and nothing of what is in them.
+ * only. It knows what the files are called and nothing of what is in them; what makes certificates is loaded (5 MiB) only
+ * where one is to be made, which an agent's start seldom needs.
  */
 import { randomBytes } from 'node:crypto';
 import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { issue, makeAuthority, type KeyAndCertificate, type Subject } from './certificate.ts';
+import type { KeyAndCertificate, Subject } from './certificate.ts';
 
 export async function writePrivately(path: string, text: string): Promise<void> {
   const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
@@ -30,7 +31,7 @@ export async function readIfThere(path: string): Promise<string | undefined> {
 
 /** The authority in this directory (`ca.crt`, `ca.key`), made when there is none. */
 export async function openAuthority(directory: string, name: string): Promise<KeyAndCertificate> {
-  return openPair(directory, 'ca', () => makeAuthority(name));
+  return openPair(directory, 'ca', async () => (await import('./certificate.ts')).makeAuthority(name));
 }
 
 /** A certificate of the authority by file name, issued when there is none. */
@@ -40,7 +41,7 @@ export async function openCertificate(
   authority: KeyAndCertificate,
   subject: Subject,
 ): Promise<KeyAndCertificate> {
-  return openPair(directory, fileName, () => issue(authority, subject));
+  return openPair(directory, fileName, async () => (await import('./certificate.ts')).issue(authority, subject));
 }
 
 /** The key is written last: a certificate without its key, left by a crash, is made anew. */
