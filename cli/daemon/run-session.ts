@@ -223,7 +223,10 @@ export class RunSession {
 
   #announce(group: ProcessGroup): void {
     const elsewhere: string[] = [];
-    for (const { ordinal, incarnation, node, ranks } of expandPlacement(group.status?.placement)) {
+    const placed = expandPlacement(group.status?.placement);
+    // A front writes into one spool; what several sandboxes are to read goes through here.
+    const shared = placed.filter(({ ranks }) => takesInput(group, ranks)).length > 1;
+    for (const { ordinal, incarnation, node, ranks } of placed) {
       const key = `${ordinal}-${incarnation}`;
       if (this.#announced.has(key)) continue;
       if (!this.#ports.isKnown(node)) {
@@ -235,11 +238,11 @@ export class RunSession {
       const path = this.#ports.localSocketOf(node);
       if (path !== undefined) {
         this.#local++;
-        this.#send(encodeSandbox(ordinal, incarnation, stdin, path));
+        this.#send(encodeSandbox(ordinal, incarnation, stdin && !shared, path));
       } else {
         elsewhere.push(ranks);
-        if (stdin) this.#act(this.#relayedStdin());
       }
+      if (stdin && (shared || path === undefined)) this.#act(this.#relayedStdin());
     }
     if (elsewhere.length > 0) void this.#relay(elsewhere.join(','));
   }

@@ -12,7 +12,7 @@
 #include "protocol.h"
 #include "streams.h"
 
-enum { MOST_SANDBOXES = 65536, LONGEST_PATH = 4096, LONGEST_REFUSAL = 4096, PACKETS_A_TURN = 64 };
+enum { MOST_SANDBOXES = 65536, LONGEST_PATH = 4096, LONGEST_REFUSAL = 4096, PACKETS_A_TURN = 64, SANDBOX_TAKES_INPUT = 1 };
 static const uint64_t RETRY_NS = 100000000;
 static const uint64_t SERVED_NS = 1000000000; /* an agent that kept a connection this long had taken it */
 static const uint64_t GIVE_UP_NS = 30000000000u;
@@ -83,6 +83,7 @@ int sandboxes_named(const uint8_t *body, size_t length) {
     free(sandbox->path);
   }
   sandbox->incarnation = incarnation;
+  sandbox->takes_input = (read_u32(body + 8) & SANDBOX_TAKES_INPUT) != 0;
   sandbox->path = path;
   sandbox->ended = sandbox->given_up = false;
   sandbox->give_up_ns = now + GIVE_UP_NS;
@@ -129,7 +130,9 @@ static int take(struct sandbox *sandbox, struct packet *packet) {
   case FRONT_INPUT_FD:
     if (packet->length != 8 || fd < 0) break;
     sandbox->give_up_ns = 0;
-    input_spool(sandbox->ordinal, fd, read_u64(packet->body));
+    /* Every agent offers a spool, also where rank 0 is not. */
+    if (sandbox->takes_input) input_spool(sandbox->ordinal, fd, read_u64(packet->body));
+    else close(fd);
     return 0;
   case FRONT_ENDED:
     if (fd >= 0) break;

@@ -12,6 +12,7 @@
 
 struct sandbox {
   uint32_t ordinal, incarnation;
+  bool takes_input; /* what comes on stdin is written into its spool */
   bool ended;
   bool given_up;
   char *path;
