@@ -1,4 +1,4 @@
-import { execFile, spawnSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import os from 'node:os';
@@ -9,8 +9,7 @@ import { FileStore } from '../../store/file/file-store.ts';
 import { musterAdmit, musterTypes } from '../../store/muster-types.ts';
 import { ApiServer } from '../../store/server/api-server.ts';
 
-const missing = spawnSync('kubectl', ['version', '--client']).status !== 0;
-if (missing) console.warn('kubectl tests skipped: there is no kubectl on this machine');
+const kubectl = execFileSync('scripts/kubectl.sh', { encoding: 'utf8' }).trim();
 
 const manifest = `apiVersion: muster.dev/v1alpha1
 kind: ProcessGroup
@@ -21,7 +20,7 @@ spec:
     - {name: all, ranks: "0-3", command: [./cpi]}
 `;
 
-describe.skipIf(missing)('the unmodified kubectl', () => {
+describe('the unmodified kubectl', () => {
   let directory: string;
   let store: FileStore;
   let server: ApiServer;
@@ -50,7 +49,7 @@ describe.skipIf(missing)('the unmodified kubectl', () => {
   const kubectl = async (...args: string[]): Promise<string> => {
     const all = [`--server=http://127.0.0.1:${port}`, `--cache-dir=${directory}/cache`, ...args];
     const env = { ...process.env, KUBECONFIG: '/dev/null', HOME: directory };
-    const { stdout } = await promisify(execFile)('kubectl', all, { env, cwd: directory, timeout: 20_000 });
+    const { stdout } = await promisify(execFile)(kubectl, all, { env, cwd: directory, timeout: 20_000 });
     return stdout;
   };
 
