@@ -9,7 +9,7 @@ import { FileStore } from '../../store/file/file-store.ts';
 import { musterAdmit, musterTypes } from '../../store/muster-types.ts';
 import { ApiServer } from '../../store/server/api-server.ts';
 
-const kubectl = execFileSync('scripts/kubectl.sh', { encoding: 'utf8' }).trim();
+const kubectlPath = execFileSync('scripts/kubectl.sh', { encoding: 'utf8' }).trim();
 
 const manifest = `apiVersion: muster.dev/v1alpha1
 kind: ProcessGroup
@@ -49,7 +49,7 @@ describe('the unmodified kubectl', () => {
   const kubectl = async (...args: string[]): Promise<string> => {
     const all = [`--server=http://127.0.0.1:${port}`, `--cache-dir=${directory}/cache`, ...args];
     const env = { ...process.env, KUBECONFIG: '/dev/null', HOME: directory };
-    const { stdout } = await promisify(execFile)(kubectl, all, { env, cwd: directory, timeout: 20_000 });
+    const { stdout } = await promisify(execFile)(kubectlPath, all, { env, cwd: directory, timeout: 20_000 });
     return stdout;
   };
 
