@@ -3,6 +3,7 @@
  * only the owner reads. Nodes of other machines join with a token instead.
  */
 import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { KeyAndCertificate } from '../../controllers/pki/certificate.ts';
 import {
@@ -38,6 +39,10 @@ export const nodeKeyPaths = (home: Home, node: string): TlsPaths => {
     key: join(directory, 'node.key'),
   };
 };
+
+/** Whether a node of this name took its certificate here, as one on this machine does, instead of joining. */
+export const isLocalNode = (home: Home, node: string): boolean =>
+  existsSync(nodeKeyPaths(home, node).cert) && !existsSync(join(nodeDirectoryOf(home, node), 'joined.json'));
 
 /** Certificate of a node on this machine, whose agent may read the authority itself; undefined until there is one. */
 export async function enrolLocalNode(home: Home, node: string): Promise<TlsPaths | undefined> {

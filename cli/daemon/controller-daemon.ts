@@ -19,7 +19,7 @@ import { ApiServer } from '../../store/server/api-server.ts';
 import { ownVersion } from '../commands/version.ts';
 import { clientLeaseMs } from '../config.ts';
 import { apiSocketOf, frontSocketOf, type Home, hubFileOf, makeHome } from '../home.ts';
-import { openCluster } from './cluster-keys.ts';
+import { isLocalNode, openCluster } from './cluster-keys.ts';
 import { type HubFile, readHubFile } from './hub-file.ts';
 import { FrontServer } from './front-server.ts';
 import { GroupBook } from './group-book.ts';
@@ -84,7 +84,13 @@ export async function runController(home: Home, host: string, signal: AbortSigna
   });
 
   const tokens = new JoinTokens(join(home.pki, 'join-tokens.json'), Date.now);
-  const joinOptions = { authority, tokens, logger, welcome: { clusterId, hub: `${host}:${plane.hub.port}` } };
+  const joinOptions = {
+    isTaken: (node: string) => isLocalNode(home, node),
+    authority,
+    tokens,
+    logger,
+    welcome: { clusterId, hub: `${host}:${plane.hub.port}` },
+  };
   const joinOn = (port: number) => startJoinServer({ host, port }, server, joinOptions);
   const joining = await joinOn(before?.joinPort ?? 0).catch(() => joinOn(0));
   const hubFile: HubFile = { host, hubPort: plane.hub.port, joinPort: joining.port };

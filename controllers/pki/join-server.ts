@@ -13,6 +13,8 @@ export interface JoinOptions {
   readonly authority: KeyAndCertificate;
   readonly tokens: JoinTokens;
   readonly logger: Logger;
+  /** A node that has its certificate without having joined, as those on the control plane's own machine. */
+  readonly isTaken?: (node: string) => boolean;
   /** What a joined node needs to know beside its certificate, such as the hub's address. */
   readonly welcome: Readonly<Record<string, string>>;
 }
@@ -76,7 +78,7 @@ interface Answer {
 }
 
 async function answer(
-  { authority, tokens, logger, welcome }: JoinOptions,
+  { authority, tokens, logger, welcome, isTaken }: JoinOptions,
   request: IncomingMessage,
 ): Promise<Answer> {
   if (request.method !== 'POST') return bad('POST a JSON object with token, node and csr');
@@ -85,6 +87,10 @@ async function answer(
   const { token, node, csr } = fields;
   if (!nodeName.test(node))
     return bad(`"${node.slice(0, 80)}" is no node name; use lower-case letters, digits, - and .`);
+  if (isTaken?.(node)) {
+    const message = `Node ${node} runs on the control plane's own machine; take another name (--node)`;
+    return { status: 403, body: { code: 'MUSTER_JOIN_NAME_TAKEN', message } };
+  }
   let signed: Awaited<ReturnType<typeof certifyNode>>;
   try {
     signed = await certifyNode(authority, node, csr);
