@@ -53,7 +53,7 @@ export function groupOfRun(request: RunRequest, caller: Caller, name: string): P
         : { env: Object.entries(program.env).map(([key, value]) => ({ name: key, value })) }),
     };
   });
-  const { nodes } = request;
+  const nodes = wrappedNodes(request, first);
   const spec = {
     size: first,
     processes,
@@ -80,6 +80,13 @@ export function groupOfRun(request: RunRequest, caller: Caller, name: string): P
     metadata: { name: request.name ?? name, namespace: request.namespace },
     spec,
   } as unknown as ProcessGroup;
+}
+
+/** As mpiexec: when all nodes have their ranks and some are left, the first node takes more. */
+function wrappedNodes({ nodes, ranksPerNode }: RunRequest, size: number): string[] {
+  const shares = Math.ceil(size / (ranksPerNode ?? size));
+  if (nodes.length === 0 || shares <= nodes.length) return [...nodes];
+  return Array.from({ length: shares }, (_, share) => nodes[share % nodes.length]!);
 }
 
 /** A host file's text: one node a line, `node` or `node:count`, `#` comments. */

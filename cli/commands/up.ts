@@ -63,7 +63,11 @@ async function upForeground(home: Home, agents: number, options: UpOptions): Pro
   const nodes = nodeNames(agents).map((name) =>
     superviseDaemon(
       home,
-      { name, args: ['agent', '--node', name, '--allow-uids', options.allowUids, ...common], nodeOptions: agentNodeOptions },
+      {
+        name,
+        args: ['agent', '--node', name, '--allow-uids', options.allowUids, ...common],
+        nodeOptions: agentNodeOptions,
+      },
       restarted,
       stopping.signal,
     ),

@@ -51,7 +51,11 @@ function start(home: Home, daemon: Daemon): ChildProcess {
   const log = openSync(join(home.logs, `${daemon.name}.log`), 'a', 0o600);
   try {
     const self = selfCommand(['--home', home.root, ...daemon.args]);
-    return spawn(self.file, [...(daemon.nodeOptions ?? []), ...self.args], { stdio: ['ignore', log, log], detached: true, cwd: '/' });
+    return spawn(self.file, [...(daemon.nodeOptions ?? []), ...self.args], {
+      stdio: ['ignore', log, log],
+      detached: true,
+      cwd: '/',
+    });
   } finally {
     closeSync(log);
   }
