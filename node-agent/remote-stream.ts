@@ -65,7 +65,7 @@ async function sendLogs(order: OpenStream, sandbox: Sandbox, call: Call, signal:
 }
 
 function takeInput(streamId: number, sandbox: Sandbox, call: Call, signal: AbortSignal): void {
-  const { input } = sandbox;
+  const input = sandbox.openInput();
   if (!input) {
     call.write({
       streamId,
@@ -76,11 +76,12 @@ function takeInput(streamId: number, sandbox: Sandbox, call: Call, signal: Abort
     return;
   }
   let told = -1;
+  let safe = -1;
   const tell = () => {
-    const { window } = input;
-    if (window <= told) return;
-    told = window;
-    call.write({ streamId, offset: input.length, window });
+    const { window, length } = input;
+    if (window <= told && length <= safe) return;
+    [told, safe] = [window, length];
+    call.write({ streamId, offset: length, window });
   };
   input.listeners.add(tell);
   signal.addEventListener('abort', () => input.listeners.delete(tell));

@@ -352,6 +352,14 @@ export class Sandbox {
     this.#connect();
   }
 
+  /** The spool of standard input, which may be written before the ranks are there; null when nobody reads. */
+  openInput(): InputSpool | null {
+    const { input, native } = this.#backend;
+    if (!this.ended && (this.spec.stdin !== 'None' || this.spec.tty))
+      this.input ??= new InputSpool(this.directory.input, input.pump, native);
+    return this.input;
+  }
+
   /** Behind the barrier: the table, the journal and the descriptors are true. */
   #connect(): void {
     const adopted = this.#adopted;
@@ -363,8 +371,7 @@ export class Sandbox {
     } catch (error) {
       if (!(error instanceof AgentError)) throw error; // told when it is to be started
     }
-    if (this.spec.stdin !== 'None' || this.spec.tty)
-      this.input ??= new InputSpool(this.directory.input, backend.input.pump, backend.native);
+    this.openInput();
     if (this.spec.pmi !== 'None') this.#joinTree(adopted.journal(), adopted);
     this.processes = new RankProcesses({
       sandbox: adopted,
