@@ -6,8 +6,7 @@ import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { connect, nodeMonitorType } from '../client.ts';
-import { viewOf } from '../group-wait.ts';
+import { connect } from '../client.ts';
 import { type Config, selfCommand } from '../config.ts';
 import { superviseDaemon, stopLeftOver } from '../daemon/supervisor.ts';
 import { sweepNodes } from '../daemon/sweep.ts';
@@ -130,16 +129,15 @@ async function upDetached(home: Home, agents: number, options: UpOptions): Promi
   return 0;
 }
 
-/** True when the API answers and every one of the nodes is Ready; false when the signal aborted or time ran out. */
+/** True when the API answers and the agent of every one of the nodes is connected; false when the signal aborted or time ran out. */
 async function untilReady(home: Home, nodes: readonly string[], signal: AbortSignal): Promise<boolean> {
   const client = connect(apiSocketOf(home));
   const deadline = Date.now() + readyWithinMs;
   while (!signal.aborted && Date.now() < deadline) {
     try {
-      const { items } = await client.store.list(nodeMonitorType);
-      const ready = new Set(
-        items.filter((item) => viewOf(item).is('Ready')).map((item) => item.metadata.name),
-      );
+      const path = '/apis/subresources.muster.dev/v1alpha1/connectednodes';
+      const connected = (await client.request('GET', path)) as { nodes: string[] };
+      const ready = new Set(connected.nodes);
       if (nodes.every((node) => ready.has(node))) return true;
     } catch {
       // not there yet

@@ -46,6 +46,12 @@ export function addSubresources(server: ApiServer, ports: SubresourcePorts): voi
     await ports.store.patch(processGroupType, keyOf(group), { type: 'merge', patch });
     context.sendJson(200, { kind: 'Status', apiVersion: 'v1', status: 'Success' });
   });
+  routes.add('GET', `${base}/connectednodes`, async (context) => {
+    await context.requireAccess({ verb: 'get', group: 'muster.dev', resource: 'nodemonitors' });
+    const { nodes } = ports.hub;
+    const connected = [...nodes.all()].filter(({ node }) => nodes.standing(node) === 'Connected');
+    context.sendJson(200, { nodes: connected.map(({ node }) => node) });
+  });
   routes.add('POST', `${base}/jointokens`, async (context) => {
     await context.requireAccess({ verb: 'create', group: 'subresources.muster.dev', resource: 'jointokens' });
     const { ttlSeconds, node } = (await context.json()) as { ttlSeconds?: unknown; node?: unknown };
