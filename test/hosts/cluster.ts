@@ -34,10 +34,14 @@ export class Cluster implements AsyncDisposable {
     this.hosts = hosts;
   }
 
-  /** The control plane on the first host; `environments` are what the agents of the others start with. */
+  /**
+   * The control plane on the first host; `environments` are what the agents of the others start with. `supervised`: the first
+   * host's agent is `muster up`'s, which starts it again whenever it ends; else it is one of `agents`.
+   */
   static async make(
     options: readonly HostOptions[],
     environments: Readonly<Record<string, Record<string, string>>> = {},
+    { supervised = true } = {},
   ): Promise<Cluster> {
     for (const needed of [muster, `${programs}/ring`]) {
       if (!existsSync(needed))
@@ -46,7 +50,15 @@ export class Cluster implements AsyncDisposable {
     const cluster = new Cluster(await Hosts.make(options));
     try {
       const [first, ...others] = cluster.hosts.all;
-      await cluster.succeed(['up', '--detach', '--agents', '1', '--listen', first!.address]);
+      await cluster.succeed([
+        'up',
+        '--detach',
+        '--agents',
+        supervised ? '1' : '0',
+        '--listen',
+        first!.address,
+      ]);
+      if (!supervised) await cluster.startAgent(first!);
       await Promise.all(
         others.map(async (host) => cluster.join(host, await cluster.ticket(), environments[host.name])),
       );
