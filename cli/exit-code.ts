@@ -38,7 +38,13 @@ export function runEndOf(group: ProcessGroup): RunEnd | undefined {
 }
 
 function codeOf(code: number | undefined, signal: string | undefined): number {
-  const number = signal === undefined ? undefined : (constants.signals as Record<string, number>)[signal];
+  const number = signal === undefined ? undefined : signalNumberOf(signal);
   if (number !== undefined) return 128 + number;
   return code === undefined || (code & 255) === 0 ? 1 : code & 255;
+}
+
+/** Real-time signals have no name but their number: SIG34. */
+function signalNumberOf(name: string): number | undefined {
+  const real = /^SIG(\d{1,2})$/.exec(name)?.[1];
+  return real === undefined ? (constants.signals as Record<string, number>)[name] : Number(real);
 }
