@@ -10,10 +10,9 @@ export function stateOf(sandbox: Sandbox): string {
     case 'New':
       return sandbox.isLaunching ? 'Creating' : 'Pending';
     case 'Live': {
-      const started =
-        sandbox.processes !== null && (sandbox.processes.running > 0 || sandbox.processes.ends.size > 0);
+      const started = sandbox.ranksRunning > 0 || (sandbox.processes?.ends.size ?? 0) > 0;
       if (!started) return 'Creating';
-      return sandbox.isEnding || sandbox.processes?.running === 0 ? 'Ending' : 'Running';
+      return sandbox.isEnding || sandbox.ranksRunning === 0 ? 'Ending' : 'Running';
     }
     case 'Lost':
       return 'Ending';
@@ -31,7 +30,7 @@ export function factOf(sandbox: Sandbox): Sent<SandboxFact> {
     reason: ended?.reason ?? '',
     message: ended?.message ?? logs.trouble,
     ranksTotal: RankSet.parse(sandbox.spec.ranks).size,
-    ranksRunning: ended ? 0 : (processes?.running ?? 0),
+    ranksRunning: sandbox.ranksRunning,
     succeeded: summary.succeeded,
     failures: [...summary.failures],
     failuresTotal: summary.failuresTotal,

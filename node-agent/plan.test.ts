@@ -6,6 +6,7 @@ const live: Seen = {
   want: 'Run',
   stage: 'Live',
   leftover: false,
+  connected: true,
   started: true,
   ranksRunning: 4,
   othersRunning: false,
@@ -35,6 +36,26 @@ const rows: [string, Seen, string[]][] = [
   ],
   ['running waits', live, []],
   ['running and the hub silent runs on', { ...live, want: 'Unknown' }, []],
+  [
+    'found frozen, nothing is known of it and nothing is done',
+    { ...live, want: 'Freeze', connected: false, frozen: true, ranksRunning: 0, othersRunning: true },
+    [],
+  ],
+  [
+    'found frozen and to run is thawed first',
+    { ...live, connected: false, frozen: true, ranksRunning: 0, othersRunning: true },
+    ['thaw'],
+  ],
+  [
+    'found frozen and to be ended is thawed first',
+    { ...live, want: 'End', connected: false, frozen: true, ranksRunning: 0 },
+    ['thaw'],
+  ],
+  [
+    'found frozen, the hub silent',
+    { ...live, want: 'Unknown', connected: false, frozen: true, ranksRunning: 0 },
+    [],
+  ],
   ['freeze', { ...live, want: 'Freeze' }, ['freeze']],
   ['frozen stays', { ...live, want: 'Freeze', frozen: true }, []],
   ['frozen and silent hub stays frozen', { ...live, want: 'Unknown', frozen: true }, []],
@@ -74,6 +95,7 @@ const anySeen: fc.Arbitrary<Seen> = fc.record({
   want: fc.constantFrom<Want>('Run', 'Freeze', 'End', 'Kill', 'Keep', 'Gone', 'Unknown'),
   stage: fc.constantFrom('New', 'Live', 'Lost', 'Ended'),
   leftover: fc.boolean(),
+  connected: fc.boolean(),
   started: fc.boolean(),
   ranksRunning: fc.integer({ min: 0, max: 3 }),
   othersRunning: fc.boolean(),
@@ -94,6 +116,15 @@ test('a silent hub never begins, freezes, thaws or forgets anything', () => {
       );
       for (const kind of ['launch', 'start', 'freeze', 'thaw', 'terminate', 'kill', 'forget'])
         expect(kinds).not.toContain(kind);
+    }),
+  );
+});
+
+test('nothing is killed, recorded or started of a sandbox that is not connected', () => {
+  fc.assert(
+    fc.property(anySeen, (seen) => {
+      const actions = planOf({ ...seen, stage: 'Live', connected: false });
+      for (const { kind } of actions) expect(['thaw', 'dismiss']).toContain(kind);
     }),
   );
 });

@@ -16,6 +16,8 @@ export interface Seen {
   readonly stage: Stage;
   /** New: something stands in its cgroup, or its pid 1 was found. Ended: rank-init or its cgroup is still there. */
   readonly leftover: boolean;
+  /** Live: the table is known to be true and everything of it is connected. A frozen rank-init tells nothing before it is thawed. */
+  readonly connected: boolean;
   readonly started: boolean;
   readonly ranksRunning: number;
   /** Processes beside rank-init, co-processes and strays too. */
@@ -77,6 +79,7 @@ function newPlan(seen: Seen): Action[] {
 
 function livePlan(seen: Seen): Action[] {
   const unwanted = seen.want === 'End' || seen.want === 'Kill' || seen.want === 'Keep';
+  if (!seen.connected) return seen.frozen && (unwanted || seen.want === 'Run') ? [{ kind: 'thaw' }] : [];
   if (!seen.started) {
     if (unwanted) return [{ kind: 'recordNeverStarted' }];
     return seen.want === 'Unknown' ? [] : [{ kind: 'start' }];

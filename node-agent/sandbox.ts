@@ -49,6 +49,7 @@ export class Sandbox {
   usage: Usage = { cpuUs: 0, memoryBytes: 0, memoryPeakBytes: 0 };
   processes: RankProcesses | null = null;
   pmi: PmiPort | null = null;
+  readonly #found = Promise.withResolvers<void>();
   #want: Want = 'Unknown';
   #identity: Identity | null;
   #adopted: AdoptedSandbox | null = null;
@@ -101,6 +102,18 @@ export class Sandbox {
     if (this.ended) return 'Ended';
     if (this.#adopted && !this.#adopted.isGone) return 'Live';
     return this.#identity ? 'Lost' : 'New';
+  }
+
+  /** Settles once it is known what runs of it: facts told before would be guesses. */
+  get found(): Promise<void> {
+    return this.#found.promise;
+  }
+
+  /** Ranks that run: of a sandbox that was found frozen only the table tells. */
+  get ranksRunning(): number {
+    if (this.ended) return 0;
+    if (this.processes) return this.processes.running;
+    return this.#adopted?.isGone === false ? this.#adopted.table.running : 0;
   }
 
   get want(): Want {
@@ -251,6 +264,7 @@ export class Sandbox {
         } catch (error) {
           this.#trouble(error);
         }
+        this.#found.resolve();
       }
     } finally {
       this.#running = false;
@@ -288,6 +302,7 @@ export class Sandbox {
       want: this.#want,
       stage: this.stage,
       leftover: !this.#clean && this.stage !== 'Live' && this.#hasLeftover(),
+      connected: this.processes !== null,
       started: (table?.slotsUsed ?? 0) > 0,
       ranksRunning: this.processes?.running ?? 0,
       othersRunning: table !== null && (table.running > 0 || table.hasDescendants),
@@ -337,7 +352,7 @@ export class Sandbox {
         this.poke();
       },
     });
-    if (this.#holders.size > 0 && this.#actuallyFrozen()) {
+    if (this.#cgroup?.canFreeze === true && this.#cgroup.frozen()) {
       // A frozen rank-init answers once it is thawed.
       this.#adopted.ready.then(
         () => {

@@ -57,6 +57,7 @@ export class Sandboxes {
       if (!this.#sandboxes.has(key)) await this.#sweep(key);
     }
     for (const sandbox of this.#sandboxes.values()) sandbox.poke();
+    await Promise.all([...this.#sandboxes.values()].map((sandbox) => sandbox.found));
   }
 
   get size(): number {
@@ -65,7 +66,7 @@ export class Sandboxes {
 
   get ranksRunning(): number {
     let ranks = 0;
-    for (const sandbox of this.#sandboxes.values()) ranks += sandbox.processes?.running ?? 0;
+    for (const sandbox of this.#sandboxes.values()) ranks += sandbox.ranksRunning;
     return ranks;
   }
 

@@ -1,6 +1,6 @@
 // Agents as processes and specs as a controller would make them, for the tests in this folder.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defaultNodeConfig, type NodeConfig } from '../../node-agent/config.ts';
@@ -17,6 +17,8 @@ export class AgentProcess implements AsyncDisposable {
   readonly stateDir: string;
   readonly localSocket: string;
   log = '';
+  /** Runs as this user, without any capability; undefined: as the test itself. */
+  uid: number | undefined;
   readonly config: string;
   readonly #hub: TestHub;
   #child: ChildProcess | null = null;
@@ -25,10 +27,11 @@ export class AgentProcess implements AsyncDisposable {
   static async start(
     hub: TestHub,
     node: string,
-    overrides: { nodeConfig?: Partial<NodeConfig> } = {},
+    overrides: { nodeConfig?: Partial<NodeConfig>; uid?: number } = {},
   ): Promise<AgentProcess> {
     const stateDir = join(hub.directory, node);
     mkdirSync(stateDir, { recursive: true });
+    const { uid } = overrides;
     const config = {
       node,
       stateDir,
@@ -36,12 +39,14 @@ export class AgentProcess implements AsyncDisposable {
       tls: await hub.certificateOf(node),
       peerHost: '127.0.0.1',
       peerPort: 0,
-      localSocket: join(hub.directory, `${node}.sock`),
+      localSocket: join(uid === undefined ? hub.directory : stateDir, `${node}.sock`),
       nativeDir,
       nodeConfig: { ...defaultNodeConfig, ...overrides.nodeConfig },
       build: 'test',
     };
+    if (uid !== undefined) for (const path of [stateDir, config.tls.key]) chownSync(path, uid, uid);
     const agent = new AgentProcess(hub, node, stateDir, config.localSocket, JSON.stringify(config));
+    agent.uid = uid;
     agent.run();
     await hub
       .until(() => hub.nodes.has(node), `agent ${node}`)
@@ -66,6 +71,7 @@ export class AgentProcess implements AsyncDisposable {
   run(): void {
     const child = spawn(process.execPath, [join(checkout, 'test/agent/agent-process.ts'), this.config], {
       stdio: ['ignore', 'inherit', 'pipe'],
+      ...(this.uid === undefined ? {} : { uid: this.uid, gid: this.uid }),
     });
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.log += text;

@@ -48,6 +48,13 @@ test('output, ends and signals survive a hundred kills', async () => {
     kills++;
   }
   const fact = await hub.ended(spec.id, 120_000);
+  // Never a guess: what was told of it in between was true.
+  const states = hub.history
+    .filter((each) => each.id?.groupUid === spec.id.groupUid && each.ranksStartedNs > 0)
+    .map((each) => each.state);
+  const order = ['Running', 'Ending', 'Ended'];
+  expect(states).toEqual([...states].sort((a, b) => order.indexOf(a) - order.indexOf(b)));
+  expect(order).toEqual(expect.arrayContaining([...new Set(states)]));
   console.log(`output survived ${String(kills)} kills`);
   expect(kills).toBeGreaterThan(5);
   expect(fact.ranksStartedNs).toBe(startedAt);
@@ -198,6 +205,32 @@ test('forgetting survives kills, and nothing is left', async () => {
     'node1',
   );
   expect(cgroups.list()).toEqual([]);
+});
+
+test('a frozen sandbox stays frozen over kills, and runs on when it is thawed', async () => {
+  const spec = specOf({
+    argv: ['sh', '-c', 'i=0; while [ $i -lt 100 ]; do i=$((i+1)); echo $i; sleep 0.01; done'],
+    size: 2,
+  });
+  hub.desire('node1', spec);
+  await hub.until(() => hub.fact(spec.id)?.state === 'Running', 'it to run');
+  hub.desire('node1', { ...spec, want: 'Freeze' });
+  await hub.until(() => hub.fact(spec.id)?.frozen === true, 'it to be frozen');
+  const told = () => hub.history.filter((fact) => fact.id?.groupUid === spec.id.groupUid);
+  const before = told().length;
+  for (let kills = 1; kills <= 3; kills++) {
+    const facts = told().length;
+    await killAndRestart();
+    await hub.until(() => told().length > facts, 'it to be told again');
+  }
+  for (const fact of told().slice(before))
+    expect(fact).toMatchObject({ state: 'Running', frozen: true, ranksRunning: 2 });
+  await killAndRestart();
+  hub.desire('node1', spec);
+  expect(await hub.ended(spec.id)).toMatchObject({ state: 'Ended', succeeded: '0-1' });
+  const counted = Array.from({ length: 100 }, (_, i) => `${String(i + 1)}\n`).join('');
+  expect((await hub.logs('node1', spec.id)).get('1/1')?.toString()).toBe(counted);
+  hub.remove('node1', spec.id);
 });
 
 test('a second agent on the same state directory is told so and ends', async () => {
