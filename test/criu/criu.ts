@@ -53,8 +53,44 @@ const common = [
   '-v4',
 ];
 
-/** Freezes, dumps and so ends a sandbox; milliseconds. */
-export async function dump(criu: string, sandbox: SandboxOnHost, images: string): Promise<number> {
+/** A description that a sandbox holds of a file outside of it: the spool of standard input. It is handed over anew. */
+export interface OuterFile {
+  /** CRIU's name for it. */
+  readonly id: string;
+  readonly path: string;
+  readonly position: number;
+}
+
+export interface Dumped {
+  readonly images: string;
+  readonly files: readonly OuterFile[];
+  readonly elapsedMs: number;
+}
+
+async function outerFiles({ host, pid }: SandboxOnHost): Promise<OuterFile[]> {
+  const listed = await host.sh(`cd /proc/${pid}/fd
+    for fd in *; do
+      path=$(readlink $fd)
+      case $path in ${host.home}/*) ;; *) continue ;; esac
+      echo $(sed -n 's/^pos:\\t//p; s/^mnt_id:\\t//p' /proc/${pid}/fdinfo/$fd) $(stat -L -c %i $fd) $path
+    done`);
+  return listed
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => {
+      const [position, mount, inode, ...path] = line.split(' ');
+      const id = `file[${Number(mount).toString(16)}:${Number(inode).toString(16)}]`;
+      return { id, path: path.join(' '), position: Number(position) };
+    });
+}
+
+/** Freezes, dumps and so ends a sandbox. When dumping fails the sandbox is thawed and runs on. `more`: options. */
+export async function dump(
+  criu: string,
+  sandbox: SandboxOnHost,
+  images: string,
+  more: readonly string[] = [],
+): Promise<Dumped> {
   const { host, pid, cgroups } = sandbox;
   const [unified] = cgroups;
   const external = (await outerMounts(host)).flatMap(({ key, target }) => [
@@ -64,35 +100,44 @@ export async function dump(criu: string, sandbox: SandboxOnHost, images: string)
   await host.sh(`mkdir -p -m 700 ${images}
     echo 1 > ${unified}/cgroup.freeze
     until grep -q '^frozen 1' ${unified}/cgroup.events; do :; done`);
-  const started = performance.now();
-  await run(host, images, 'dump', [
-    ...[criu, 'dump', '-t', String(pid), '-D', images, '-o', 'dump.log', '--ghost-limit', '4G'],
-    ...['--freeze-cgroup', unified!, ...external, ...common],
-  ]);
-  const elapsed = performance.now() - started;
-  await host.sh(`echo 0 > ${unified}/cgroup.freeze`);
-  return elapsed;
+  try {
+    const files = await outerFiles(sandbox);
+    const started = performance.now();
+    await run(host, images, 'dump', [
+      ...[criu, 'dump', '-t', String(pid), '-D', images, '-o', 'dump.log', '--ghost-limit', '4G'],
+      ...['--freeze-cgroup', unified!, ...external, ...files.flatMap(({ id }) => ['--external', id])],
+      ...[...common, ...more],
+    ]);
+    return { images, files, elapsedMs: performance.now() - started };
+  } finally {
+    await host.sh(`echo 0 > ${unified}/cgroup.freeze`);
+  }
 }
 
-/** Restores what was dumped into its old cgroups; the new pid of its first process on the host, and milliseconds. */
+/** Restores what was dumped into its old cgroups; the new pid of its first process on the host. */
 export async function restore(
   criu: string,
   { host, cgroups }: Omit<SandboxOnHost, 'pid'>,
-  images: string,
+  { images, files }: Dumped,
 ): Promise<{ pid: number; elapsedMs: number }> {
   const root = `${host.base}/root`;
   const external = (await outerMounts(host)).flatMap(({ key, source }) => [
     '--external',
     `mnt[${key}]:${source}`,
   ]);
+  const inherited = files.flatMap(({ id }, index) => ['--inherit-fd', `fd[${index + 5}]:${id}`]);
+  const opened = files.map(
+    ({ path, position }, index) =>
+      `exec ${index + 5}< ${path}; head -c ${position} <&${index + 5} > /dev/null`,
+  );
+  const enter = cgroups.map((cgroup) => `echo $$ > ${cgroup}/cgroup.procs`);
   await host.sh(`mkdir -p ${root}; mount --bind / ${root}; mount --make-private ${root}`);
   try {
     const started = performance.now();
-    const enter = cgroups.map((cgroup) => `echo $$ > ${cgroup}/cgroup.procs`).join('; ');
     await run(host, images, 'restore', [
-      ...['sh', '-ec', `${enter}; exec "$@"`, 'restore'],
+      ...['sh', '-ec', [...opened, ...enter, 'exec "$@"'].join('\n'), 'restore'],
       ...[criu, 'restore', '-D', images, '-o', 'restore.log', '-d', '--root', root],
-      ...['--pidfile', `${images}/pid`, ...external, ...common],
+      ...['--pidfile', `${images}/pid`, ...external, ...inherited, ...common],
     ]);
     const elapsedMs = performance.now() - started;
     return { pid: Number(await host.sh(`cat ${images}/pid`)), elapsedMs };
