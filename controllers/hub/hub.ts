@@ -234,11 +234,20 @@ export class Hub implements AsyncDisposable {
     const before = this.#sessions.get(hello.node);
     const silentMs = this.nodes.silentMs(hello.node);
     const patienceMs = (this.#options.heartbeatSeconds ?? 5) * 3000;
-    if (before && before.instance !== hello.instance && silentMs < patienceMs) {
+    if (before && before.instance !== hello.instance && silentMs < patienceMs && !this.#isSuccessor(hello)) {
       const message = `Another agent for node ${hello.node} is connected and alive; stop it first`;
       return { code: 'SecondAgent', message };
     }
     return undefined;
+  }
+
+  /**
+   * On one machine the lock of its state directory, beside which the local socket stands, lets only one agent of a node run: who
+   * holds it now is the only one. The end of the call of one that was killed may be told late, or never.
+   */
+  #isSuccessor(hello: AgentHello): boolean {
+    const before = this.nodes.get(hello.node)?.hello;
+    return hello.localSocket !== '' && before?.localSocket === hello.localSocket && before.bootId === hello.bootId;
   }
 
   #receive(session: Session, message: AgentMessage): void {
