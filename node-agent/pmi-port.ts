@@ -119,10 +119,10 @@ export class PmiPort {
   }
 
   /** The rank's process has ended. What it had sent before is peeked first. */
-  rankGone(rank: number): void {
+  rankGone(rank: number, succeeded = false): void {
     const line = this.#lines.get(rank);
     const tell = () => {
-      this.#perform(this.#engine.rankGone(rank, this.#finalized.has(rank)));
+      this.#perform(this.#engine.rankGone(rank, this.#finalized.has(rank), succeeded));
     };
     if (!line || line.closed) {
       tell();

@@ -17,7 +17,7 @@ import type { InputSpool } from './input.ts';
 import type { StreamNumber } from './log-stream.ts';
 import type { SandboxLogs } from './output.ts';
 import type { PmiPort } from './pmi-port.ts';
-import { rankEndOf } from './rank-end.ts';
+import { isSuccess, rankEndOf } from './rank-end.ts';
 import type { ProcessStart } from './ranks.ts';
 
 export interface ProcessEvents {
@@ -105,7 +105,7 @@ export class RankProcesses {
       isPmiOpen: (each) => this.#pmi?.isOpen(each) ?? false,
     });
     this.ends.set(rank, end);
-    this.#pmi?.rankGone(rank);
+    this.#pmi?.rankGone(rank, isSuccess(end));
     this.#events.rankEnded(end);
   }
 

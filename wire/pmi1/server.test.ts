@@ -427,6 +427,13 @@ describe('a rank that dies', () => {
     expect(sandbox.engine.snapshot()).toMatchObject({ contributed: 0, waiting: [0], dead: [1] });
   });
 
+  it('under Abort frees the others when its end counts as a success, since nobody ends the job for it', () => {
+    const sandbox = new TestSandbox(shapeOf([0, 1]));
+    sandbox.write(0, 'cmd=barrier_in\n');
+    sandbox.perform(sandbox.engine.rankGone(1, false, true));
+    expect(sandbox.read(0)).toBe(failed(1));
+  });
+
   it('after finalize is not missed', () => {
     const sandbox = new TestSandbox(shapeOf([0, 1]));
     sandbox.ask(1, 'cmd=finalize');

@@ -131,8 +131,11 @@ export class PmiServer {
     );
   }
 
-  /** The rank ended. All it had sent must have been received before. */
-  rankGone(rank: number, finalized: boolean): PmiAction[] {
+  /**
+   * The rank ended. All it had sent must have been received before. `succeeded`: its end counts as a success, as that of a
+   * program without MPI does, so nobody ends the group for it, and who waits for it in a fence has to be told.
+   */
+  rankGone(rank: number, finalized: boolean, succeeded = false): PmiAction[] {
     const state = this.#ranks.get(rank);
     if (state === undefined || state.gone) return [];
     const clean = finalized || state.finalized;
@@ -141,7 +144,7 @@ export class PmiServer {
     state.waiting = null;
     if (clean) return this.#advance([]);
     this.#dead.add(rank);
-    if (this.#shape.onRankDeath === 'Abort') {
+    if (this.#shape.onRankDeath === 'Abort' && !succeeded) {
       this.#fence.block();
       return [];
     }
