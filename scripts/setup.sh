@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes a fresh Debian machine with git, make and any Node.js 20 ready to build and run Muster: `setup.sh [SET]`, SET one of
 #   base    what `make build` and `make demo` need (default)
-#   test    base, and what the tests use besides: users' MPI (Debian's MPICH), our MPICH, kubectl, CRIU
+#   test    base, and what the tests use besides: users' MPI (Debian's MPICH), libfaketime, our MPICH, kubectl, CRIU
 #   lint    base, and clang-format
 # Safe to run again at any time, and quick (about 0.1 s) when nothing is to do. What Node 24 is needed for comes from npm.
 set -euo pipefail

@@ -24,6 +24,13 @@ afterAll(async () => {
   await cluster[Symbol.asyncDispose]();
 });
 
+/** Bytes of no pattern, the same each time. */
+function inputOf(bytes: number): Buffer {
+  const input = Buffer.alloc(bytes);
+  for (let at = 0; at < bytes; at++) input[at] = (at * 2_654_435_761) >>> 13;
+  return input;
+}
+
 const run = (args: readonly string[], options: Parameters<Cluster['muster']>[1] = {}) =>
   cluster.muster(['run', ...args], options);
 const lines = (bytes: Buffer): string[] => bytes.toString().split('\n').slice(0, -1);
@@ -145,8 +152,7 @@ describe('output and input of remote hosts', () => {
   });
 
   it('relays 20 MB of input to a rank on another host, then its end', async () => {
-    const input = Buffer.alloc(20_000_003);
-    for (let at = 0; at < input.length; at++) input[at] = (at * 2_654_435_761) >>> 13;
+    const input = inputOf(20_000_003);
     const { code, stdout, stderr } = await run(['-n', '2', '--nodes', 'node2,node3', `${programs}/incount`], {
       input,
     });
@@ -338,6 +344,26 @@ describe('an agent that is away', () => {
       const own = lines(stdout).filter((line) => line.startsWith(`[${rank}] `));
       expect(own).toEqual(Array.from({ length: 90 }, (_, index) => `[${rank}] ${index + 1}`));
     }
+  });
+
+  it('killed again and again, or cut off, while it takes input: no byte is lost or doubled', async () => {
+    const input = inputOf(20_000_003);
+    // Slower than the input comes: 64 KiB every 20 ms.
+    const running = run(['-n', '1', '--nodes', 'node2', `${programs}/incount`, '65536', '20000'], { input });
+    for (let kill = 0; kill < 3; kill++) {
+      const pause = performance.now() + 300 + 200 * kill;
+      await eventually(() => performance.now() > pause, 'some input');
+      await cluster.agents.get('node2')!.end('SIGKILL');
+      await cluster.startAgent(cluster.host('node2'));
+    }
+    await cluster.host('node2').link(false);
+    const back = performance.now() + 1_000;
+    await eventually(() => performance.now() > back, 'a second of silence');
+    await cluster.host('node2').link(true);
+    const { code, stdout, stderr } = await running;
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const crc = crc32(input).toString(16).padStart(8, '0');
+    expect(stdout.toString()).toContain(`bytes=20000003 crc32=${crc} `);
   });
 });
 
