@@ -4,7 +4,7 @@
  * here: the front gets it from their agents. Nothing is kept but connections: after a restart fronts attach again.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { annotations } from '../../crds/names.ts';
+import { annotations, finalizers } from '../../crds/names.ts';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
 import { native, type Packet, type PacketServer, type PacketSocket } from '../../native/addon/index.ts';
 import type { ObjectStore } from '../../store/object-store.ts';
@@ -149,6 +149,7 @@ export class FrontServer {
       metadata: {
         ...metadata,
         ...(request.name === undefined ? { generateName: `${name}-` } : { name: request.name }),
+        finalizers: [finalizers.ranks.name], // the controller would add it, with a write of its own
         annotations: {
           [annotations.submittedBy.name]: account?.name ?? `uid:${peer.uid}`,
           [annotations.submittedUid.name]: mappedIds(peer.uid, peer.gid),
