@@ -31,6 +31,7 @@ export class Chaos implements AsyncDisposable {
       const afterMs = this.#random.between(0, early ? 150 : 500);
       if (!early) await this.#allUp();
       await pause(afterMs, undefined, { signal }).catch(() => undefined);
+      while (this.#cluster.isQuiet && !signal.aborted) await pause(5);
       if (signal.aborted) return;
       const chosen = this.#choose();
       this.kills += chosen.length;
@@ -41,7 +42,8 @@ export class Chaos implements AsyncDisposable {
   async #allUp(): Promise<void> {
     const deadline = performance.now() + 10_000;
     while (!this.#stopping.signal.aborted && !this.#cluster.daemons.every((daemon) => daemon.isUp)) {
-      if (performance.now() > deadline) throw new Error('a daemon that was killed has not come up again within 10 s');
+      if (performance.now() > deadline)
+        throw new Error('a daemon that was killed has not come up again within 10 s');
       await pause(5);
     }
   }

@@ -68,12 +68,17 @@ export class Daemon {
   start(command: readonly string[] = this.#command): void {
     const log = openSync(this.#log, 'a');
     this.#logFrom = fstatSync(log).size;
-    const child = spawn(command[0]!, command.slice(1), { env: this.#env, stdio: ['ignore', log, log], cwd: '/' });
+    const child = spawn(command[0]!, command.slice(1), {
+      env: this.#env,
+      stdio: ['ignore', log, log],
+      cwd: '/',
+    });
     closeSync(log);
     this.#child = child;
     this.#ended = new Promise((resolve) => {
       child.once('exit', (code, signal) => {
-        if (this.#child === child && signal !== 'SIGKILL') this.surprise = `${this.name} ended: ${signal ?? code}`;
+        if (this.#child === child && signal !== 'SIGKILL')
+          this.surprise = `${this.name} ended: ${signal ?? code}`;
         resolve();
       });
     });
@@ -89,6 +94,7 @@ export class Daemon {
 
   /** Whether it works by now, as its log tells. */
   get isUp(): boolean {
+    if (this.#child === undefined) return false;
     const fd = openSync(this.#log, 'r');
     try {
       const bytes = Buffer.alloc(fstatSync(fd).size - this.#logFrom);
@@ -112,6 +118,10 @@ export interface Finished {
   readonly stderr: string;
 }
 
+export interface Group {
+  readonly status?: Record<string, unknown> & { conditions?: { type: string; status: string }[] };
+}
+
 export class Cluster implements AsyncDisposable {
   readonly home: string;
   /** A directory that ranks see at the same path and may write to. */
@@ -120,7 +130,8 @@ export class Cluster implements AsyncDisposable {
   readonly controller: Daemon;
   readonly agents: readonly Daemon[];
   readonly env: NodeJS.ProcessEnv;
-  kills = 0;
+  /** How many ask for a moment without kills. */
+  #quiet = 0;
 
   private constructor(agents: number) {
     this.home = mkdtempSync(join(tmpdir(), 'muster-survival-'));
@@ -134,7 +145,14 @@ export class Cluster implements AsyncDisposable {
     const daemon = (name: string, args: readonly string[], sign: string): Daemon =>
       new Daemon(name, [muster, ...args], this.env, join(this.home, 'logs', `${name}.log`), sign);
     this.controller = daemon('controller', ['controller'], 'control plane ready');
-    this.agents = this.nodes.map((node) => daemon(node, ['agent', '--node', node, '--bind', this.shared], 'hub reached'));
+    this.agents = this.nodes.map((node) =>
+      daemon(node, ['agent', '--node', node, '--bind', this.shared], 'hub reached'),
+    );
+  }
+
+  /** A home and nothing that runs in it. */
+  static bare(agents: number): Cluster {
+    return new Cluster(agents);
   }
 
   static async up(agents = 2): Promise<Cluster> {
@@ -166,24 +184,64 @@ export class Cluster implements AsyncDisposable {
     await eventually(async () => {
       const { code, stdout } = await this.run(['get', 'nm', '-o', 'json']);
       if (code !== 0) return false;
-      type Monitor = { metadata: { name: string }; status?: { conditions?: { type: string; status: string }[] } };
+      type Monitor = {
+        metadata: { name: string };
+        status?: { conditions?: { type: string; status: string }[] };
+      };
       const { items } = JSON.parse(stdout) as { items: Monitor[] };
       return this.nodes.every((node) =>
         items.some(
           ({ metadata, status }) =>
-            metadata.name === node && status?.conditions?.some((each) => each.type === 'Ready' && each.status === 'True'),
+            metadata.name === node &&
+            status?.conditions?.some((each) => each.type === 'Ready' && each.status === 'True'),
         ),
       );
     }, 'control plane and agents are ready');
   }
 
+  get isQuiet(): boolean {
+    return this.#quiet > 0;
+  }
+
+  /**
+   * Nothing is killed while the group is handed in: a control plane that dies before it has said yes to `muster run` leaves its
+   * caller with an error, as it should. Kills go on once it has its nodes: a
+   * client also tells his caller that a job waits for one.
+   */
+  async submit<T>(name: string, run: () => T): Promise<T> {
+    this.#quiet++;
+    try {
+      await eventually(() => this.daemons.every((daemon) => daemon.isUp), 'all daemons are up');
+      await this.ready();
+      const running = run();
+      await eventually(async () => {
+        const { code, stdout } = await this.run(['get', 'pg', name, '-o', 'json']);
+        const { status } = code === 0 ? (JSON.parse(stdout) as Group) : {};
+        return status?.conditions?.some(({ type, status: value }) => type === 'Placed' && value === 'True');
+      }, `group ${name} has its nodes`);
+      return running;
+    } finally {
+      this.#quiet--;
+    }
+  }
+
   /** Starts `muster ...`; the caller reads its output. */
-  spawn(args: readonly string[]): ChildProcess & { stdin: NodeJS.WritableStream; stdout: NodeJS.ReadableStream; stderr: NodeJS.ReadableStream } {
+  spawn(
+    args: readonly string[],
+  ): ChildProcess & {
+    stdin: NodeJS.WritableStream;
+    stdout: NodeJS.ReadableStream;
+    stderr: NodeJS.ReadableStream;
+  } {
     return spawn(muster, args, { env: this.env, stdio: ['pipe', 'pipe', 'pipe'] });
   }
 
   async run(args: readonly string[]): Promise<Finished> {
-    const running = promisify(execFile)(muster, args, { env: this.env, maxBuffer: 64 << 20, timeout: 120_000 });
+    const running = promisify(execFile)(muster, args, {
+      env: this.env,
+      maxBuffer: 64 << 20,
+      timeout: 120_000,
+    });
     running.child.stdin?.end();
     try {
       return { code: 0, ...(await running) };
@@ -194,10 +252,10 @@ export class Cluster implements AsyncDisposable {
     }
   }
 
-  async group(name: string): Promise<{ status?: Record<string, unknown> & { conditions?: { type: string; status: string }[] } }> {
+  async group(name: string): Promise<Group> {
     return eventually(async () => {
       const { code, stdout } = await this.run(['get', 'pg', name, '-o', 'json']);
-      return code === 0 ? (JSON.parse(stdout) as object) : undefined;
+      return code === 0 ? (JSON.parse(stdout) as Group) : undefined;
     }, `group ${name} can be read`);
   }
 

@@ -78,7 +78,9 @@ export class LabelledChecker {
     const close = line.indexOf('] ');
     const rank = Number(line.toString('latin1', 1, close));
     if (line[0] !== '['.charCodeAt(0) || close < 0 || !Number.isSafeInteger(rank)) {
-      throw new Error(`stream ${this.#stream}: a line without its label: ${JSON.stringify(line.toString('latin1', 0, 60))}`);
+      throw new Error(
+        `stream ${this.#stream}: a line without its label: ${JSON.stringify(line.toString('latin1', 0, 60))}`,
+      );
     }
     const stream = this.streams.get(rank) ?? new StreamChecker(rank, this.#stream);
     this.streams.set(rank, stream);
