@@ -101,7 +101,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
         return { ok: true, ...(await sandbox.carryOut(verb)) };
       },
       openStream: (order, client) => {
-        void sandboxes.findWithin(order.id, sandboxWithinMs).then((sandbox) => {
+        void sandboxes.whenThere(order.id, sandboxWithinMs).then((sandbox) => {
           serveStream(order, sandbox, client, log, signal);
         });
       },
