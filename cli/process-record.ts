@@ -42,5 +42,8 @@ export function livingProcess(file: string): ProcessRecord | undefined {
     return undefined;
   }
   if (!Number.isSafeInteger(record.pid) || record.pid < 2 || record.bootId !== bootId()) return undefined;
-  return startTimeOf(record.pid) === record.startTime ? record : undefined;
+  return isLiving(record) ? record : undefined;
 }
+
+/** Whether that very process still runs, also when its file has been removed or names another. */
+export const isLiving = (record: ProcessRecord): boolean => startTimeOf(record.pid) === record.startTime;

@@ -9,7 +9,7 @@ import { stopLeftOver } from '../daemon/supervisor.ts';
 import { sweepNodes } from '../daemon/sweep.ts';
 import { CommandError } from '../errors.ts';
 import { processFileOf } from '../home.ts';
-import { livingProcess, removeProcessRecord } from '../process-record.ts';
+import { isLiving, livingProcess, removeProcessRecord } from '../process-record.ts';
 
 const stopWithinMs = 60_000;
 
@@ -20,7 +20,8 @@ export async function down(config: Config): Promise<number> {
   if (supervisor) {
     process.kill(supervisor.pid, 'SIGTERM');
     const deadline = Date.now() + stopWithinMs;
-    while (livingProcess(file)) {
+    // It removes its record a moment before it ends.
+    while (isLiving(supervisor)) {
       if (Date.now() > deadline) {
         throw new CommandError(
           `the supervisor (process ${supervisor.pid}) did not stop within 60 s; see ${home.logs}`,
