@@ -274,6 +274,7 @@ export class Sandbox {
   async #pass(): Promise<void> {
     await this.#find();
     this.processes?.look();
+    this.#found.resolve();
     const before = JSON.stringify(this.#comparable());
     for (const action of planOf(this.#seen())) {
       await this.#perform(action);

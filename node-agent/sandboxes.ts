@@ -2,6 +2,7 @@
 // key; each sandbox then looks after itself. A sandbox that the hub's full list does not name is ended and forgotten; an
 // incarnation older than one that is known is refused.
 import { mkdirSync, readdirSync } from 'node:fs';
+import { setTimeout as after } from 'node:timers/promises';
 import type { Desired, SandboxFact, SandboxId, SandboxSpec, Sent } from '../wire/agent-types.ts';
 import type { Backend } from './backend.ts';
 import type { Want } from './plan.ts';
@@ -12,6 +13,7 @@ import { until } from './until.ts';
 
 const wants: readonly Want[] = ['Run', 'Freeze', 'End', 'Kill', 'Keep'];
 const measureEveryMs = 5000;
+const foundWithinMs = 5000;
 const measureLimitsEveryMs = 1000;
 
 export interface SandboxesEvents {
@@ -57,7 +59,10 @@ export class Sandboxes {
       if (!this.#sandboxes.has(key)) await this.#sweep(key);
     }
     for (const sandbox of this.#sandboxes.values()) sandbox.poke();
-    await Promise.all([...this.#sandboxes.values()].map((sandbox) => sandbox.found));
+    const found = Promise.all([...this.#sandboxes.values()].map((sandbox) => sandbox.found));
+    const late = new AbortController(); // a rank-init that does not answer must not keep the others from the hub
+    await Promise.race([found, after(foundWithinMs, undefined, { signal: late.signal })]);
+    late.abort();
   }
 
   get size(): number {
@@ -72,27 +77,6 @@ export class Sandboxes {
 
   find(id: SandboxId | null): Sandbox | null {
     return id === null ? null : (this.#sandboxes.get(keyOf(id)) ?? null);
-  }
-
-  /** A reader may be quicker than the order to launch what he wants to read: the sandbox, or null when it has not come by then. */
-  async findWithin(id: SandboxId | null, withinMs: number): Promise<Sandbox | null> {
-    const known = this.find(id);
-    if (known) return known;
-    return new Promise((resolve) => {
-      const finish = (sandbox: Sandbox | null) => {
-        clearTimeout(timer);
-        this.onAdded.delete(look);
-        resolve(sandbox);
-      };
-      const look = () => {
-        const found = this.find(id);
-        if (found) finish(found);
-      };
-      const timer = setTimeout(() => {
-        finish(null);
-      }, withinMs);
-      this.onAdded.add(look);
-    });
   }
 
   /** Waits a moment for a sandbox that the hub tells of at the same time. */
@@ -231,8 +215,12 @@ export class Sandboxes {
     const cgroup = this.#backend.cgroups?.of(key);
     if (!cgroup) return;
     this.#backend.log.warn({ cgroup: key }, 'cgroup without a sandbox is emptied and removed');
-    cgroup.kill();
-    await until(() => !cgroup.populated(), 10_000, `cgroup ${key} to become empty`);
-    await until(() => cgroup.remove(), 10_000, `cgroup ${key} to be removable`);
+    try {
+      cgroup.kill();
+      await until(() => !cgroup.populated(), 10_000, `cgroup ${key} to become empty`);
+      await until(() => cgroup.remove(), 10_000, `cgroup ${key} to be removable`);
+    } catch (error) {
+      this.#backend.log.error({ cgroup: key, err: error }, 'cgroup cannot be emptied and removed');
+    }
   }
 }

@@ -71,7 +71,7 @@ describe.skipIf(!canTry)('without root', () => {
     hub.desire('node1', spec);
     await hub.until(() => hub.fact(spec.id)?.frozen === false, 'it to be thawed');
     const init = hub.fact(spec.id)?.initPid ?? 0;
-    expect(readFileSync(`/proc/${String(init)}/stat`, 'utf8')).toMatch(/^\d+ \(rank-init\) S/);
+    expect(readFileSync(`/proc/${String(init)}/stat`, 'utf8')).toMatch(/^\d+ \(rank-init\) [RS]/);
     hub.remove('node1', spec.id);
     await hub.until(() => hub.fact(spec.id) === undefined, 'it to be forgotten');
     expect(existsSync(`/proc/${String(init)}/exe`)).toBe(false);
