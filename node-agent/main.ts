@@ -110,6 +110,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
   giving.defer(() => {
     session.stop();
     sandboxes.stop();
+    backend.cgroups?.close();
   });
   await sandboxes.recover();
   if (config.localSocket !== '') {
