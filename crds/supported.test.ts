@@ -29,6 +29,7 @@ describe('unsupported', () => {
       'spec.network',
       'spec.egress',
       'spec.externalConnections',
+      'spec.stdio.whenFull',
       'spec.checkpointPolicy',
       'spec.failurePolicy.node',
       'spec.queueName',

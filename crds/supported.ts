@@ -42,6 +42,11 @@ const rows: readonly Row[] = [
     why: 'groups are not started a second time; use Freeze',
   },
   {
+    field: 'stdio.whenFull',
+    asks: (spec) => when(spec.stdio?.whenFull, 'Block'),
+    why: 'nothing tells yet how far readers have read; use Rotate',
+  },
+  {
     field: 'checkpointPolicy',
     asks: (spec) => spec.checkpointPolicy,
     why: 'there are no checkpoints; leave it out',
