@@ -45,17 +45,23 @@ export class Daemon {
   readonly #command: readonly string[];
   readonly #env: NodeJS.ProcessEnv;
   readonly #log: string;
-  /** What it writes to its log once it works. */
-  readonly #sign: string;
+  /** What it has written to its log once it works. */
+  readonly #signs: readonly string[];
   #logFrom = 0;
   #child: ChildProcess | undefined;
   #ended = Promise.resolve();
   /** Ended by itself, which no daemon may. */
   surprise: string | undefined;
 
-  constructor(name: string, command: readonly string[], env: NodeJS.ProcessEnv, log: string, sign: string) {
+  constructor(
+    name: string,
+    command: readonly string[],
+    env: NodeJS.ProcessEnv,
+    log: string,
+    signs: readonly string[],
+  ) {
     this.name = name;
-    this.#sign = sign;
+    this.#signs = signs;
     this.#command = command;
     this.#env = env;
     this.#log = log;
@@ -99,7 +105,7 @@ export class Daemon {
     try {
       const bytes = Buffer.alloc(fstatSync(fd).size - this.#logFrom);
       readSync(fd, bytes, 0, bytes.length, this.#logFrom);
-      return bytes.includes(this.#sign);
+      return this.#signs.every((sign) => bytes.includes(sign));
     } finally {
       closeSync(fd);
     }
@@ -142,11 +148,18 @@ export class Cluster implements AsyncDisposable {
     mkdirSync(join(this.home, 'logs'), { mode: 0o700 });
     this.nodes = Array.from({ length: agents }, (_, index) => `node${index + 1}`);
     this.env = { ...process.env, MUSTER_HOME: this.home };
-    const daemon = (name: string, args: readonly string[], sign: string): Daemon =>
-      new Daemon(name, [muster, ...args], this.env, join(this.home, 'logs', `${name}.log`), sign);
-    this.controller = daemon('controller', ['controller'], 'control plane ready');
+    const daemon = (name: string, args: readonly string[], signs: readonly string[]): Daemon =>
+      new Daemon(name, [muster, ...args], this.env, join(this.home, 'logs', `${name}.log`), signs);
+    this.controller = daemon(
+      'controller',
+      ['controller'],
+      [
+        'control plane ready',
+        ...this.nodes.map((node) => `"node":"${node}","instance"`), // its agents have come
+      ],
+    );
     this.agents = this.nodes.map((node) =>
-      daemon(node, ['agent', '--node', node, '--bind', this.shared], 'hub reached'),
+      daemon(node, ['agent', '--node', node, '--bind', this.shared], ['hub reached']),
     );
   }
 
@@ -226,9 +239,7 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** Starts `muster ...`; the caller reads its output. */
-  spawn(
-    args: readonly string[],
-  ): ChildProcess & {
+  spawn(args: readonly string[]): ChildProcess & {
     stdin: NodeJS.WritableStream;
     stdout: NodeJS.ReadableStream;
     stderr: NodeJS.ReadableStream;

@@ -33,7 +33,11 @@ async function launches(
       throw new Error(`MUSTER_SEED=${random.seed}: ${String(error)}\n${cluster.logTail()}`, { cause: error });
     });
     if (outcome === 'ran') ran++;
-    await eventually(() => cluster.daemons.every((daemon) => daemon.isUp), 'the killed daemons are up again');
+    await eventually(
+      () => cluster.daemons.every((daemon) => daemon.isUp),
+      'the killed daemons are up again',
+      30_000,
+    );
   }
   await cluster.ready();
   await cluster.clean();
