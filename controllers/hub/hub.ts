@@ -247,7 +247,9 @@ export class Hub implements AsyncDisposable {
    */
   #isSuccessor(hello: AgentHello): boolean {
     const before = this.nodes.get(hello.node)?.hello;
-    return hello.localSocket !== '' && before?.localSocket === hello.localSocket && before.bootId === hello.bootId;
+    return (
+      hello.localSocket !== '' && before?.localSocket === hello.localSocket && before.bootId === hello.bootId
+    );
   }
 
   #receive(session: Session, message: AgentMessage): void {

@@ -27,7 +27,7 @@ const take = (stream: NodeJS.ReadableStream, checker: { feed(bytes: Buffer): voi
       try {
         checker.feed(bytes);
       } catch (error) {
-        reject(error);
+        reject(error instanceof Error ? error : new Error(String(error)));
       }
     });
     stream.on('end', resolve);
