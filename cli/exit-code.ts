@@ -31,7 +31,10 @@ export function runEndOf(group: ProcessGroup): RunEnd | undefined {
   const fixed = codesOfReasons[failed.reason];
   if (fixed !== undefined) return { code: fixed, text };
   if (failed.reason === 'StartFailed')
-    return { code: summary?.code || (/no such file/i.test(failed.message) ? 127 : 126), text };
+    return {
+      code: summary?.code || (/no such file|not found in the search path/i.test(failed.message) ? 127 : 126),
+      text,
+    };
   const code = codeOf(summary?.code, summary?.signal);
   const plainExit = failed.reason === 'RankFailed' && group.spec.size === 1;
   return { code, text: plainExit ? '' : text };

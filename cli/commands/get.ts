@@ -29,7 +29,8 @@ export async function get(config: Config, args: string[], options: GetOptions): 
   const types = words.split(',').flatMap((word) => client.typesOf(word));
   if (names.length > 0 && types.length > 1) throw new CommandError('names need exactly one kind', 2);
   let printed = 0;
-  for (const [index, type] of types.entries()) {
+  const listed: AnyObject[] = [];
+  for (const type of types) {
     const namespace = type.namespaced && options.allNamespaces !== true ? config.namespace : undefined;
     if (output === undefined || output === 'wide') {
       const tables =
@@ -45,8 +46,15 @@ export async function get(config: Config, args: string[], options: GetOptions): 
         formatTable(table, { wide: output === 'wide', withNamespace, noHeaders: !options.headers }, config),
       );
       printed += table.rows.length;
-    } else printed += await printObjects(client, type, namespace, names, options, index);
+    } else {
+      const items = await objectsOf(client, type, namespace, names, options);
+      if (output === 'name')
+        for (const item of items) process.stdout.write(`${resourceNameOf(type)}/${item.metadata.name}\n`);
+      listed.push(...items);
+    }
   }
+  if (output === 'json' || output === 'yaml')
+    printObjects(names.length === 1 ? listed[0] : listOf(listed), output);
   if (
     printed === 0 &&
     options.watch !== true &&
@@ -69,26 +77,24 @@ function prefixed(row: TableRow, type: ResourceType): TableRow {
   return { ...row, cells: [`${resourceNameOf(type)}/${String(name)}`, ...rest] };
 }
 
-async function printObjects(
+async function objectsOf(
   client: Client,
   type: ResourceType,
   namespace: string | undefined,
   names: readonly string[],
   options: GetOptions,
-  index: number,
-): Promise<number> {
-  const items: readonly AnyObject[] =
-    names.length > 0
-      ? await Promise.all(names.map((name) => client.store.get(type, { namespace, name })))
-      : (await client.store.list(type, { namespace, labelSelector: options.selector })).items;
-  if (options.output === 'name') {
-    for (const item of items) process.stdout.write(`${resourceNameOf(type)}/${item.metadata.name}\n`);
-    return items.length;
-  }
-  const shown = names.length === 1 ? items[0] : { apiVersion: 'v1', kind: 'List', metadata: {}, items };
-  if (options.output === 'json') process.stdout.write(`${JSON.stringify(shown, null, 2)}\n`);
-  else process.stdout.write(`${index > 0 ? '---\n' : ''}${dump(shown, { lineWidth: 120, noRefs: true })}`);
-  return items.length;
+): Promise<readonly AnyObject[]> {
+  if (names.length > 0) return Promise.all(names.map((name) => client.store.get(type, { namespace, name })));
+  return (await client.store.list(type, { namespace, labelSelector: options.selector })).items;
+}
+
+/** Objects of several kinds make one list too, so that whoever reads it has one document. */
+const listOf = (items: readonly AnyObject[]) => ({ apiVersion: 'v1', kind: 'List', metadata: {}, items });
+
+function printObjects(shown: unknown, output: 'json' | 'yaml'): void {
+  const text =
+    output === 'json' ? `${JSON.stringify(shown, null, 2)}\n` : dump(shown, { lineWidth: 120, noRefs: true });
+  process.stdout.write(text);
 }
 
 async function watchTable(

@@ -51,7 +51,8 @@ export async function logs(config: Config, args: string[], options: LogsOptions)
         return 0;
       }
     } catch (error) {
-      if (!isStoreError(error, 'Unavailable')) throw error;
+      // Whoever has read something waits for the rest; else nothing is there to wait for.
+      if (!isStoreError(error, 'Unavailable') || uid === '') throw error;
     }
     awaySince ??= Date.now();
     if (Date.now() - awaySince > awayAtMostMs) {

@@ -320,7 +320,7 @@ function unreachable(cause: unknown, where: string): StoreError {
   const code = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message;
   const never = code === 'ECONNREFUSED' || code === 'ENOENT';
   const message = never
-    ? `Nothing answers at ${where} (${code}); is the control plane running?`
+    ? `Nothing answers at ${where} (${code}); is the control plane running? Start one with: muster up --detach`
     : `The connection to ${where} was lost (${code}); whether a write was carried out is unknown`;
   return new StoreError('Unavailable', message, {}, { cause });
 }

@@ -2,7 +2,15 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:os';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { Cluster, cpuTicksOf, eventually, inParallel, processesMarked, program, type Running } from './cluster.ts';
+import {
+  Cluster,
+  cpuTicksOf,
+  eventually,
+  inParallel,
+  processesMarked,
+  program,
+  type Running,
+} from './cluster.ts';
 
 const leaseSeconds = 2;
 let cluster: Cluster;
@@ -19,42 +27,91 @@ function tagged(): { env: string[]; pids: () => number[] } {
   const entry = `E2E_JOB=${process.pid}-${++tags}`;
   return { env: ['--env', entry], pids: () => processesMarked(entry) };
 }
-const gone = (pids: () => number[]): Promise<void> => eventually(() => pids().length === 0, 'no rank left', () => pids().join(' '));
+const gone = (pids: () => number[]): Promise<void> =>
+  eventually(
+    () => pids().length === 0,
+    'no rank left',
+    () => pids().join(' '),
+  );
 
 describe('exit codes', () => {
   test('every code from 0 to 255 comes back', async () => {
-    await inParallel(Array.from({ length: 256 }, (_, code) => code), 6, async (code) => {
-      const ended = await cluster.run(['-n', '1', program('exitwith'), 'code', String(code)]);
-      expect(ended, `code ${code}`).toMatchObject({ code, stdout: '', stderr: '' });
-    });
+    await inParallel(
+      Array.from({ length: 256 }, (_, code) => code),
+      6,
+      async (code) => {
+        const ended = await cluster.run(['-n', '1', program('exitwith'), 'code', String(code)]);
+        expect(ended, `code ${code}`).toMatchObject({ code, stdout: '', stderr: '' });
+      },
+    );
   });
 
   test('every fatal signal is told as 128 + its number, and by name', async () => {
-    const harmless = new Set(['SIGCHLD', 'SIGCLD', 'SIGCONT', 'SIGSTOP', 'SIGTSTP', 'SIGTTIN', 'SIGTTOU', 'SIGURG', 'SIGWINCH']);
+    const harmless = new Set([
+      'SIGCHLD',
+      'SIGCLD',
+      'SIGCONT',
+      'SIGSTOP',
+      'SIGTSTP',
+      'SIGTTIN',
+      'SIGTTOU',
+      'SIGURG',
+      'SIGWINCH',
+    ]);
     const byNumber = new Map<number, string[]>();
     for (const [name, number] of Object.entries(constants.signals)) {
       if (!harmless.has(name)) byNumber.set(number, [...(byNumber.get(number) ?? []), name]);
     }
-    const all = [...byNumber, ...[34, 50, 64].map((number): [number, string[]] => [number, [`SIG${number}`, `SIGRT`]])];
+    const all = [
+      ...byNumber,
+      ...[34, 50, 64].map((number): [number, string[]] => [number, [`SIG${number}`, `SIGRT`]]),
+    ];
     expect(all.length).toBeGreaterThan(24);
     await inParallel(all, 4, async ([number, names]) => {
-      const ended = await cluster.run(['-n', '2', program('exitwith'), '--rank', '1', 'signal', String(number)]);
+      const ended = await cluster.run([
+        '-n',
+        '2',
+        program('exitwith'),
+        '--rank',
+        '1',
+        'signal',
+        String(number),
+      ]);
       expect(ended.code, `signal ${number}: ${ended.stderr}`).toBe(128 + number);
       expect(ended.stderr).toMatch(/rank 1 on node[12] was ended/);
-      expect(names.some((name) => ended.stderr.includes(name)), `${ended.stderr} names ${names.join(' or ')}`).toBe(true);
+      expect(
+        names.some((name) => ended.stderr.includes(name)),
+        `${ended.stderr} names ${names.join(' or ')}`,
+      ).toBe(true);
     });
   });
 
   test('the first failing rank ends the others and gives the code', async () => {
     const { env, pids } = tagged();
-    const ended = await cluster.run(['-n', '6', '--nodes', 'node1,node2', ...env, program('exitwith'), '--rank', '4', '--after-ms', '100', 'code', '7']);
+    const ended = await cluster.run([
+      '-n',
+      '6',
+      '--nodes',
+      'node1,node2',
+      ...env,
+      program('exitwith'),
+      '--rank',
+      '4',
+      '--after-ms',
+      '100',
+      'code',
+      '7',
+    ]);
     expect(ended.code).toBe(7);
     expect(ended.stderr).toMatch(/rank 4 on node2 exited with 7/);
     await gone(pids);
   });
 
   test('with --keep-going the others finish', async () => {
-    const script = cluster.file('late.sh', '#!/bin/sh\nif [ $PMI_RANK = 0 ]; then exit 3; fi\nwhile [ ! -e "$1" ]; do read -r x </dev/null; sleep 0.02; done\necho rank $PMI_RANK is through\n');
+    const script = cluster.file(
+      'late.sh',
+      '#!/bin/sh\nif [ $PMI_RANK = 0 ]; then exit 3; fi\nwhile [ ! -e "$1" ]; do read -r x </dev/null; sleep 0.02; done\necho rank $PMI_RANK is through\n',
+    );
     const flag = cluster.file('other', '');
     const ended = await cluster.run(['-n', '2', '--keep-going', script, flag]);
     expect(ended.stdout).toBe('rank 1 is through\n');
@@ -64,18 +121,35 @@ describe('exit codes', () => {
 
 describe('output', () => {
   test('-l begins each line with its rank', async () => {
-    const ended = await cluster.run(['-n', '4', '-l', '--nodes', 'node1,node2', 'sh', '-c', 'echo one; echo two $PMI_RANK; echo three >&2']);
+    const ended = await cluster.run([
+      '-n',
+      '4',
+      '-l',
+      '--nodes',
+      'node1,node2',
+      'sh',
+      '-c',
+      'echo one; echo two $PMI_RANK; echo three >&2',
+    ]);
     expect(ended.code).toBe(0);
     const lines = ended.stdout.trimEnd().split('\n');
-    expect([...lines].sort()).toEqual([0, 1, 2, 3].flatMap((rank) => [`[${rank}] one`, `[${rank}] two ${rank}`]));
+    expect([...lines].sort()).toEqual(
+      [0, 1, 2, 3].flatMap((rank) => [`[${rank}] one`, `[${rank}] two ${rank}`]),
+    );
     for (const rank of [0, 1, 2, 3]) {
-      expect(lines.filter((line) => line.startsWith(`[${rank}]`))).toEqual([`[${rank}] one`, `[${rank}] two ${rank}`]);
+      expect(lines.filter((line) => line.startsWith(`[${rank}]`))).toEqual([
+        `[${rank}] one`,
+        `[${rank}] two ${rank}`,
+      ]);
     }
     expect(ended.stderr.trimEnd().split('\n').sort()).toEqual([0, 1, 2, 3].map((rank) => `[${rank}] three`));
   });
 
   test('64 MiB of eight ranks arrive whole, each in order, no line torn', async () => {
-    const ended = await cluster.run(['-n', '8', '-l', '--nodes', 'node1,node2', program('outgen'), '8', '4000'], { timeoutMs: 20_000 });
+    const ended = await cluster.run(
+      ['-n', '8', '-l', '--nodes', 'node1,node2', program('outgen'), '8', '4000'],
+      { timeoutMs: 20_000 },
+    );
     expect(ended.code).toBe(0);
     const next = new Array<number>(8).fill(0);
     for (let at = 0; at < ended.bytes.length; at += 4004) {
@@ -83,7 +157,8 @@ describe('output', () => {
       const match = /^\[(\d)\] (\d{7}) (\d{11}) $/.exec(head);
       if (!match || ended.bytes[at + 4003] !== 10) throw new Error(`torn at byte ${at}: ${head}`);
       const rank = Number(match[1]);
-      if (Number(match[2]) !== rank || Number(match[3]) !== next[rank]) throw new Error(`${head}: expected line ${next[rank]}`);
+      if (Number(match[2]) !== rank || Number(match[3]) !== next[rank])
+        throw new Error(`${head}: expected line ${next[rank]}`);
       next[rank]!++;
     }
     expect(next).toEqual(new Array(8).fill(Math.floor((8 * 1048576) / 4000)));
@@ -98,7 +173,9 @@ describe('output', () => {
 
   test('a reader that leaves ends the job as a broken pipe', async () => {
     const { env, pids } = tagged();
-    const ended = await cluster.shell(`muster run -n 2 ${env.join(' ')} sh -c 'while :; do echo line; done' | head -1; echo "\${PIPESTATUS[0]}"`).result;
+    const ended = await cluster.shell(
+      `muster run -n 2 ${env.join(' ')} sh -c 'while :; do echo line; done' | head -1; echo "\${PIPESTATUS[0]}"`,
+    ).result;
     expect(ended.stdout).toBe('line\n141\n');
     await gone(pids);
   });
@@ -108,7 +185,10 @@ describe('output', () => {
     slow.child.stdout!.pause();
     await eventually(async () => {
       const shown = await cluster.muster(['get', 'pg', 'unread', '-o', 'json']);
-      return shown.code === 0 && (JSON.parse(shown.stdout) as { status?: { phase?: string } }).status?.phase === 'Succeeded';
+      return (
+        shown.code === 0 &&
+        (JSON.parse(shown.stdout) as { status?: { phase?: string } }).status?.phase === 'Succeeded'
+      );
     }, 'the unread job to have written all');
     const ended = await cluster.run(['-n', '2', 'echo', 'quick']);
     expect(ended.stdout).toBe('quick\nquick\n');
@@ -126,7 +206,10 @@ describe('input', () => {
 
   test.each(sizes)('%i bytes reach rank 0, and the others read an end', async (size) => {
     const stdin = randomBytes(size);
-    const ended = await cluster.run(['-n', '3', '-l', '--nodes', 'node1,node2', program('incount')], { stdin, timeoutMs: 20_000 });
+    const ended = await cluster.run(['-n', '3', '-l', '--nodes', 'node1,node2', program('incount')], {
+      stdin,
+      timeoutMs: 20_000,
+    });
     expect(ended.code, ended.stderr).toBe(0);
     const lines = ended.stdout.trimEnd().split('\n').sort();
     expect(lines[0]).toContain(`[0] ${counted(stdin)} `);
@@ -136,7 +219,10 @@ describe('input', () => {
 
   test.each(sizes)('%i bytes reach all ranks', async (size) => {
     const stdin = randomBytes(Math.min(size, 10 * 1024 * 1024));
-    const ended = await cluster.run(['-n', '4', '--stdin', 'all', '--nodes', 'node1,node2', program('incount')], { stdin, timeoutMs: 20_000 });
+    const ended = await cluster.run(
+      ['-n', '4', '--stdin', 'all', '--nodes', 'node1,node2', program('incount')],
+      { stdin, timeoutMs: 20_000 },
+    );
     expect(ended.code, ended.stderr).toBe(0);
     const lines = ended.stdout.trimEnd().split('\n');
     expect(lines).toHaveLength(4);
@@ -144,7 +230,9 @@ describe('input', () => {
   });
 
   test('with none, nobody reads anything', async () => {
-    const ended = await cluster.run(['-n', '2', '--stdin', 'none', program('incount')], { stdin: 'not for you' });
+    const ended = await cluster.run(['-n', '2', '--stdin', 'none', program('incount')], {
+      stdin: 'not for you',
+    });
     expect(ended.stdout).toBe('bytes=0 crc32=00000000 reads=0\n'.repeat(2));
   });
 
@@ -154,7 +242,14 @@ describe('input', () => {
   });
 
   test('what is typed is answered before the input ends', async () => {
-    const running = cluster.spawn(['run', '-n', '1', 'sh', '-c', 'while read -r line; do echo "got $line"; done; echo end']);
+    const running = cluster.spawn([
+      'run',
+      '-n',
+      '1',
+      'sh',
+      '-c',
+      'while read -r line; do echo "got $line"; done; echo end',
+    ]);
     for (const word of ['one', 'two']) {
       running.child.stdin!.write(`${word}\n`);
       await running.untilOutput(`got ${word}`);
@@ -167,7 +262,10 @@ describe('input', () => {
 describe("the caller's surroundings", () => {
   test('the environment passes on, but not what belongs to the launcher', async () => {
     const env = { FRUIT: 'pear and plum', EMPTY: '', UNICODE: 'ä€😀', PMI_RANK: '77', HYDRA_X: '1' };
-    const ended = await cluster.run(['-n', '1', 'sh', '-c', 'echo "$FRUIT|$EMPTY|${EMPTY+set}|$UNICODE|$PMI_RANK|$HYDRA_X|$MUSTER_HOME"'], { env });
+    const ended = await cluster.run(
+      ['-n', '1', 'sh', '-c', 'echo "$FRUIT|$EMPTY|${EMPTY+set}|$UNICODE|$PMI_RANK|$HYDRA_X|$MUSTER_HOME"'],
+      { env },
+    );
     expect(ended.stdout).toBe('pear and plum||set|ä€😀|0||\n');
     const object = await cluster.done(['get', 'pg', '-o', 'json']);
     expect(object).not.toContain('pear and plum');
@@ -178,12 +276,27 @@ describe("the caller's surroundings", () => {
     const env = { A: 'a', B: 'b' };
     expect((await cluster.run(['-genvnone', '--env', 'C=c', ...show], { env })).stdout).toBe('--c\n');
     expect((await cluster.run(['-genvlist', 'B', ...show], { env })).stdout).toBe('-b-\n');
-    expect((await cluster.run(['-genv', 'A', 'x', '-env', 'C', 'y', ...show], { env })).stdout).toBe('x-b-y\n');
+    expect((await cluster.run(['-genv', 'A', 'x', '-env', 'C', 'y', ...show], { env })).stdout).toBe(
+      'x-b-y\n',
+    );
   });
 
   test('MPI_LOCALRANKID and MUSTER_* say who and where a rank is', async () => {
-    const ended = await cluster.run(['-n', '4', '--nodes', 'node1,node2', 'sh', '-c', 'echo $MUSTER_RANK/$MUSTER_SIZE $MPI_LOCALRANKID/$MPI_LOCALNRANKS $MUSTER_NODE']);
-    expect(ended.stdout.trimEnd().split('\n').sort()).toEqual(['0/4 0/2 node1', '1/4 1/2 node1', '2/4 0/2 node2', '3/4 1/2 node2']);
+    const ended = await cluster.run([
+      '-n',
+      '4',
+      '--nodes',
+      'node1,node2',
+      'sh',
+      '-c',
+      'echo $MUSTER_RANK/$MUSTER_SIZE $MPI_LOCALRANKID/$MPI_LOCALNRANKS $MUSTER_NODE',
+    ]);
+    expect(ended.stdout.trimEnd().split('\n').sort()).toEqual([
+      '0/4 0/2 node1',
+      '1/4 1/2 node1',
+      '2/4 0/2 node2',
+      '3/4 1/2 node2',
+    ]);
   });
 
   test('directory, umask and limits pass through', async () => {
@@ -207,7 +320,12 @@ describe('placement and names', () => {
       (await cluster.run([...args, '-l', 'hostname'])).stdout.trimEnd().split('\n').sort();
     expect(await where(['-n', '2', '--nodes', 'node2,node1'])).toEqual(['[0] node2', '[1] node1']);
     expect(await where(['-n', '3', '--host', 'node2'])).toEqual(['[0] node2', '[1] node2', '[2] node2']);
-    expect(await where(['-n', '4', '--policy', 'cyclic', '--nodes', 'node1,node2'])).toEqual(['[0] node1', '[1] node2', '[2] node1', '[3] node2']);
+    expect(await where(['-n', '4', '--policy', 'cyclic', '--nodes', 'node1,node2'])).toEqual([
+      '[0] node1',
+      '[1] node2',
+      '[2] node1',
+      '[3] node2',
+    ]);
   });
 
   test('a job for a node that is not there is refused, by name', async () => {
@@ -223,7 +341,21 @@ describe('placement and names', () => {
   });
 
   test('programs between colons run as one job', async () => {
-    const ended = await cluster.run(['-n', '1', '--env', 'A=x', 'sh', '-c', 'echo a $A $PMI_RANK/$PMI_SIZE', ':', '-n', '2', 'sh', '-c', 'echo b $A $PMI_RANK/$PMI_SIZE']);
+    const ended = await cluster.run([
+      '-n',
+      '1',
+      '--env',
+      'A=x',
+      'sh',
+      '-c',
+      'echo a $A $PMI_RANK/$PMI_SIZE',
+      ':',
+      '-n',
+      '2',
+      'sh',
+      '-c',
+      'echo b $A $PMI_RANK/$PMI_SIZE',
+    ]);
     expect(ended.stdout.trimEnd().split('\n').sort()).toEqual(['a x 0/3', 'b 1/3', 'b 2/3']);
   });
 
@@ -252,8 +384,20 @@ describe('ends', () => {
 
   test('Ctrl-C ends the job with SIGTERM; a program that tidies up may', async () => {
     const { env, pids } = tagged();
-    const running = cluster.spawn(['run', '-n', '2', ...env, 'sh', '-c', 'trap "echo tidied; exit 0" TERM; echo ready; while :; do sleep 0.01; done']);
-    await eventually(() => running.stdout === 'ready\nready\n', 'both ready', () => running.stdout);
+    const running = cluster.spawn([
+      'run',
+      '-n',
+      '2',
+      ...env,
+      'sh',
+      '-c',
+      'trap "echo tidied; exit 0" TERM; echo ready; while :; do sleep 0.01; done',
+    ]);
+    await eventually(
+      () => running.stdout === 'ready\nready\n',
+      'both ready',
+      () => running.stdout,
+    );
     running.child.kill('SIGINT');
     const ended = await running.result;
     expect(ended.code).toBe(130);
@@ -275,7 +419,11 @@ describe('ends', () => {
   test('Ctrl-C twice kills at once', async () => {
     const { env, pids } = tagged();
     const running = cluster.spawn(['run', '-n', '2', '--grace', '600', ...env, program('stubborn')]);
-    await eventually(() => running.stdout === 'ready\nready\n', 'both ready', () => running.stdout);
+    await eventually(
+      () => running.stdout === 'ready\nready\n',
+      'both ready',
+      () => running.stdout,
+    );
     running.child.kill('SIGINT');
     await running.untilOutput('got signal 15');
     running.child.kill('SIGINT');
@@ -314,16 +462,25 @@ describe('ends', () => {
 
 describe('on a terminal', () => {
   const typing = async (running: Running, text: string): Promise<void> => {
-    await new Promise<void>((resolve, reject) => running.child.stdin!.write(text, (error) => (error ? reject(error) : resolve())));
+    await new Promise<void>((resolve, reject) =>
+      running.child.stdin!.write(text, (error) => (error ? reject(error) : resolve())),
+    );
   };
 
   test('Ctrl-Z stops the job and the command, fg goes on with both', async () => {
     const { env, pids } = tagged();
-    const spin = cluster.file('spin.sh', '#!/bin/sh\ntrap "echo spun; exit 0" TERM\necho spinning\nwhile :; do :; done\n');
+    const spin = cluster.file(
+      'spin.sh',
+      '#!/bin/sh\ntrap "echo spun; exit 0" TERM\necho spinning\nwhile :; do :; done\n',
+    );
     const shell = cluster.terminal(60_000);
     await shell.untilOutput('$ ');
     await typing(shell, `muster run -n 2 --nodes node1,node2 --name spin ${env.join(' ')} ${spin}\n`);
-    await eventually(() => shell.stdout.split('spinning').length === 3, 'both ranks spinning', () => shell.stdout);
+    await eventually(
+      () => shell.stdout.split('spinning').length === 3,
+      'both ranks spinning',
+      () => shell.stdout,
+    );
     await typing(shell, '\x1a');
     await shell.untilOutput('Stopped');
     expect((await cluster.condition('spin', 'Suspended'))?.status).toBe('True');
@@ -333,9 +490,17 @@ describe('on a terminal', () => {
     for (let turn = 0; turn < 3; turn++) expect((await cluster.run(['-n', '2', 'hostname'])).code).toBe(0);
     expect(pids().map(cpuTicksOf)).toEqual(stood);
     await typing(shell, 'fg\n');
-    await eventually(() => pids().every((pid, index) => cpuTicksOf(pid) > (stood[index] ?? 0) + 2), 'both ranks to spin on', () => shell.stdout);
+    await eventually(
+      () => pids().every((pid, index) => cpuTicksOf(pid) > (stood[index] ?? 0) + 2),
+      'both ranks to spin on',
+      () => shell.stdout,
+    );
     await typing(shell, '\x03');
-    await eventually(() => shell.stdout.split('spun').length === 3 && shell.stdout.endsWith('$ '), 'the prompt again', () => shell.stdout);
+    await eventually(
+      () => shell.stdout.split('spun').length === 3 && shell.stdout.endsWith('$ '),
+      'the prompt again',
+      () => shell.stdout,
+    );
     await typing(shell, 'echo code=$?\n');
     await shell.untilOutput('code=130');
     shell.child.stdin!.end('exit\n');

@@ -13,7 +13,12 @@ afterAll(async () => {
 let tags = 0;
 const newTag = (): string => `orphan-${process.pid}-${++tags}`;
 const living = (tag: string): number[] => processesWithArgument(tag);
-const gone = (tag: string): Promise<void> => eventually(() => living(tag).length === 0, 'no orphan left', () => living(tag).join(' '));
+const gone = (tag: string): Promise<void> =>
+  eventually(
+    () => living(tag).length === 0,
+    'no orphan left',
+    () => living(tag).join(' '),
+  );
 
 test('a daemon made by double fork and setsid ends with its job', async () => {
   const tag = newTag();
@@ -21,7 +26,11 @@ test('a daemon made by double fork and setsid ends with its job', async () => {
   expect(ended.code).toBe(0);
   expect(ended.stdout.match(/^orphan \d+$/gm)).toHaveLength(4);
   await gone(tag);
-  await eventually(() => cluster.cgroups().every((path) => !/\/[^/]+-\d+-\d+$/.test(path)), 'no cgroup of a sandbox left', () => cluster.cgroups().join('\n'));
+  await eventually(
+    () => cluster.cgroups().every((path) => !/\/[^/]+-\d+-\d+$/.test(path)),
+    'no cgroup of a sandbox left',
+    () => cluster.cgroups().join('\n'),
+  );
 });
 
 test('it lives as long as its job does', async () => {
@@ -34,7 +43,18 @@ test('it lives as long as its job does', async () => {
 
 test('who ignores SIGTERM is killed after the grace period', async () => {
   const tag = newTag();
-  await cluster.run(['-n', '2', '--detach', '--grace', '1', '--name', 'deaf', 'sh', '-c', `trap "" TERM; exec ${program('stubborn')} 3600 ${tag}`]);
+  await cluster.run([
+    '-n',
+    '2',
+    '--detach',
+    '--grace',
+    '1',
+    '--name',
+    'deaf',
+    'sh',
+    '-c',
+    `trap "" TERM; exec ${program('stubborn')} 3600 ${tag}`,
+  ]);
   await eventually(() => living(tag).length === 2, 'both ranks');
   const before = performance.now();
   await cluster.done(['kill', 'deaf']);
@@ -44,7 +64,19 @@ test('who ignores SIGTERM is killed after the grace period', async () => {
 
 test('a deleted job leaves nothing', async () => {
   const tag = newTag();
-  await cluster.run(['-n', '2', '--detach', '--grace', '1', '--name', 'deleted', program('orphan'), tag, '3600', 'stay']);
+  await cluster.run([
+    '-n',
+    '2',
+    '--detach',
+    '--grace',
+    '1',
+    '--name',
+    'deleted',
+    program('orphan'),
+    tag,
+    '3600',
+    'stay',
+  ]);
   await eventually(() => living(tag).length === 4, 'two ranks and their orphans');
   await cluster.done(['delete', 'pg', 'deleted']);
   await gone(tag);
@@ -68,7 +100,11 @@ spec:
   gracePeriodSeconds: 1
 `);
   expect(applied.stderr).toBe('');
-  await eventually(() => living(tag).length >= 40, 'the bomb to have spread', () => String(living(tag).length));
+  await eventually(
+    () => living(tag).length >= 40,
+    'the bomb to have spread',
+    () => String(living(tag).length),
+  );
   expect(living(tag).length).toBeLessThanOrEqual(60);
   expect((await cluster.run(['-n', '2', 'echo', 'still here'])).stdout).toBe('still here\nstill here\n');
   await cluster.done(['kill', '--now', 'bomb']);
@@ -80,8 +116,10 @@ test('down ends jobs that run, and jobs whose agents were killed', async () => {
   const other = await Cluster.up({ agents: 1 });
   await other.run(['-n', '2', '--detach', program('orphan'), first, '3600', 'stay']);
   await eventually(() => living(first).length === 4, 'ranks and orphans');
-  for (const pid of processesWithArgument('agent').filter((pid) => other.processes().includes(pid))) process.kill(pid, 'SIGKILL');
-  for (const pid of processesWithArgument('up').filter((pid) => other.processes().includes(pid))) process.kill(pid, 'SIGKILL');
+  for (const pid of processesWithArgument('agent').filter((pid) => other.processes().includes(pid)))
+    process.kill(pid, 'SIGKILL');
+  for (const pid of processesWithArgument('up').filter((pid) => other.processes().includes(pid)))
+    process.kill(pid, 'SIGKILL');
   expect(living(first)).toHaveLength(4);
   await other.down();
   expect(living(first)).toEqual([]);

@@ -5,7 +5,15 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { load } from 'js-yaml';
@@ -63,7 +71,14 @@ export interface Shown {
     phase?: string;
     conditions?: Condition[];
     ranks?: { running: number; succeeded: number; failed: number };
-    exitSummary?: { rank?: number; code?: number; signal?: string; node?: string; reason?: string; message?: string };
+    exitSummary?: {
+      rank?: number;
+      code?: number;
+      signal?: string;
+      node?: string;
+      reason?: string;
+      message?: string;
+    };
     placement?: { ordinal: number; nodes: string; incarnation: number; ranks: string }[];
   };
 }
@@ -84,13 +99,24 @@ export class Running {
     this.result = new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         child.kill('SIGKILL');
-        reject(new Error(`${what} did not end within ${timeoutMs} ms\nstdout: ${this.stdout}\nstderr: ${this.stderr}`));
+        reject(
+          new Error(
+            `${what} did not end within ${timeoutMs} ms\nstdout: ${this.stdout}\nstderr: ${this.stderr}`,
+          ),
+        );
       }, timeoutMs);
       child.once('error', reject);
       child.once('close', (code, signal) => {
         clearTimeout(timer);
         const ms = performance.now() - startedAt;
-        resolve({ code: code ?? -1, signal, stdout: this.stdout, stderr: this.stderr, bytes: Buffer.concat(this.#out), ms });
+        resolve({
+          code: code ?? -1,
+          signal,
+          stdout: this.stdout,
+          stderr: this.stderr,
+          bytes: Buffer.concat(this.#out),
+          ms,
+        });
       });
     });
     this.result.catch(() => undefined);
@@ -106,7 +132,11 @@ export class Running {
     return Buffer.concat(this.#err).toString('utf8');
   }
   async untilOutput(text: string): Promise<void> {
-    await eventually(() => this.stdout.includes(text), `"${text}" in the output`, () => `${this.stdout}\n${this.stderr}`);
+    await eventually(
+      () => this.stdout.includes(text),
+      `"${text}" in the output`,
+      () => `${this.stdout}\n${this.stderr}`,
+    );
   }
 }
 
@@ -135,13 +165,22 @@ export class Cluster implements AsyncDisposable {
   }
 
   async start(args: readonly string[] = []): Promise<void> {
-    const up = await this.muster(['up', '--detach', '--agents', String(this.agents), ...args], { timeoutMs: 40_000 });
+    const up = await this.muster(['up', '--detach', '--agents', String(this.agents), ...args], {
+      timeoutMs: 40_000,
+    });
     if (up.code !== 0) throw new Error(`muster up: ${up.stderr}${up.stdout}`);
   }
 
   /** The environment in which commands of this cluster run: small, and the same on every machine. */
   environment(extra: Readonly<Record<string, string>> = {}): Record<string, string> {
-    return { PATH: '/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin', HOME: '/root', MUSTER_HOME: this.home, [mark]: this.home, ...this.#env, ...extra };
+    return {
+      PATH: '/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin',
+      HOME: '/root',
+      MUSTER_HOME: this.home,
+      [mark]: this.home,
+      ...this.#env,
+      ...extra,
+    };
   }
 
   spawn(args: readonly string[], options: CallOptions = {}): Running {
@@ -196,7 +235,10 @@ export class Cluster implements AsyncDisposable {
   #running(child: ChildProcess, what: string, timeoutMs: number): Running {
     const running = new Running(child, what, timeoutMs);
     this.#started.add(running);
-    running.result.then(() => this.#started.delete(running), () => undefined);
+    running.result.then(
+      () => this.#started.delete(running),
+      () => undefined,
+    );
     return running;
   }
 
@@ -256,7 +298,9 @@ export class Cluster implements AsyncDisposable {
 
   cgroups(): string[] {
     const found: string[] = [];
-    const roots = readFileSync('/proc/mounts', 'utf8').split('\n').map((line) => line.split(' '));
+    const roots = readFileSync('/proc/mounts', 'utf8')
+      .split('\n')
+      .map((line) => line.split(' '));
     for (const [, root = '', type = ''] of roots) {
       if (type !== 'cgroup' && type !== 'cgroup2') continue;
       for (let n = 1; n <= this.agents; n++) {
@@ -264,7 +308,12 @@ export class Cluster implements AsyncDisposable {
         const slice = `${createHash('sha256').update(state).digest('hex').slice(0, 8)}-node${n}`;
         const path = join(root, 'muster.slice', slice);
         if (!existsSync(path)) continue;
-        found.push(path, ...readdirSync(path, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map((entry) => join(path, entry.name)));
+        found.push(
+          path,
+          ...readdirSync(path, { withFileTypes: true })
+            .filter((entry) => entry.isDirectory())
+            .map((entry) => join(path, entry.name)),
+        );
       }
     }
     return found;
@@ -273,7 +322,9 @@ export class Cluster implements AsyncDisposable {
   logs(): string {
     const directory = join(this.home, 'logs');
     if (!existsSync(directory)) return '';
-    return readdirSync(directory).map((name) => `--- ${name}\n${readFileSync(join(directory, name), 'utf8').slice(-4000)}`).join('\n');
+    return readdirSync(directory)
+      .map((name) => `--- ${name}\n${readFileSync(join(directory, name), 'utf8').slice(-4000)}`)
+      .join('\n');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -293,12 +344,16 @@ export class Cluster implements AsyncDisposable {
 
 /** Pids of living processes with this `NAME=VALUE` in the environment they were started with. */
 export function processesMarked(entry: string): number[] {
-  return livingPids().filter((pid) => readQuietly(`/proc/${pid}/environ`).split('\0').includes(entry) && !isZombie(pid));
+  return livingPids().filter(
+    (pid) => readQuietly(`/proc/${pid}/environ`).split('\0').includes(entry) && !isZombie(pid),
+  );
 }
 
 /** Pids of living processes of which one argument is this. */
 export function processesWithArgument(word: string): number[] {
-  return livingPids().filter((pid) => readQuietly(`/proc/${pid}/cmdline`).split('\0').includes(word) && !isZombie(pid));
+  return livingPids().filter(
+    (pid) => readQuietly(`/proc/${pid}/cmdline`).split('\0').includes(word) && !isZombie(pid),
+  );
 }
 
 /** Ticks of processor time that a process has used. */
@@ -322,7 +377,11 @@ export async function eventually(
 }
 
 /** Does all of it, `width` at a time. */
-export async function inParallel<T>(items: readonly T[], width: number, act: (item: T) => Promise<void>): Promise<void> {
+export async function inParallel<T>(
+  items: readonly T[],
+  width: number,
+  act: (item: T) => Promise<void>,
+): Promise<void> {
   const queue = items[Symbol.iterator]();
   const worker = async (): Promise<void> => {
     for (const item of queue) await act(item);
@@ -330,8 +389,15 @@ export async function inParallel<T>(items: readonly T[], width: number, act: (it
   await Promise.all(Array.from({ length: width }, worker));
 }
 
-const livingPids = (): number[] => readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(Number).filter((pid) => pid !== process.pid);
-const statFieldsOf = (pid: number): string[] => readQuietly(`/proc/${pid}/stat`).replace(/^.*\) /s, '').split(' ');
+const livingPids = (): number[] =>
+  readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => pid !== process.pid);
+const statFieldsOf = (pid: number): string[] =>
+  readQuietly(`/proc/${pid}/stat`)
+    .replace(/^.*\) /s, '')
+    .split(' ');
 const isZombie = (pid: number): boolean => ['Z', 'X', ''].includes(statFieldsOf(pid)[0] ?? '');
 const commandOf = (pid: number): string => readQuietly(`/proc/${pid}/cmdline`).replaceAll('\0', ' ');
 
