@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/progress.sh
+. scripts/staging.sh
 
 [ -x bin/muster ] || fail "bin/muster is missing: run 'make build'"
 scripts/programs.sh
@@ -31,12 +32,6 @@ clean_up() {
   exit "$status"
 }
 
-# The job's user is not root and sees a /tmp and /run of its own: where it could not read the checkout, the program is copied.
-readable_by_jobs() {
-  case $checkout in /tmp/* | /run/*) return 1 ;; esac
-  [ "$(id -u)" -ne 0 ] || setpriv --reuid 65534 --regid 65534 --clear-groups test -x "$checkout/build/programs/cpi"
-}
-
 # What an earlier, killed demo left.
 if [ -d "$MUSTER_HOME/run" ]; then muster down >/dev/null 2>&1 || true; fi
 rm -rf "$MUSTER_HOME"
@@ -45,9 +40,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 programs=$checkout
-if ! readable_by_jobs; then
-  staged=$(mktemp -d /var/tmp/muster-demo.XXXXXX)
-  chmod 755 "$staged"
+if ! readable_by_jobs "$checkout"; then
+  staged=$(staging_directory muster-demo)
   mkdir -p "$staged/build"
   cp -r build/programs "$staged/build/"
   programs=$staged
