@@ -222,17 +222,27 @@ export class Cluster implements AsyncDisposable {
    * client also tells his caller that a job waits for one.
    */
   async submit<T>(name: string, run: () => T): Promise<T> {
-    this.#quiet++;
-    try {
-      await eventually(() => this.daemons.every((daemon) => daemon.isUp), 'all daemons are up');
-      await this.ready();
+    return this.calm(async () => {
       const running = run();
       await eventually(async () => {
         const { code, stdout } = await this.run(['get', 'pg', name, '-o', 'json']);
         const { status } = code === 0 ? (JSON.parse(stdout) as Group) : {};
-        return status?.conditions?.some(({ type, status: value }) => type === 'Placed' && value === 'True');
+        // A short job may have ended by now, and given its nodes back.
+        return status?.conditions?.some(
+          ({ type, status: value }) => ['Placed', 'Succeeded', 'Failed'].includes(type) && value === 'True',
+        );
       }, `group ${name} has its nodes`);
       return running;
+    });
+  }
+
+  /** Nothing is killed meanwhile, and all is up before: commands that find no control plane at all give up at once. */
+  async calm<T>(act: () => Promise<T>): Promise<T> {
+    this.#quiet++;
+    try {
+      await eventually(() => this.daemons.every((daemon) => daemon.isUp), 'all daemons are up');
+      await this.ready();
+      return await act();
     } finally {
       this.#quiet--;
     }

@@ -74,9 +74,12 @@ export async function output(
     run.stdin.end();
     read(run, 'muster run');
   });
-  const logs = cluster.spawn(['logs', '-f', name]);
-  logs.stdin.end();
-  read(logs, 'muster logs');
+  await cluster.calm(async () => {
+    const logs = cluster.spawn(['logs', '-f', name]);
+    logs.stdin.end();
+    read(logs, 'muster logs');
+    await once(logs.stdout, 'data');
+  });
   const outcomes = await Promise.allSettled(readers);
   for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
 }
