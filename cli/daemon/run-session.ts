@@ -326,7 +326,7 @@ export class RunSession {
   }
 }
 
-const tellWaitingAfterMs = 1_000;
+const tellWaitingAfterMs = 2_000;
 const waitingReasons: Partial<Record<Reason, true>> = {
   NoSuchNode: true,
   Insufficient: true,
