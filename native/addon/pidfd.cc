@@ -110,6 +110,8 @@ napi_value spawnProgram(napi_env env, napi_callback_info info) {
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attributes);
     for (size_t i = 0; i < copies.size(); i++) posix_spawn_file_actions_adddup2(&actions, copies[i], static_cast<int>(i));
+    // A library may have opened something without close-on-exec.
+    posix_spawn_file_actions_addclosefrom_np(&actions, static_cast<int>(count));
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
