@@ -22,7 +22,7 @@ import { isSameProcess } from './process-table.ts';
 import { causeOf, summaryOf } from './rank-end.ts';
 import { isKill, RankProcesses } from './rank-processes.ts';
 import type { ProcessStart } from './ranks.ts';
-import { SandboxDirectory, type EndedRecord, type EndingMark, type Identity } from './sandbox-directory.ts';
+import { type SandboxDirectory, type EndedRecord, type EndingMark, type Identity } from './sandbox-directory.ts';
 import { errnoText } from './start-failure.ts';
 
 /** Signals of the agent's own have numbers above all that the hub gives: once ending has begun, nothing else is sent. */

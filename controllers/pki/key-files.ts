@@ -41,7 +41,9 @@ export async function openCertificate(
   authority: KeyAndCertificate,
   subject: Subject,
 ): Promise<KeyAndCertificate> {
-  return openPair(directory, fileName, async () => (await import('./certificate.ts')).issue(authority, subject));
+  return openPair(directory, fileName, async () =>
+    (await import('./certificate.ts')).issue(authority, subject),
+  );
 }
 
 /** The key is written last: a certificate without its key, left by a crash, is made anew. */
