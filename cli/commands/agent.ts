@@ -14,6 +14,7 @@ import { runAgent } from '../../node-agent/main.ts';
 import { type Config, nativeDirectory } from '../config.ts';
 import { enrolLocalNode, nodeKeyPaths } from '../daemon/cluster-keys.ts';
 import { readHubFile } from '../daemon/hub-file.ts';
+import { logDestination } from '../daemon/log-destination.ts';
 import { stopSignal } from '../daemon/stop-signal.ts';
 import { CommandError } from '../errors.ts';
 import { type Home, makeHome, nodeDirectoryOf, nodeSocketOf, nodeStateOf } from '../home.ts';
@@ -44,7 +45,7 @@ export async function agent(config: Config, _args: string[], options: AgentOptio
   }
   makeHome(home);
   mkdirSync(nodeStateOf(home, node), { recursive: true, mode: 0o700 });
-  const logger = pino({ base: { part: 'agent', node }, level: 'info' });
+  const logger = pino({ base: { part: 'agent', node }, level: 'info' }, logDestination());
   const signal = stopSignal();
   const place = await placeOf(home, node, options, signal);
   await runAgent(

@@ -23,13 +23,14 @@ import { isLocalNode, openCluster } from './cluster-keys.ts';
 import { type HubFile, readHubFile } from './hub-file.ts';
 import { FrontServer } from './front-server.ts';
 import { GroupBook } from './group-book.ts';
+import { logDestination } from './log-destination.ts';
 import { keepOwnAnnotations, localUser, localVerdict, submittedGroup } from './local-access.ts';
 import { PrivateRecords } from './private-records.ts';
 import { clientPresence, runPorts } from './run-ports.ts';
 import { addSubresources } from './subresources.ts';
 
 export async function runController(home: Home, host: string, signal: AbortSignal): Promise<void> {
-  const logger = pino({ base: { part: 'controller' }, level: 'info' });
+  const logger = pino({ base: { part: 'controller' }, level: 'info' }, logDestination());
   makeHome(home);
   const ownerUid = process.getuid?.() ?? 0;
   await using store = await FileStore.open({
