@@ -36,7 +36,12 @@ export async function superviseDaemon(
   while (!signal.aborted) {
     const startedAt = Date.now();
     const child = start(home, daemon);
-    if (child.pid !== undefined) writeProcessRecord(recordFile, child.pid);
+    try {
+      if (child.pid !== undefined) writeProcessRecord(recordFile, child.pid);
+    } catch (error) {
+      // A full disk: it runs all the same, and is stopped by us.
+      process.stderr.write(`${daemon.name}: ${recordFile} cannot be written: ${(error as Error).message}\n`);
+    }
     const how = await ended(child, signal);
     removeProcessRecord(recordFile);
     if (signal.aborted) return;

@@ -200,13 +200,33 @@ export class ApiServer implements AsyncDisposable {
     if (error.details.retryAfterSeconds !== undefined) {
       response.setHeader('retry-after', String(error.details.retryAfterSeconds));
     }
-    if (!request.complete) {
-      // The rest of the body is not wanted: answer, then close.
-      response.setHeader('connection', 'close');
-      response.once('finish', () => setImmediate(() => request.destroy()));
+    if (request.complete) {
+      sendJson(response, error.code, error.toStatus());
+      return;
     }
-    sendJson(response, error.code, error.toStatus());
+    // The rest of the body is not wanted, but a client that still writes would hear of a broken pipe in place of this answer.
+    response.setHeader('connection', 'close');
+    response.once('finish', () => setImmediate(() => request.destroy()));
+    void discardRest(request).then(() => sendJson(response, error.code, error.toStatus()));
   }
+}
+
+const discardedMostBytes = 64 * 1024 * 1024;
+const discardedWithinMs = 10_000;
+
+/** Reads a body to its end and keeps nothing of it; settles sooner when it is too long or too slow for that. */
+async function discardRest(request: http.IncomingMessage): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, discardedWithinMs);
+  let bytes = 0;
+  request.on('data', (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes > discardedMostBytes) resolve();
+  });
+  for (const end of ['end', 'close', 'error'] as const) request.once(end, () => resolve());
+  request.resume();
+  await promise;
+  clearTimeout(timer);
 }
 
 function sendJson(response: http.ServerResponse, code: number, value: unknown): void {

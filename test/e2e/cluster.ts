@@ -151,7 +151,12 @@ export class Cluster implements AsyncDisposable {
 
   static async up(options: UpOptions = {}): Promise<Cluster> {
     const cluster = new Cluster(options);
-    await cluster.start(options.args);
+    try {
+      await cluster.start(options.args);
+    } catch (error) {
+      await cluster[Symbol.asyncDispose]();
+      throw error;
+    }
     return cluster;
   }
 
