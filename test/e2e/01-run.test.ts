@@ -432,11 +432,10 @@ describe('ends', () => {
   });
 
   test('SIGUSR1 is passed on to the ranks', async () => {
-    const running = cluster.spawn(['run', '-n', '1', program('stubborn')]);
+    const running = cluster.spawn(['run', '-n', '1', '--grace', '0', program('stubborn')]);
     await running.untilOutput('ready');
     running.child.kill('SIGUSR1');
     await running.untilOutput(`got signal ${constants.signals.SIGUSR1}`);
-    running.child.kill('SIGINT');
     running.child.kill('SIGINT');
     await running.result;
   });
