@@ -156,7 +156,7 @@ class Front {
   begin(): void {
     this.#sandbox.logs.listeners.add(this.#grew);
     this.#sandbox.logs.onStreams.add(this.#streamsChanged);
-    this.#sandbox.endListeners.add(this.#streamsChanged);
+    this.#sandbox.logs.onComplete.add(this.#streamsChanged);
     this.#look();
   }
 
@@ -165,7 +165,7 @@ class Front {
     this.#closed = true;
     this.#sandbox.logs.listeners.delete(this.#grew);
     this.#sandbox.logs.onStreams.delete(this.#streamsChanged);
-    this.#sandbox.endListeners.delete(this.#streamsChanged);
+    this.#sandbox.logs.onComplete.delete(this.#streamsChanged);
     for (const subscription of this.#subscriptions) this.#output.pump.unsubscribe(subscription);
     for (const { fds } of this.#queue.splice(0)) for (const fd of fds) closeSync(fd);
     this.#socket.close();

@@ -34,6 +34,7 @@ export async function* readLogs(
     wake();
   };
   logs.listeners.add(onGrow);
+  logs.onComplete.add(onGrow);
   signal.addEventListener('abort', onGrow);
   try {
     while (!signal.aborted) {
@@ -59,6 +60,7 @@ export async function* readLogs(
     }
   } finally {
     logs.listeners.delete(onGrow);
+    logs.onComplete.delete(onGrow);
     signal.removeEventListener('abort', onGrow);
   }
 }

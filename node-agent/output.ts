@@ -17,6 +17,8 @@ export class SandboxLogs {
   readonly listeners = new Set<(stream: LogStream, newSegments: readonly number[]) => void>();
   /** Told when streams have been added. */
   readonly onStreams = new Set<() => void>();
+  /** Told once nothing is added any more, also of a sandbox that never had a stream. */
+  readonly onComplete = new Set<() => void>();
   /** Every stream of every process started has ended. */
   complete = false;
   deletedBytes = 0;
@@ -49,7 +51,14 @@ export class SandboxLogs {
       this.streams.push(new LogStream(nextId(), this.directory, rank, stream, segments, length, true));
     }
     this.streams.sort((a, b) => a.rank - b.rank || a.stream - b.stream);
+    this.finish();
+  }
+
+  /** Nothing is added any more: whoever follows has all there is. */
+  finish(): void {
+    if (this.complete) return;
     this.complete = true;
+    for (const listener of [...this.onComplete]) listener();
   }
 }
 

@@ -22,7 +22,7 @@ import { isSameProcess } from './process-table.ts';
 import { causeOf, summaryOf } from './rank-end.ts';
 import { isKill, RankProcesses } from './rank-processes.ts';
 import type { ProcessStart } from './ranks.ts';
-import { type SandboxDirectory, type EndedRecord, type EndingMark, type Identity } from './sandbox-directory.ts';
+import type { EndedRecord, EndingMark, Identity, SandboxDirectory } from './sandbox-directory.ts';
 import { errnoText } from './start-failure.ts';
 
 /** Signals of the agent's own have numbers above all that the hub gives: once ending has begun, nothing else is sent. */
@@ -530,6 +530,7 @@ export class Sandbox {
         return this.#clear();
       case 'forget':
         this.stop();
+        this.logs.finish();
         this.directory.remove();
         this.#forgotten = true;
         this.#events.forgotten(this);
@@ -672,13 +673,7 @@ export class Sandbox {
     this.directory.write('ended', record);
     this.ended = record;
     this.logs.loadEnded(this.#backend.output.nextId);
-    for (const listener of this.logs.listeners)
-      for (const stream of this.logs.streams.slice(0, 1)) listener(stream, []);
-    for (const done of this.endListeners) done();
   }
-
-  /** Told once the record is written. */
-  readonly endListeners = new Set<() => void>();
 
   #recordLost(): void {
     const { node } = this.#backend.config;

@@ -63,7 +63,7 @@ const signals = {
   windowChanged: 28,
 } as const;
 
-/** At the end of a job its agents are waited for that long, when the control plane has only just started. */
+/** After the end of a job, agents that give no sign are waited for that long: they may have been started again, or be cut off. */
 const agentsWithinMs = 10_000;
 
 export class RunSession {
@@ -76,13 +76,13 @@ export class RunSession {
   readonly #settled = new AbortController();
   readonly #announced = new Set<string>();
   readonly #relayed = new Set<string>();
+  readonly #relaying = new Set<string>();
   /** Announced once their agents are heard of. */
   readonly #unknown = new Map<string, Promise<void>>();
   readonly #outbox: Buffer[] = [];
   #group: ProcessGroup;
   #interrupts = 0;
   #stopAsked = false;
-  #relays = 0;
   #local = 0;
   #done = false;
   #stdin: Promise<RelayedStdin> | undefined;
@@ -261,7 +261,7 @@ export class RunSession {
   async #relay(ranks: string): Promise<void> {
     if (this.#relayed.has(ranks)) return;
     this.#relayed.add(ranks);
-    this.#relays++;
+    this.#relaying.add(ranks);
     try {
       await this.#untilKnown();
       for await (const chunk of this.#ports.logs(this.#uid, { ranks, follow: true }, this.#ended.signal)) {
@@ -270,31 +270,44 @@ export class RunSession {
           this.#send(encodeData(chunk.rank, chunk.stream, chunk.offset + at, piece));
           if (this.#outbox.length > 0) await this.#drained();
         }
+        this.#relayMoved();
       }
     } catch (error) {
       if (!this.#ended.signal.aborted)
         this.#ports.failed(error, 'relaying output to a foreground client failed');
     }
-    this.#relays--;
-    this.#relayEnded.resolve();
-    this.#relayEnded = Promise.withResolvers<void>();
+    this.#relaying.delete(ranks);
+    this.#relayMoved();
+  }
+
+  #relayMoved(): void {
+    this.#relayMove.resolve();
+    this.#relayMove = Promise.withResolvers<void>();
   }
 
   #told = '';
   #refusal = '';
   #waitTimer: NodeJS.Timeout | undefined;
-  #relayEnded = Promise.withResolvers<void>();
+  #relayMove = Promise.withResolvers<void>();
   #outboxEmpty = Promise.withResolvers<void>();
 
   #finishWhenRelayed(code: number, text: string): void {
     void (async () => {
       const { signal } = this.#ended;
-      const patience = pause(agentsWithinMs, undefined, { signal, ref: false }).catch(() => undefined);
-      await Promise.race([Promise.all(this.#unknown.values()), patience]);
-      while (this.#relays > 0 && !signal.aborted) await this.#relayEnded.promise;
+      const patience = (): Promise<false> =>
+        pause(agentsWithinMs, false as const, { signal, ref: false }).catch(() => false);
+      await Promise.race([Promise.all(this.#unknown.values()), patience()]);
+      while (this.#relaying.size > 0 && !signal.aborted) {
+        const moved = await Promise.race([this.#relayMove.promise.then(() => true), patience()]);
+        // A client that reads slowly is no agent that is silent.
+        if (!moved && this.#outbox.length === 0) break;
+      }
       // What never was announced is missing: the front says so.
       this.#local += this.#unknown.size;
-      this.#finish(code, text);
+      this.#finish(
+        code,
+        [text, ...[...this.#relaying].map(incomplete)].filter((line) => line !== '').join('\n'),
+      );
     })();
   }
 
@@ -325,6 +338,9 @@ export class RunSession {
     await Promise.race([this.#outboxEmpty.promise, gone]);
   }
 }
+
+const incomplete = (ranks: string): string =>
+  `muster: the output of ranks ${ranks} may be incomplete: nothing was heard of their nodes for ${agentsWithinMs / 1000} s; "muster logs" shows the rest once their agents are back`;
 
 const tellWaitingAfterMs = 2_000;
 const waitingReasons: Partial<Record<Reason, true>> = {

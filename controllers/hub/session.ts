@@ -130,10 +130,12 @@ export class Session {
     );
   }
 
-  /** An incarnation that was alive once and that the agent does not have is never started again. */
+  /**
+   * An incarnation that was alive once and that the agent does not have is never started again. One that never was is told also
+   * when it is to end: the agent answers that it never started, where silence would leave its group waiting for ever.
+   */
   #isTold(key: string, entry: Entry): boolean {
-    if (this.#toldKeys.has(key) || this.#view.isHeld(key, entry)) return true;
-    return entry.mayStart && (entry.want === 'Run' || entry.want === 'Freeze');
+    return this.#toldKeys.has(key) || this.#view.isHeld(key, entry) || entry.mayStart;
   }
 
   #specOf(entry: Entry): DesiredSpec {

@@ -304,6 +304,24 @@ describe('control plane', () => {
     expect((await reaches('a', 'Failed')).status?.exitSummary).toMatchObject({ reason: 'Interrupted' });
   });
 
+  it('ends a group whose agent was never told of it', async () => {
+    const group = await create('a');
+    await reaches('a', 'Pending');
+    const placement = [{ ordinal: 0, nodes: 'node1', incarnation: 1, ranks: '0-1' }];
+    await store.patch(
+      processGroupType,
+      { namespace: 'default', name: 'a' },
+      { type: 'merge', patch: { status: { placement } } },
+      { subresource: 'status' },
+    );
+    await reaches('a', 'Starting');
+    plane.endGroup(group.metadata.uid!, { kill: false, reason: 'Deleted', message: 'ended by a user' });
+    await reaches('a', 'Stopping');
+    const one = await agent('node1');
+    expect((await reaches('a', 'Failed')).status?.exitSummary).toMatchObject({ reason: 'Deleted' });
+    expect(one.starts.size).toBe(0);
+  });
+
   it('sends signals once, and reads logs across sandboxes', async () => {
     const [one, two] = [await agent('node1'), await agent('node2')];
     const { metadata } = await create('a', { size: 4 });
