@@ -3,6 +3,8 @@
  * has (`metadata.name`, `metadata.namespace`). Pure: text in, predicate out. Text it cannot read is BadRequest.
  */
 import type { KubernetesObject, SelectOptions } from './object-store.ts';
+import { parseJsonPath, valuesAt, type PathStep } from './json-path.ts';
+import type { ResourceType } from './resource.ts';
 import { StoreError } from './store-error.ts';
 
 export type Requirement =
@@ -107,38 +109,47 @@ export function formatLabelSelector(selector: LabelSelector): string {
 }
 
 interface FieldRequirement {
-  readonly field: 'metadata.name' | 'metadata.namespace';
+  readonly path: readonly PathStep[];
   readonly equal: boolean;
   readonly value: string;
 }
 
-function parseFieldSelector(text: string): readonly FieldRequirement[] {
+const alwaysSelectable = ['.metadata.name', '.metadata.namespace'];
+
+function parseFieldSelector(text: string, selectable: readonly string[]): readonly FieldRequirement[] {
   if (text.trim() === '') return [];
-  return text.split(',').map((part) => {
-    const match = /^\s*(metadata\.name|metadata\.namespace)\s*(==|=|!=)\s*([^=!]*?)\s*$/.exec(part);
-    if (!match) {
+  return text.split(/(?<!\\),/).map((part) => {
+    const match = /^\s*([^=!\s]+)\s*(==|=|!=)(.*)$/.exec(part);
+    const known = [...alwaysSelectable, ...selectable];
+    const path = match === null ? undefined : known.find((one) => one === `.${match[1]}`);
+    if (match === null || path === undefined) {
+      const names = known.map((one) => one.slice(1)).join(', ');
       throw new StoreError(
         'BadRequest',
-        `Cannot select by "${part.trim()}": expected metadata.name=NAME or metadata.namespace=NAMESPACE`,
+        `field label not supported: cannot select by "${part.trim()}": expected FIELD=VALUE or FIELD!=VALUE with one of ${names}`,
       );
     }
-    return { field: match[1] as FieldRequirement['field'], equal: match[2] !== '!=', value: match[3]! };
+    const value = match[3]!.trim().replaceAll(/\\([\\,=])/g, '$1');
+    return { path: parseJsonPath(path) ?? [], equal: match[2] !== '!=', value };
   });
 }
 
 export type Selection = (object: KubernetesObject) => boolean;
 
 /** The predicate of a list's or a watch's options; undefined when everything matches. */
-export function selectionOf(options: SelectOptions): Selection | undefined {
+export function selectionOf(options: SelectOptions, type?: ResourceType): Selection | undefined {
   const labels = parseLabelSelector(options.labelSelector ?? '');
-  const fields = parseFieldSelector(options.fieldSelector ?? '');
+  const fields = parseFieldSelector(options.fieldSelector ?? '', type?.selectableFields ?? []);
   const { namespace } = options;
   if (labels.length === 0 && fields.length === 0 && namespace === undefined) return undefined;
-  return ({ metadata }) =>
-    (namespace === undefined || metadata.namespace === namespace) &&
-    fields.every(({ field, equal, value: wanted }) => {
-      const found = field === 'metadata.name' ? metadata.name : (metadata.namespace ?? '');
-      return (found === wanted) === equal;
+  return (object) =>
+    (namespace === undefined || object.metadata.namespace === namespace) &&
+    fields.every(({ path, equal, value: wanted }) => {
+      const [found] = valuesAt(object, path);
+      return (fieldText(found) === wanted) === equal;
     }) &&
-    matchesLabels(labels, metadata.labels);
+    matchesLabels(labels, object.metadata.labels);
 }
+
+const fieldText = (value: unknown): string =>
+  value === undefined || value === null ? '' : typeof value === 'string' ? value : JSON.stringify(value);

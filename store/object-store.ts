@@ -7,9 +7,11 @@
  * Every method throws `StoreError`. A write that returns is durable; one that throws left nothing behind, except
  * reason `Unavailable`, where the connection to the store was lost and the outcome is unknown.
  */
+import type { ManagedFieldsEntry } from '../crds/objects.ts';
 import type { ResourceType } from './resource.ts';
 
 export { StoreError, isStoreError, type StoreReason, type FieldError, type Status } from './store-error.ts';
+export type { ManagedFieldsEntry } from '../crds/objects.ts';
 export type { ResourceType } from './resource.ts';
 
 export interface OwnerReference {
@@ -35,6 +37,7 @@ export interface ObjectMeta {
   annotations?: Record<string, string>;
   finalizers?: string[];
   ownerReferences?: OwnerReference[];
+  managedFields?: ManagedFieldsEntry[];
 }
 
 /** Any object of the API. Kinds with a spec and a status are typed by the caller: `store.get<ProcessGroup>(...)`. */
@@ -71,7 +74,7 @@ export interface SelectOptions {
   readonly namespace?: string | undefined;
   /** As kubectl's `-l`: `app=a,tier in (x,y),!canary`. */
   readonly labelSelector?: string | undefined;
-  /** `metadata.name=...` and `metadata.namespace=...` only. */
+  /** `metadata.name=...`, `metadata.namespace=...`, and the fields that the kind is selectable by. */
   readonly fieldSelector?: string | undefined;
 }
 
@@ -103,15 +106,27 @@ export interface DeleteOptions {
   /** What becomes of the objects it owns; default Background. */
   readonly propagation?: 'Background' | 'Foreground' | 'Orphan' | undefined;
   readonly preconditions?: Preconditions | undefined;
+  /** Only tell what would become of it. */
+  readonly dryRun?: boolean | undefined;
 }
 
 /** Either it is gone for good, or finalizers hold it and it has a deletionTimestamp. */
 export type DeleteResult<T> =
   { readonly gone: true; readonly uid: string } | { readonly gone: false; readonly object: T };
 
-/** Merge patch is RFC 7386; JSON patch is RFC 6902. A `metadata.resourceVersion` in a merge patch is a precondition. */
+/**
+ * Merge patch is RFC 7386; JSON patch is RFC 6902. A `metadata.resourceVersion` in a merge patch is a precondition. An apply
+ * is a part of the object whose fields the manager owns from then on, and all it owns: the object is made when there is none,
+ * what others own otherwise is a Conflict unless forced.
+ */
 export type Patch =
   | { readonly type: 'merge'; readonly patch: unknown }
+  | {
+      readonly type: 'apply';
+      readonly patch: KubernetesObject;
+      readonly fieldManager: string;
+      readonly force?: boolean;
+    }
   | { readonly type: 'json'; readonly patch: readonly JsonPatchOperation[] };
 
 export interface JsonPatchOperation {

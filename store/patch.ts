@@ -8,7 +8,8 @@ import { StoreError } from './store-error.ts';
 
 type Fields = Record<string, unknown>;
 
-export function applyPatch(target: unknown, patch: Patch): unknown {
+/** Of all patches but applies, which are no change of a value but of its owners. */
+export function applyPatch(target: unknown, patch: Exclude<Patch, { type: 'apply' }>): unknown {
   return patch.type === 'merge' ? mergePatch(target, patch.patch) : jsonPatch(target, patch.patch);
 }
 

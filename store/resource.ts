@@ -1,7 +1,9 @@
 /**
  * What a kind of object is called in the API: its group, version, kind and plural. A store is opened with a list of
- * these and refuses every other kind. This file knows names only; schemas, defaults and rules live in `crds/`.
+ * these and refuses every other kind. This file knows names only; what schemas, defaults and rules say lives in `crds/`.
  */
+import type { JsonSchema } from '../crds/definitions.ts';
+
 export interface PrinterColumn {
   readonly name: string;
   readonly type: string;
@@ -25,6 +27,20 @@ export interface ResourceType {
   /** With a status subresource (the default), `update` keeps the status and `updateStatus` keeps the rest. */
   readonly statusSubresource?: boolean;
   readonly printerColumns?: readonly PrinterColumn[];
+  /** What objects of the kind look like; without one, only their metadata is known. */
+  readonly schema?: JsonSchema;
+  /** JSON paths of the fields, beside name and namespace, that objects are selected by: `.spec.processGroupName`. */
+  readonly selectableFields?: readonly string[];
+  readonly scale?: ScalePaths;
+  /** A kind that kubectl has compiled in, which it patches by strategic merge. */
+  readonly builtin?: boolean;
+}
+
+/** Where a kind that can be scaled keeps its numbers: JSON paths such as `.spec.replicas`. */
+export interface ScalePaths {
+  readonly specReplicasPath: string;
+  readonly statusReplicasPath: string;
+  readonly labelSelectorPath?: string;
 }
 
 /** `muster.dev/v1alpha1`, or `v1` for the core group. */

@@ -297,6 +297,6 @@ function nameFrom(prefix: unknown, suffix: string): string {
   return typeof prefix === 'string' ? `${prefix.slice(0, 253 - suffix.length)}${suffix}` : String(prefix);
 }
 
-function timestampOf(nowMs: number): string {
+export function timestampOf(nowMs: number): string {
   return new Date(nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
 }

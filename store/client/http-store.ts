@@ -43,7 +43,11 @@ export interface ApiRequest {
 }
 
 const maxLineCharacters = 64 * 1024 * 1024;
-const patchTypes = { merge: 'application/merge-patch+json', json: 'application/json-patch+json' } as const;
+const patchTypes = {
+  merge: 'application/merge-patch+json',
+  json: 'application/json-patch+json',
+  apply: 'application/apply-patch+yaml',
+} as const satisfies Record<Patch['type'], string>;
 
 export class HttpStore implements ObjectStore, Disposable {
   readonly #options: HttpStoreOptions;
@@ -165,7 +169,13 @@ export class HttpStore implements ObjectStore, Disposable {
     signal?: AbortSignal,
   ): Promise<T> {
     const path = `${pathOf(type, key)}${options.subresource === 'status' ? '/status' : ''}`;
-    const request = { method: 'PATCH', path, body: patch.patch, contentType: patchTypes[patch.type] };
+    const query = new URLSearchParams();
+    if (patch.type === 'apply') {
+      query.set('fieldManager', patch.fieldManager);
+      if (patch.force === true) query.set('force', 'true');
+    }
+    const contentType = patchTypes[patch.type];
+    const request = { method: 'PATCH', path, query, body: patch.patch, contentType };
     return frozenCopy(await this.requestJson(request, signal)) as T;
   }
 

@@ -5,6 +5,8 @@
  * them together and keeps the version counter.
  */
 import { randomUUID, randomInt } from 'node:crypto';
+import type { ApiStore, Decision } from '../api-store.ts';
+import { appliedBy, appliedObject } from '../authored-write.ts';
 import { EventWindow } from '../event-window.ts';
 import { concernsGarbage, type GarbageStep } from '../garbage.ts';
 import { GarbageCollector } from '../garbage-collector.ts';
@@ -17,7 +19,6 @@ import type {
   ListOptions,
   ObjectKey,
   ObjectList,
-  ObjectStore,
   OwnerReference,
   Patch,
   PatchOptions,
@@ -39,6 +40,7 @@ import {
   updatedObject,
   withResourceVersion,
   type Admit,
+  type Birth,
   type Change,
   type StoredObject,
 } from '../transition.ts';
@@ -74,7 +76,7 @@ interface Pending {
 const suffixLetters = 'bcdfghjklmnpqrstvwxz2456789';
 const maxJournalFiles = 8;
 
-export class FileStore implements ObjectStore, AsyncDisposable {
+export class FileStore implements ApiStore, AsyncDisposable {
   readonly types: readonly ResourceType[];
   /** What was found damaged or foreign when the store was opened, and where it was set aside. */
   readonly problems: readonly Problem[];
@@ -181,7 +183,7 @@ export class FileStore implements ObjectStore, AsyncDisposable {
     if (options.continue !== undefined && options.continue !== '') {
       return Promise.resolve(this.#pages.next(options.continue, options.limit) as unknown as ObjectList<T>);
     }
-    const selection = selectionOf(options);
+    const selection = selectionOf(options, table.type);
     const all = table.sorted(type.namespaced ? options.namespace : undefined);
     const items = selection === undefined ? all : all.filter(selection);
     const page = this.#pages.first(items, String(this.#committed), options.limit);
@@ -204,7 +206,7 @@ export class FileStore implements ObjectStore, AsyncDisposable {
     this.#refuseIfClosed();
     const table = this.#table(type);
     const window = this.#window(table.resource);
-    const selection = selectionOf(options);
+    const selection = selectionOf(options, table.type);
     const { resourceVersion = '0' } = options;
     let position: number | undefined;
     if (resourceVersion === '0' || resourceVersion === '') {
@@ -241,8 +243,7 @@ export class FileStore implements ObjectStore, AsyncDisposable {
     signal?.throwIfAborted();
     const generated = (object.metadata?.name ?? '') === '' && (object.metadata?.generateName ?? '') !== '';
     for (let attempt = 0; ; attempt += 1) {
-      const birth = { uid: this.#newUid(), nowMs: this.#now(), suffix: randomSuffix() };
-      const born = createdObject(type, object, birth, this.#options.admit);
+      const born = createdObject(type, object, this.birth(), this.#options.admit);
       try {
         const result = await this.#write(type, keyOf(type, born), (head) => {
           if (head !== undefined) throw alreadyExists(type, head);
@@ -254,6 +255,20 @@ export class FileStore implements ObjectStore, AsyncDisposable {
           throw error;
       }
     }
+  }
+
+  async change(
+    type: ResourceType,
+    key: ObjectKey,
+    decide: Decision,
+    { dryRun = false }: { readonly dryRun?: boolean | undefined } = {},
+  ): Promise<Change> {
+    const rules = { admit: this.#options.admit, nowMs: this.#now() };
+    return this.#write(type, key, (head) => decide(head, rules), dryRun);
+  }
+
+  birth(): Birth {
+    return { uid: this.#newUid(), nowMs: this.#now(), suffix: randomSuffix() };
   }
 
   async update<T extends KubernetesObject = AnyObject>(
@@ -291,6 +306,7 @@ export class FileStore implements ObjectStore, AsyncDisposable {
   ): Promise<T> {
     signal?.throwIfAborted();
     const result = await this.#write(type, key, (head) => {
+      if (patch.type === 'apply') return this.#applied(type, head, patch, options);
       const old = orNotFound(type, key, head);
       const patched = applyPatch(old, patch) as KubernetesObject;
       const { name, namespace, uid } = patched.metadata ?? {};
@@ -310,12 +326,29 @@ export class FileStore implements ObjectStore, AsyncDisposable {
     signal?: AbortSignal,
   ): Promise<DeleteResult<T>> {
     signal?.throwIfAborted();
-    const result = await this.#write(type, key, (head) => {
-      const old = orNotFound(type, key, head);
-      return deletedObject(type, old, options, this.#now(), this.#owners.hasDependents(old.metadata.uid));
-    });
+    const result = await this.#write(
+      type,
+      key,
+      (head) => {
+        const old = orNotFound(type, key, head);
+        return deletedObject(type, old, options, this.#now(), this.#owners.hasDependents(old.metadata.uid));
+      },
+      options.dryRun,
+    );
     if (result.kind === 'remove') return { gone: true, uid: result.object.metadata.uid };
     return { gone: false, object: result.object as unknown as T };
+  }
+
+  #applied(
+    type: ResourceType,
+    head: StoredObject | undefined,
+    patch: Extract<Patch, { type: 'apply' }>,
+    { subresource }: PatchOptions,
+  ): Change {
+    const author = { manager: patch.fieldManager, subresource, nowMs: this.#now() };
+    const rest = { force: patch.force ?? false, birth: this.birth(), admit: this.#options.admit };
+    const wanted = appliedObject(type, patch.patch);
+    return appliedBy(author, this.#table(type).type, head, wanted, rest);
   }
 
   /** Resolves when the garbage collector has nothing left to do. */
@@ -346,6 +379,7 @@ export class FileStore implements ObjectStore, AsyncDisposable {
     type: ResourceType,
     key: ObjectKey,
     decide: (head: StoredObject | undefined) => Change,
+    dryRun = false,
   ): Promise<Change> {
     const table = this.#table(type);
     const tableKey = tableKeyFor(type, key);
@@ -363,6 +397,7 @@ export class FileStore implements ObjectStore, AsyncDisposable {
         await pending.durable.catch(() => undefined);
         continue;
       }
+      if (dryRun) return change;
       if (change.kind === 'none') {
         await pending?.durable;
         return change;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseJsonPath, valuesAt } from './json-path.ts';
+import { parseJsonPath, valuesAt } from '../json-path.ts';
 import { durationText, tableOf, tableText } from './table.ts';
 
 const object = {

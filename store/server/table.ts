@@ -4,7 +4,7 @@
  */
 import type { KubernetesObject } from '../object-store.ts';
 import type { PrinterColumn, ResourceType } from '../resource.ts';
-import { parseJsonPath, valuesAt, type PathStep } from './json-path.ts';
+import { parseJsonPath, valuesAt, type PathStep } from '../json-path.ts';
 
 export interface TableColumn {
   readonly name: string;
