@@ -13,6 +13,7 @@ import type { Log } from '../file/journal.ts';
 import { discoveryAt } from './discovery.ts';
 import { serveResource, targetOf, unknownPath } from './resource-api.ts';
 import { Routes, type AccessRequest, type RouteContext, type RouteHandler, type User } from './routes.ts';
+import { Upgrade } from './upgrade.ts';
 
 export interface ApiServerOptions {
   readonly store: ObjectStore;
@@ -54,6 +55,10 @@ export class ApiServer implements AsyncDisposable {
     this.server =
       options.tls === undefined ? http.createServer(onRequest) : https.createServer(options.tls, onRequest);
     this.server.maxConnections = options.maxConnections ?? 4096;
+    this.server.on('upgrade', (request, socket, head) => {
+      const upgrade = new Upgrade(request, socket, head);
+      void this.#answer(request, upgrade.response, upgrade);
+    });
   }
 
   /** `{ path }` for a unix socket, `{ host, port }` for TCP (port 0 picks a free one). */
@@ -81,9 +86,14 @@ export class ApiServer implements AsyncDisposable {
     return this.close();
   }
 
-  async #answer(request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+  async #answer(
+    request: http.IncomingMessage,
+    response: http.ServerResponse,
+    upgrade?: Upgrade,
+  ): Promise<void> {
     const gone = new AbortController();
-    response.once('close', () => gone.abort());
+    // The response is done with once a WebSocket is accepted; its connection is not.
+    (upgrade ? request.socket : response).once('close', () => gone.abort());
     request.on('error', () => gone.abort());
     response.on('error', () => gone.abort());
     try {
@@ -91,10 +101,10 @@ export class ApiServer implements AsyncDisposable {
       const user = await this.#options.authenticate(request);
       if (user === undefined) throw new StoreError('Unauthorized', 'Who you are could not be established');
       const signal = AbortSignal.any([gone.signal, this.#stopping.signal]);
-      const context = this.#context(request, response, url, user, signal);
+      const context = this.#context(request, response, url, user, signal, upgrade);
       await this.#handlerFor(context)(context);
     } catch (error) {
-      this.#fail(request, response, error);
+      this.#fail(request, response, error, upgrade !== undefined);
     }
   }
 
@@ -132,6 +142,7 @@ export class ApiServer implements AsyncDisposable {
     url: URL,
     user: User,
     signal: AbortSignal,
+    upgrade: Upgrade | undefined,
   ): RouteContext & { parameters: Record<string, string> } {
     const path = url.pathname;
     let body: Promise<Buffer> | undefined;
@@ -149,6 +160,10 @@ export class ApiServer implements AsyncDisposable {
       body: readBody,
       json: async () => parseJson(request, await readBody()),
       sendJson: (code, value) => sendJson(response, code, value),
+      webSocket: async (protocols) => {
+        if (upgrade) return upgrade.accept(protocols, signal);
+        throw new StoreError('BadRequest', 'This path is for WebSockets: expected a request to upgrade');
+      },
       requireAccess: async (access) => {
         const verdict = (await this.#options.authorize?.({ ...access, user, path })) ?? { allowed: true };
         if (verdict.allowed) return;
@@ -184,7 +199,12 @@ export class ApiServer implements AsyncDisposable {
     };
   }
 
-  #fail(request: http.IncomingMessage, response: http.ServerResponse, thrown: unknown): void {
+  #fail(
+    request: http.IncomingMessage,
+    response: http.ServerResponse,
+    thrown: unknown,
+    upgrading: boolean,
+  ): void {
     let error: StoreError;
     if (thrown instanceof StoreError) error = thrown;
     else if (thrown instanceof URIError)
@@ -200,7 +220,7 @@ export class ApiServer implements AsyncDisposable {
     if (error.details.retryAfterSeconds !== undefined) {
       response.setHeader('retry-after', String(error.details.retryAfterSeconds));
     }
-    if (request.complete) {
+    if (request.complete || upgrading) {
       sendJson(response, error.code, error.toStatus());
       return;
     }

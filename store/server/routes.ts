@@ -4,6 +4,7 @@
  * asks these routes before its own.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { WebSocket } from 'ws';
 
 export interface User {
   readonly name: string;
@@ -40,6 +41,8 @@ export interface RouteContext {
   /** The body as JSON, or BadRequest. */
   json(): Promise<unknown>;
   sendJson(code: number, value: unknown): void;
+  /** Accepts the request's WebSocket with the first of these protocols that it offers; BadRequest when there is none. */
+  webSocket(protocols: readonly string[]): Promise<WebSocket>;
   /** Throws Forbidden unless the user may. */
   requireAccess(access: Omit<AccessRequest, 'user' | 'path'>): Promise<void>;
 }
