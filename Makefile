@@ -46,4 +46,4 @@ soak: build ## run the long tests for MINUTES (default 30)
 	@MUSTER_SOAK_MINUTES=$(or $(MINUTES),30) scripts/test.sh test/soak
 
 clean: ## remove what was built in the checkout (the cache of MPICH and CRIU stays)
-	rm -rf build bin/muster
+	rm -rf build bin

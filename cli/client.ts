@@ -3,8 +3,10 @@
  * subresources that are not objects (log, signal, ranks).
  */
 import type { IncomingMessage } from 'node:http';
+import type { WebSocket } from 'ws';
 import { kinds, type KindInfo } from '../crds/objects.ts';
-import { HttpStore, pathOf } from '../store/client/http-store.ts';
+import { HttpStore, type HttpStoreOptions, pathOf } from '../store/client/http-store.ts';
+import type { WebSocketRequest } from '../store/client/web-socket.ts';
 import type { ObjectKey, ObjectStore, ResourceType } from '../store/object-store.ts';
 import { builtinTypes, findResourceType } from '../store/resource.ts';
 import type { Table } from '../store/server/table.ts';
@@ -42,6 +44,7 @@ export interface Client {
   ): Promise<Table>;
   request(method: string, path: string, body?: unknown): Promise<unknown>;
   stream(path: string, query: URLSearchParams, accept: string): Promise<IncomingMessage>;
+  webSocket(request: WebSocketRequest): Promise<WebSocket>;
 }
 
 export function subresourcePath(key: ObjectKey, verb: string): string {
@@ -49,8 +52,8 @@ export function subresourcePath(key: ObjectKey, verb: string): string {
   return `/apis/subresources.muster.dev/v1alpha1/namespaces/${namespace}/processgroups/${encodeURIComponent(key.name)}/${verb}`;
 }
 
-export function connect(socketPath: string): Client {
-  const store = new HttpStore({ socketPath });
+export function connect(server: HttpStoreOptions): Client {
+  const store = new HttpStore(server);
   return {
     store,
     typesOf: (word) => {
@@ -73,5 +76,9 @@ export function connect(socketPath: string): Client {
     request: (method, path, body) =>
       store.requestJson({ method, path, ...(body === undefined ? {} : { body }) }),
     stream: (path, query, accept) => store.request({ method: 'GET', path, query, accept }),
+    webSocket: async (request) => {
+      const { openWebSocket } = await import('../store/client/web-socket.ts');
+      return openWebSocket(server, request);
+    },
   };
 }

@@ -4,25 +4,52 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { defaultHome, homeOf, type Home } from './home.ts';
+import type { HttpStoreOptions } from '../store/client/http-store.ts';
+import { apiSocketOf, defaultHome, homeOf, type Home } from './home.ts';
 
 export interface Config {
   readonly home: Home;
   readonly namespace: string;
+  /** Where the API is. */
+  readonly server: HttpStoreOptions;
+  /** The API is not that of the home, but one that a kubeconfig names. */
+  readonly isRemote: boolean;
   readonly colour: boolean;
   readonly columns: number;
 }
 
-export function configOf(
-  options: { home?: string | undefined; namespace?: string | undefined } = {},
-): Config {
-  return {
-    home: homeOf(options.home ?? defaultHome(process.env)),
-    namespace: options.namespace ?? 'default',
+export interface ConfigOptions {
+  readonly home?: string | undefined;
+  readonly namespace?: string | undefined;
+  readonly kubeconfig?: string | undefined;
+  readonly context?: string | undefined;
+}
+
+/** What the user's kubeconfig says where it is asked for, or always as a plugin of kubectl; else the cluster of the home. */
+export async function configOf(options: ConfigOptions = {}): Promise<Config> {
+  const home = homeOf(options.home ?? defaultHome(process.env));
+  const common = {
+    home,
     colour: process.stdout.isTTY && process.env['NO_COLOR'] === undefined && process.env['TERM'] !== 'dumb',
     columns: process.stdout.isTTY ? process.stdout.columns : Number(process.env['COLUMNS'] ?? 0),
   };
+  const { kubeconfig, context, namespace } = options;
+  if (kubeconfig === undefined && context === undefined && !isPlugin()) {
+    const server = { socketPath: apiSocketOf(home) };
+    return { ...common, server, namespace: namespace ?? 'default', isRemote: false };
+  }
+  const { kubeTargetOf } = await import('../store/client/kubeconfig.ts');
+  const target = await kubeTargetOf(kubeconfig, context);
+  return {
+    ...common,
+    server: target.server,
+    namespace: namespace ?? target.namespace ?? 'default',
+    isRemote: true,
+  };
 }
+
+/** Called as `kubectl muster`: the front says so. */
+const isPlugin = (): boolean => process.env['MUSTER_AS_PLUGIN'] === '1';
 
 /** The checkout or installation: where `native/` binaries, CRDs and the proto file lie. Works bundled and from source. */
 export function installRoot(): string {

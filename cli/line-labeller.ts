@@ -3,7 +3,7 @@
  * torn one. Waits for a slow terminal, so memory stays bounded.
  */
 import { once } from 'node:events';
-import type { LogFrame } from './log-frames.ts';
+import type { LogFrame } from '../wire/log-frames.ts';
 
 const longestLine = 64 * 1024;
 const newline = 10;

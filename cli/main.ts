@@ -2,19 +2,23 @@
  * The `muster` command. Each subcommand is a module of its own, loaded only when it is called, so that `muster get` does
  * not pay for the agent. This file knows names, options and how an error is shown; nothing else.
  */
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { configOf, type Config } from './config.ts';
 import { exitCodeOf, showError } from './errors.ts';
 
 interface GlobalOptions {
   home?: string;
   namespace?: string;
+  kubeconfig?: string;
+  context?: string;
 }
 
 const program = new Command('muster');
 program
   .description('Start, watch, suspend, checkpoint, restart and migrate parallel (MPI) jobs.')
   .option('--home <dir>', 'the cluster of this machine to use (default: $MUSTER_HOME, else ~/.muster)')
+  .option('--kubeconfig <file>', 'use the cluster that this kubeconfig names instead')
+  .option('--context <name>', 'and this context of the kubeconfig')
   .showHelpAfterError('(see muster --help)')
   .exitOverride()
   .enablePositionalOptions()
@@ -30,9 +34,9 @@ Examples:
   muster down                        stop everything`,
   );
 
-const configFor = (command: Command): Config => {
-  const options = command.optsWithGlobals<GlobalOptions>();
-  return configOf({ home: options.home, namespace: options.namespace });
+const configFor = (command: Command): Promise<Config> => {
+  const { home, namespace, kubeconfig, context } = command.optsWithGlobals<GlobalOptions>();
+  return configOf({ home, namespace, kubeconfig, context });
 };
 
 /** Exit codes come back as numbers; a command that returns nothing succeeded. */
@@ -42,7 +46,7 @@ function handler<O>(load: () => Promise<Action<O>>, kind: 'command' | 'daemon' =
   return async (...given: unknown[]): Promise<void> => {
     const command = given.at(-1) as Command;
     const action = await load();
-    const code = await action(configFor(command), command.args, command.opts<O & object>());
+    const code = await action(await configFor(command), command.args, command.opts<O & object>());
     process.exitCode = code ?? 0;
     // A daemon has let go of what it held; connections that others keep open to it must not keep it.
     if (kind === 'daemon') process.exit();
@@ -224,7 +228,14 @@ program
   .option('-o, --output <format>', 'json')
   .action(handler(async () => (await import('./commands/version.ts')).version));
 
-for (const command of program.commands) command.exitOverride();
+for (const command of program.commands) {
+  command.exitOverride();
+  // kubectl's users write these anywhere; the words after `run` belong to the program.
+  if (command.name() !== 'run') {
+    command.addOption(new Option('--kubeconfig <file>').hideHelp());
+    command.addOption(new Option('--context <name>').hideHelp());
+  }
+}
 
 try {
   await program.parseAsync(process.argv);

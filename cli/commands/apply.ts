@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { connect } from '../client.ts';
 import type { Config } from '../config.ts';
 import { CommandError } from '../errors.ts';
-import { apiSocketOf } from '../home.ts';
 import { lastAppliedAnnotation, mergePatchOf } from '../three-way-merge.ts';
 import { parseManifests } from '../../crds/manifest.ts';
 import { isStoreError, type AnyObject } from '../../store/object-store.ts';
@@ -20,7 +19,7 @@ export async function apply(
   _args: string[],
   options: { filename: string; dryRun?: boolean },
 ): Promise<number> {
-  const client = connect(apiSocketOf(config.home));
+  const client = connect(config.server);
   let failed = 0;
   for (const { file, text } of sourcesOf(options.filename)) {
     const parsed = parseManifests(text, file);

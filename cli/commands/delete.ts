@@ -3,7 +3,6 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { connect, type Client } from '../client.ts';
 import type { Config } from '../config.ts';
 import { CommandError } from '../errors.ts';
-import { apiSocketOf } from '../home.ts';
 import { sourcesOf } from './apply.ts';
 import { parseManifests } from '../../crds/manifest.ts';
 import { type AnyObject, isStoreError, type ObjectKey, type ResourceType } from '../../store/object-store.ts';
@@ -21,7 +20,7 @@ interface Target {
 }
 
 export async function deleteObjects(config: Config, args: string[], options: DeleteOptions): Promise<number> {
-  const client = connect(apiSocketOf(config.home));
+  const client = connect(config.server);
   const targets = await targetsOf(client, config, args, options);
   const waiting: (Target & { uid: string })[] = [];
   let failed = 0;

@@ -2,7 +2,6 @@
 import { dump } from 'js-yaml';
 import { connect } from '../client.ts';
 import type { Config } from '../config.ts';
-import { apiSocketOf } from '../home.ts';
 import { formatTable, plainTable } from '../table.ts';
 import { lastAppliedAnnotation } from '../three-way-merge.ts';
 import type { AnyObject } from '../../store/object-store.ts';
@@ -17,7 +16,7 @@ interface ConditionLike {
 }
 
 export async function describe(config: Config, args: string[]): Promise<number> {
-  const client = connect(apiSocketOf(config.home));
+  const client = connect(config.server);
   const [word = '', ...names] = args;
   const [type] = client.typesOf(word);
   for (const [index, name] of names.entries()) {

@@ -3,7 +3,6 @@ import { dump } from 'js-yaml';
 import { connect, type Client } from '../client.ts';
 import type { Config } from '../config.ts';
 import { CommandError } from '../errors.ts';
-import { apiSocketOf } from '../home.ts';
 import { formatTable } from '../table.ts';
 import type { AnyObject, ResourceType } from '../../store/object-store.ts';
 import { resourceNameOf } from '../../store/resource.ts';
@@ -24,7 +23,7 @@ export async function get(config: Config, args: string[], options: GetOptions): 
   if (output !== undefined && !formats.includes(output)) {
     throw new CommandError(`-o ${output}: expected one of ${formats.join(', ')}`, 2);
   }
-  const client = connect(apiSocketOf(config.home));
+  const client = connect(config.server);
   const [words = '', ...names] = args;
   const types = words.split(',').flatMap((word) => client.typesOf(word));
   if (names.length > 0 && types.length > 1) throw new CommandError('names need exactly one kind', 2);

@@ -2,10 +2,9 @@
 import { connect, subresourcePath } from '../client.ts';
 import type { Config } from '../config.ts';
 import { untilGroup } from '../group-wait.ts';
-import { apiSocketOf } from '../home.ts';
 
 export async function kill(config: Config, args: string[], options: { now?: boolean }): Promise<number> {
-  const client = connect(apiSocketOf(config.home));
+  const client = connect(config.server);
   for (const name of args) {
     await client.request('POST', subresourcePath({ namespace: config.namespace, name }, 'end'), {
       now: options.now === true,

@@ -6,8 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { connect, subresourcePath, type Client } from '../client.ts';
 import type { Config } from '../config.ts';
 import { CommandError } from '../errors.ts';
-import { apiSocketOf } from '../home.ts';
-import { formatPositions, logFrameType, LogFrameReader, type LogFrame } from '../log-frames.ts';
+import { formatPositions, logFrameType, LogFrameReader, type LogFrame } from '../../wire/log-frames.ts';
 import { isStoreError } from '../../store/object-store.ts';
 import { LineLabeller } from '../line-labeller.ts';
 
@@ -24,7 +23,7 @@ const awayAtMostMs = 30_000;
 
 export async function logs(config: Config, args: string[], options: LogsOptions): Promise<number> {
   const name = args[0] ?? '';
-  const client = connect(apiSocketOf(config.home));
+  const client = connect(config.server);
   const positions = new Map<string, number>();
   const labeller = new LineLabeller(options.label);
   const streams = options.stdout === true ? '1' : options.stderr === true ? '2' : '1,2';

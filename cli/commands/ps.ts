@@ -1,21 +1,12 @@
 /** `muster ps`: a job's ranks, where they are and how they fare; without a name all jobs that hold a node. */
 import { dump } from 'js-yaml';
+import type { RankRow } from '../../controllers/subresources/rank-rows.ts';
 import { connect, processGroupType, subresourcePath } from '../client.ts';
 import type { Config } from '../config.ts';
-import { apiSocketOf } from '../home.ts';
 import { formatTable, plainTable } from '../table.ts';
 
-export interface RankRow {
-  readonly rank: number;
-  readonly node: string;
-  readonly ordinal: number;
-  readonly state: string;
-  readonly exit: string;
-  readonly program: string;
-}
-
 export async function ps(config: Config, args: string[], options: { output?: string }): Promise<number> {
-  const client = connect(apiSocketOf(config.home));
+  const client = connect(config.server);
   const names =
     args.length > 0
       ? args

@@ -3,11 +3,10 @@ import { constants } from 'node:os';
 import { connect, subresourcePath } from '../client.ts';
 import type { Config } from '../config.ts';
 import { CommandError } from '../errors.ts';
-import { apiSocketOf } from '../home.ts';
 
 export async function signal(config: Config, args: string[], options: { ranks?: string }): Promise<number> {
   const [word = '', name = ''] = args;
-  const client = connect(apiSocketOf(config.home));
+  const client = connect(config.server);
   const number = signalNumberOf(word);
   const answer = (await client.request(
     'POST',

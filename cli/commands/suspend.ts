@@ -1,13 +1,12 @@
 /** `muster suspend` and `muster resume`: write spec.suspend and wait until the group is as asked. */
 import { connect, processGroupType } from '../client.ts';
 import type { Config } from '../config.ts';
-import { apiSocketOf } from '../home.ts';
 import { untilGroup } from '../group-wait.ts';
 
 const setSuspend =
   (suspended: boolean) =>
   async (config: Config, args: string[]): Promise<number> => {
-    const client = connect(apiSocketOf(config.home));
+    const client = connect(config.server);
     for (const name of args) {
       const key = { namespace: config.namespace, name };
       await client.store.patch(processGroupType, key, {

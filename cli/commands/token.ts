@@ -2,7 +2,6 @@
 import { connect } from '../client.ts';
 import type { Config } from '../config.ts';
 import { CommandError } from '../errors.ts';
-import { apiSocketOf } from '../home.ts';
 
 export async function token(
   config: Config,
@@ -10,7 +9,7 @@ export async function token(
   options: { ttl: string; node?: string },
 ): Promise<number> {
   if (args[0] !== 'create') throw new CommandError(`muster token ${args[0] ?? ''}: expected "create"`, 2);
-  const client = connect(apiSocketOf(config.home));
+  const client = connect(config.server);
   const path = '/apis/subresources.muster.dev/v1alpha1/jointokens';
   const body = {
     ttlSeconds: Number(options.ttl),

@@ -131,7 +131,7 @@ async function upDetached(home: Home, agents: number, options: UpOptions): Promi
 
 /** True when the API answers and the agent of every one of the nodes is connected; false when the signal aborted or time ran out. */
 async function untilReady(home: Home, nodes: readonly string[], signal: AbortSignal): Promise<boolean> {
-  const client = connect(apiSocketOf(home));
+  const client = connect({ socketPath: apiSocketOf(home) });
   const deadline = Date.now() + readyWithinMs;
   while (!signal.aborted && Date.now() < deadline) {
     try {

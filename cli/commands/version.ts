@@ -3,7 +3,6 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect } from '../client.ts';
 import { type Config, installRoot } from '../config.ts';
-import { apiSocketOf } from '../home.ts';
 
 export function ownVersion(): string {
   return (JSON.parse(readFileSync(join(installRoot(), 'package.json'), 'utf8')) as { version: string })
@@ -15,7 +14,7 @@ export async function version(
   _args: string[],
   options: { output?: string },
 ): Promise<number> {
-  const server = (await connect(apiSocketOf(config.home))
+  const server = (await connect(config.server)
     .request('GET', '/version')
     .catch(() => undefined)) as { gitVersion?: string } | undefined;
   const versions = { client: `v${ownVersion()}`, server: server?.gitVersion ?? null, node: process.version };

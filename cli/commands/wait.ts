@@ -3,14 +3,13 @@ import { connect } from '../client.ts';
 import type { Config } from '../config.ts';
 import { CommandError } from '../errors.ts';
 import { untilGroup } from '../group-wait.ts';
-import { apiSocketOf } from '../home.ts';
 
 export async function wait(
   config: Config,
   args: string[],
   options: { for: string; timeout: string },
 ): Promise<number> {
-  const client = connect(apiSocketOf(config.home));
+  const client = connect(config.server);
   const wanted = options.for.replace(/^condition=/, '');
   const seconds = Number(options.timeout);
   if (!(seconds >= 0)) throw new CommandError(`--timeout ${options.timeout}: expected seconds`, 2);

@@ -22,7 +22,7 @@ import { apiSocketOf, frontSocketOf, type Home, hubFileOf, makeHome } from '../h
 import { isLocalNode, openCluster } from './cluster-keys.ts';
 import { type HubFile, readHubFile } from './hub-file.ts';
 import { FrontServer } from './front-server.ts';
-import { GroupBook } from './group-book.ts';
+import { GroupBook } from '../../controllers/subresources/group-book.ts';
 import { logDestination } from './log-destination.ts';
 import { keepOwnAnnotations, localUser, localVerdict, submittedGroup } from './local-access.ts';
 import { PrivateRecords } from './private-records.ts';

@@ -22,7 +22,7 @@ import {
   frontTypes,
   requestLimitBytes,
 } from './front-request.ts';
-import type { GroupBook } from './group-book.ts';
+import type { GroupBook } from '../../controllers/subresources/group-book.ts';
 import { mappedIds } from './local-access.ts';
 import type { PrivateRecords } from './private-records.ts';
 import { RunSession, type RunPorts } from './run-session.ts';

@@ -11,7 +11,7 @@ import type { Condition } from '../../crds/objects.ts';
 import { RankSet } from '../../crds/rank-set.ts';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
 import { native, type Packet, type PacketSocket } from '../../native/addon/index.ts';
-import { runEndOf } from '../exit-code.ts';
+import { runEndOf } from '../../controllers/subresources/exit-code.ts';
 import {
   encodeData,
   encodeDone,
@@ -21,7 +21,7 @@ import {
   encodeWindow,
   frontTypes,
 } from './front-request.ts';
-import type { GroupBook } from './group-book.ts';
+import type { GroupBook } from '../../controllers/subresources/group-book.ts';
 
 export interface RelayedStdin {
   readonly window: number;

@@ -9,8 +9,8 @@ import { StoreError, type ObjectStore } from '../../store/object-store.ts';
 import type { ApiServer } from '../../store/server/api-server.ts';
 import type { RouteContext } from '../../store/server/routes.ts';
 import { processGroupType } from '../client.ts';
-import { encodeLogFrame, logFrameType, parsePositions } from '../log-frames.ts';
-import { rankRowsOf } from './rank-rows.ts';
+import { encodeLogFrame, logFrameType, parsePositions } from '../../wire/log-frames.ts';
+import { rankRowsOf } from '../../controllers/subresources/rank-rows.ts';
 
 export interface SubresourcePorts {
   readonly store: ObjectStore;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { ProcessGroup } from '../crds/types.gen.ts';
+import type { ProcessGroup } from '../../crds/types.gen.ts';
 import { runEndOf } from './exit-code.ts';
 
 function group(type: string, reason: string, exitSummary: object, size = 4): ProcessGroup {

@@ -1,6 +1,6 @@
 /** The exit code of `muster run`, from the status of its group, and the line for stderr. As a shell and mpiexec have it. Pure. */
 import { constants } from 'node:os';
-import type { ProcessGroup } from '../crds/types.gen.ts';
+import type { ProcessGroup } from '../../crds/types.gen.ts';
 
 export interface RunEnd {
   readonly code: number;

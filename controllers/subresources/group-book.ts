@@ -5,7 +5,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
 import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
-import { processGroupType } from '../client.ts';
+import { processGroupType } from '../resource-types.ts';
 
 export type GroupListener = (group: ProcessGroup | undefined) => void;
 

@@ -1,11 +1,19 @@
 /** The ranks of a group as `muster ps` lists them: from its placement and what agents say of its sandboxes. Pure but for reading. */
 import { constants } from 'node:os';
-import type { Hub } from '../../controllers/hub/hub.ts';
-import { expandPlacement } from '../../controllers/placement/placement-status.ts';
+import type { Hub } from '../hub/hub.ts';
+import { expandPlacement } from '../placement/placement-status.ts';
 import { RankSet } from '../../crds/rank-set.ts';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
-import type { RankRow } from '../commands/ps.ts';
 import type { RankEnd, SandboxFact } from '../../wire/agent-types.ts';
+
+export interface RankRow {
+  readonly rank: number;
+  readonly node: string;
+  readonly ordinal: number;
+  readonly state: string;
+  readonly exit: string;
+  readonly program: string;
+}
 
 export function rankRowsOf(group: ProcessGroup, hub: Hub): RankRow[] {
   const programs = (group.spec.processes ?? []).map((process) => ({

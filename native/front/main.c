@@ -1,5 +1,6 @@
 /* The `muster` command. `muster run` (also as mpiexec, mpirun) with a control plane at hand is done here, since a Node process
- * takes longer to start than most small jobs take to run; everything else is the command-line program in Node. */
+ * takes longer to start than most small jobs take to run; everything else is the command-line program in Node, also as a plugin
+ * of kubectl. */
 #include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -14,9 +15,13 @@
 
 enum { LONGEST_PATH = 4096, BUSY_TRIES = 500, BUSY_WAIT_MS = 10 };
 
-static bool is_launcher(const char *program) {
+static const char *name_of(const char *program) {
   const char *slash = strrchr(program, '/');
-  const char *name = slash ? slash + 1 : program;
+  return slash ? slash + 1 : program;
+}
+
+static bool is_launcher(const char *program) {
+  const char *name = name_of(program);
   return strcmp(name, "mpiexec") == 0 || strcmp(name, "mpirun") == 0;
 }
 
@@ -32,6 +37,11 @@ int main(int argc, char **argv, char **envp) {
   bool launcher = argc > 0 && is_launcher(argv[0]);
   char **words = argv + 1;
   int count = argc > 0 ? argc - 1 : 0;
+  if (argc > 0 && strcmp(name_of(argv[0]), "kubectl-muster") == 0) {
+    /* kubectl's plugin speaks to the cluster of the kubeconfig, whatever runs on this machine. */
+    setenv("MUSTER_AS_PLUGIN", "1", 1);
+    return node_exec(count, words);
+  }
   if (launcher) {
     /* argv[0] is ours to use: "mpiexec -n 4 a" is "run -n 4 a". */
     words = argv;

@@ -329,8 +329,11 @@ function parseAnswer(text: string, code: number, where: string): unknown {
 function unreachable(cause: unknown, where: string): StoreError {
   const code = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message;
   const never = code === 'ECONNREFUSED' || code === 'ENOENT';
+  const todo = where.startsWith('/')
+    ? 'is the control plane running? Start one with: muster up --detach'
+    : 'is the server of the kubeconfig up, and its address right?';
   const message = never
-    ? `Nothing answers at ${where} (${code}); is the control plane running? Start one with: muster up --detach`
+    ? `Nothing answers at ${where} (${code}); ${todo}`
     : `The connection to ${where} was lost (${code}); whether a write was carried out is unknown`;
   return new StoreError('Unavailable', message, {}, { cause });
 }
