@@ -1,7 +1,7 @@
 // The CustomResourceDefinitions as data: for each kind its names, its OpenAPI schema and its printer columns.
 // Everything else in crds/ works on what this file returns. It takes the generated JSON as given, so that
 // no YAML is parsed and no file looked for at run time; `make verify` holds the JSON to the YAML.
-import generated from './definitions.gen.json' with { type: 'json' };
+import generated from './generated/definitions.gen.json' with { type: 'json' };
 
 export interface CelRule {
   rule: string;

@@ -23,7 +23,7 @@ export async function generatedFiles(): Promise<Map<string, string>> {
   const manifests = readManifests();
   const definitions: Definition[] = manifests.map(definitionFrom);
   const files = new Map<string, string>([
-    ['crds/definitions.gen.json', `${JSON.stringify(manifests, null, 1)}\n`],
+    ['crds/generated/definitions.gen.json', `${JSON.stringify(manifests, null, 1)}\n`],
     ['crds/types.gen.ts', generateTypes(definitions)],
     ['crds/validators.gen.js', await generateValidators(definitions)],
   ]);
