@@ -55,7 +55,8 @@ probe() {
   printf '#include <mpi.h>\nint main(int c, char **v) { MPI_Init(&c, &v); MPI_Barrier(MPI_COMM_WORLD); return MPI_Finalize(); }\n' >"$work/probe.c"
   local root=$work/installed$prefix
   gcc -I "$root/include" "$work/probe.c" -o "$work/probe" -L "$root/lib" -lmpi
-  LD_LIBRARY_PATH=$root/lib timeout 60 "$root/bin/mpiexec.hydra" -launcher fork -n 2 "$work/probe"
+  # By address, since a fresh machine need not be able to look up its own name.
+  MPICH_INTERFACE_HOSTNAME=127.0.0.1 LD_LIBRARY_PATH=$root/lib timeout 60 "$root/bin/mpiexec.hydra" -launcher fork -n 2 "$work/probe"
 }
 quietly 'the first run of an MPI program' probe
 rm -rf "$work/installed$prefix/share"

@@ -47,7 +47,7 @@ mpi cpi examples/cpi.c
 mpi ring test/programs/ring.c
 mpi coupler-a test/programs/coupler.c -DSIDE=0
 mpi coupler-b test/programs/coupler.c -DSIDE=1
-for name in pmibench outgen incount exitwith orphan stubborn; do
+for name in pmibench outgen incount exitwith orphan stubborn keeper; do
   plain "$name" "test/programs/$name.c"
 done
 

@@ -6,8 +6,17 @@
 #   quietly WHAT COMMAND   runs COMMAND with its output in a log; shows the log's end only when it fails
 #   take_lock NAME         waits for the lock NAME in the cache, and holds it until the script ends
 
-MUSTER_CACHE=${MUSTER_CACHE:-${HOME:?HOME is not set: set MUSTER_CACHE or HOME}/.cache/muster}
-mkdir -p "$MUSTER_CACHE"
+# Where nothing can be written there (or nobody has a home), the cache is in the checkout, with links to what there is to read.
+MUSTER_CACHE=${MUSTER_CACHE:-${HOME:-/proc/nowhere}/.cache/muster}
+if ! mkdir -p "$MUSTER_CACHE" 2>/dev/null || [ ! -w "$MUSTER_CACHE" ]; then
+  own=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/build/cache
+  mkdir -p "$own"
+  for kept in "$MUSTER_CACHE"/*/; do
+    if [ -d "$kept" ] && [ ! -e "$own/$(basename "$kept")" ]; then ln -sfn "${kept%/}" "$own/"; fi
+  done
+  MUSTER_CACHE=$own
+fi
+export MUSTER_CACHE
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 

@@ -1,34 +1,85 @@
 /**
- * A vitest reporter that counts. At the end of a run it prints why each skipped test was skipped and writes the counts to the
- * file that MUSTER_TEST_COUNTS names, from which scripts/test.sh prints the last line and decides how the run ends. A file
- * that could not be loaded, and an error outside any test, count as failures.
+ * A vitest reporter that counts. After each test it writes the counts so far to the file that MUSTER_TEST_COUNTS names, from
+ * which scripts/test.sh prints the last line and decides how the run ends; so they are there whatever ends the run. A file that
+ * could not be loaded, an error outside any test, a test that was cut off and a file that was not reached count as failures.
+ * It tells why each skipped test was skipped and, of a run that was cut off, what ran then.
  */
 import { writeFileSync } from 'node:fs';
-import type { Reporter, TestModule } from 'vitest/node';
+import { relative } from 'node:path';
+import type { Reporter, TestCase, TestModule, TestSpecification } from 'vitest/node';
 
 export default class TestSummary implements Reporter {
-  onTestRunEnd(modules: readonly TestModule[], unhandled: readonly unknown[]): void {
-    let passed = 0;
-    let failed = unhandled.length;
-    let skipped = 0;
-    const reasons = new Map<string, number>();
-    for (const module of modules) {
-      // Errors of the file itself and of its suites' hooks belong to no test.
-      if (module.errors().length > 0) failed += 1;
-      for (const suite of module.children.allSuites()) if (suite.errors().length > 0) failed += 1;
-      for (const test of module.children.allTests()) {
-        const result = test.result();
-        if (result.state === 'passed') passed += 1;
-        else if (result.state === 'failed' || result.state === 'pending') failed += 1;
-        else {
-          skipped += 1;
-          const reason = `${module.relativeModuleId}: ${result.note ?? 'no reason given'}`;
-          reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
-        }
-      }
+  #passed = 0;
+  #failed = 0;
+  #skipped = 0;
+  #hasEnded = false;
+  /** Files not finished yet. */
+  readonly #files = new Set<string>();
+  /** Tests found and not finished yet, by id. */
+  readonly #waiting = new Set<string>();
+  readonly #running = new Map<string, { readonly name: string; readonly sinceMs: number }>();
+  readonly #reasons = new Map<string, number>();
+
+  onTestRunStart(specifications: readonly TestSpecification[]): void {
+    for (const { moduleId } of specifications) this.#files.add(moduleId);
+    this.#write();
+    process.once('exit', () => this.#cutOff());
+  }
+
+  onTestModuleCollected(module: TestModule): void {
+    for (const { id } of module.children.allTests()) this.#waiting.add(id);
+  }
+
+  onTestCaseReady(test: TestCase): void {
+    const name = `${test.module.relativeModuleId} > ${test.fullName}`;
+    this.#running.set(test.id, { name, sinceMs: performance.now() });
+  }
+
+  onTestCaseResult(test: TestCase): void {
+    this.#running.delete(test.id);
+    this.#waiting.delete(test.id);
+    const result = test.result();
+    if (result.state === 'passed') this.#passed += 1;
+    else if (result.state === 'failed' || result.state === 'pending') this.#failed += 1;
+    else {
+      this.#skipped += 1;
+      const reason = `${test.module.relativeModuleId}: ${result.note ?? 'no reason given'}`;
+      this.#reasons.set(reason, (this.#reasons.get(reason) ?? 0) + 1);
     }
-    for (const [reason, count] of reasons) process.stdout.write(`skipped ${count}: ${reason}\n`);
+    this.#write();
+  }
+
+  onTestModuleEnd(module: TestModule): void {
+    this.#files.delete(module.moduleId);
+    // Errors of the file itself and of its suites' hooks belong to no test.
+    if (module.errors().length > 0) this.#failed += 1;
+    for (const suite of module.children.allSuites()) if (suite.errors().length > 0) this.#failed += 1;
+    this.#write();
+  }
+
+  onTestRunEnd(_modules: readonly TestModule[], unhandled: readonly unknown[]): void {
+    this.#hasEnded = true;
+    this.#failed += unhandled.length + this.#unfinished;
+    for (const [reason, count] of this.#reasons) process.stdout.write(`skipped ${count}: ${reason}\n`);
+    this.#write(0);
+  }
+
+  get #unfinished(): number {
+    return this.#waiting.size + this.#files.size;
+  }
+
+  #cutOff(): void {
+    if (this.#hasEnded) return;
+    for (const { name, sinceMs } of this.#running.values()) {
+      const seconds = Math.round((performance.now() - sinceMs) / 1000);
+      process.stdout.write(`cut off after ${seconds} s: ${name}\n`);
+    }
+    for (const file of this.#files) process.stdout.write(`not finished: ${relative('.', file)}\n`);
+  }
+
+  /** What is not finished is a failure until it is. */
+  #write(unfinished = this.#unfinished): void {
     const file = process.env['MUSTER_TEST_COUNTS'];
-    if (file) writeFileSync(file, `${passed} ${failed} ${skipped}\n`);
+    if (file) writeFileSync(file, `${this.#passed} ${this.#failed + unfinished} ${this.#skipped}\n`);
   }
 }

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Runs the tests and ends with the line `tests: N passed, N failed, N skipped`, whatever happened: `test.sh [FILTER...]`,
 # a filter being a part of a file's path. Fails when a test failed, when a file could not be loaded, and when no test ran.
+# After MUSTER_TEST_SECONDS, if set, the tests are ended, and what had not finished has failed. With MUSTER_TEST_RESULT the last
+# line goes to that file instead.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/staging.sh
@@ -28,8 +30,10 @@ unset MUSTER_HOME MUSTER_RANK PMI_RANK PMI_SIZE PMI_FD MPIEXEC_TIMEOUT
 node=$(scripts/node-path.sh)
 export PATH="${node%/*}:$PATH" MUSTER_TEST_COUNTS="$PWD/$counts"
 
+# The keeper ends the tests at their limit, and whatever they leave behind, so that no test waits for another's rest.
 status=0
-"$node" node_modules/vitest/vitest.mjs run --reporter=default --reporter=./scripts/test-summary.ts "$@" </dev/null || status=$?
+build/programs/keeper "${MUSTER_TEST_SECONDS:-0}" \
+  "$node" node_modules/vitest/vitest.mjs run --reporter=default --reporter=./scripts/test-summary.ts "$@" </dev/null || status=$?
 if ! read -r passed failed skipped <"$counts"; then
   # vitest itself broke before it could count.
   passed=0 failed=1 skipped=0
@@ -39,5 +43,6 @@ if [ "$((passed + failed))" -eq 0 ]; then
   echo 'no test ran'
   failed=1
 fi
-echo "tests: $passed passed, $failed failed, $skipped skipped"
+line="tests: $passed passed, $failed failed, $skipped skipped"
+if [ -n "${MUSTER_TEST_RESULT:-}" ]; then echo "$line" >"$MUSTER_TEST_RESULT"; else echo "$line"; fi
 [ "$failed" -eq 0 ]
