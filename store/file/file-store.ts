@@ -45,13 +45,17 @@ import {
   type StoredObject,
 } from '../transition.ts';
 import { bookmarkOf, streamOf, tooOld } from '../watch-stream.ts';
+import { DoubtRecord, type Doubt } from './doubt.ts';
 import { nodeFileSystem, type FileSystem } from './file-system.ts';
 import { closedError, GroupCommit } from './group-commit.ts';
-import { Journal, versionOf, type Log, type Operation, type Problem, type Recovered } from './journal.ts';
+import { Journal, type Log, type Problem, type Recovered } from './journal.ts';
 import { takeOwnership } from './ownership.ts';
+import { versionOf, type Operation } from './recovery.ts';
 
 export interface FileStoreOptions {
   readonly directory: string;
+  /** There was a store here: an empty directory is a loss. */
+  readonly existed?: boolean | undefined;
   readonly types: readonly ResourceType[];
   readonly admit?: Admit | undefined;
   readonly log?: Log | undefined;
@@ -80,7 +84,7 @@ export class FileStore implements ApiStore, AsyncDisposable {
   readonly types: readonly ResourceType[];
   /** What was found damaged or foreign when the store was opened, and where it was set aside. */
   readonly problems: readonly Problem[];
-
+  readonly #doubt: DoubtRecord;
   readonly #options: FileStoreOptions;
   readonly #ownership: Disposable;
   readonly #commit: GroupCommit;
@@ -103,9 +107,12 @@ export class FileStore implements ApiStore, AsyncDisposable {
   static async open(options: FileStoreOptions): Promise<FileStore> {
     const ownership = (options.own ?? takeOwnership)(options.directory);
     try {
-      const journal = new Journal(options.fileSystem ?? nodeFileSystem, options.directory);
-      const recovered = await journal.open(randomUUID());
-      const store = new FileStore(options, ownership, journal, recovered.problems);
+      const fileSystem = options.fileSystem ?? nodeFileSystem;
+      const doubt = new DoubtRecord(fileSystem, options.directory);
+      const journal = new Journal(fileSystem, options.directory, doubt);
+      const nowMs = (options.now ?? Date.now)();
+      const recovered = await journal.open(randomUUID(), nowMs, options.existed ?? false);
+      const store = new FileStore(options, ownership, journal, doubt, recovered);
       store.#load(recovered);
       for (const problem of recovered.problems)
         options.log?.error({ ...problem }, 'store set something aside');
@@ -123,12 +130,14 @@ export class FileStore implements ApiStore, AsyncDisposable {
     options: FileStoreOptions,
     ownership: Disposable,
     journal: Journal,
-    problems: readonly Problem[],
+    doubt: DoubtRecord,
+    { problems }: Recovered,
   ) {
     this.#options = options;
     this.#ownership = ownership;
     this.types = options.types;
     this.problems = problems;
+    this.#doubt = doubt;
     this.#windowEvents = options.windowEvents ?? 4096;
     for (const type of options.types) this.#tables.set(resourceNameOf(type), new ObjectTable(type));
     this.#commit = new GroupCommit(
@@ -151,6 +160,16 @@ export class FileStore implements ApiStore, AsyncDisposable {
 
   get #compactBytes(): number {
     return this.#options.compactBytes ?? 16 * 1024 * 1024;
+  }
+
+  /** Set when objects may be missing that nobody deleted, now or in an earlier life, until `trust`. */
+  get doubt(): Doubt | undefined {
+    return this.#doubt.doubt;
+  }
+
+  /** What the store holds is all that there is, by the word of somebody who may say so. */
+  trust(): Promise<void> {
+    return this.#doubt.clear();
   }
 
   /** The number of objects. */

@@ -4,7 +4,8 @@
  * and every write decided after it are refused: they were decided on a state that never came to be.
  */
 import { StoreError } from '../store-error.ts';
-import type { Journal, Log, Operation } from './journal.ts';
+import type { Journal, Log } from './journal.ts';
+import type { Operation } from './recovery.ts';
 
 export interface Write {
   /** The JSON of its operation. */

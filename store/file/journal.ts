@@ -7,11 +7,11 @@
  * journal is cut back, or, if the disk refuses even that, closed until a new generation could be written.
  */
 import path from 'node:path';
+import type { DoubtRecord } from './doubt.ts';
 import type { FileSystem, StoreFile } from './file-system.ts';
-import { decodeFrames, encodeFrame, type Damage } from './frame.ts';
-
-/** `[resource, key, object]` puts; `[resource, key, version]` removes. */
-export type Operation = readonly [resource: string, key: string, objectOrVersion: object | number];
+import { encodeFrame } from './frame.ts';
+import { Quarantine } from './quarantine.ts';
+import { readStore, type Finding, type Header, type Operation } from './recovery.ts';
 
 export interface Problem {
   readonly file: string;
@@ -41,25 +41,14 @@ export interface Recovered {
   readonly journalFiles: number;
 }
 
-interface Header {
-  readonly muster: 'journal' | 'snapshot';
-  readonly format: 1;
-  readonly store: string;
-  readonly generation: number;
-  readonly version: number;
-  /** Snapshots: the number of object frames. */
-  readonly count?: number;
-}
-
-export const quarantine = '.quarantine';
-const filePattern = /^(journal|snapshot)-(\d{1,12})$/;
-const ownFiles = /^(owner-\d+|\.owner-.*\.tmp|manifests\.json|manifests\.json\.tmp)$/;
 /** Versions skipped after a repair, so that no version a client may have seen is given out twice. */
 const repairSkip = 1_000_000;
 
 export class Journal {
   readonly #fs: FileSystem;
   readonly #directory: string;
+  readonly #doubt: DoubtRecord;
+  readonly #quarantine: Quarantine;
   #store = '';
   #generation = 0;
   #oldest = 0;
@@ -69,9 +58,11 @@ export class Journal {
   #spoiled: unknown;
   #allSetAside = true;
 
-  constructor(fs: FileSystem, directory: string) {
+  constructor(fs: FileSystem, directory: string, doubt: DoubtRecord) {
     this.#fs = fs;
     this.#directory = directory;
+    this.#doubt = doubt;
+    this.#quarantine = new Quarantine(fs, directory);
   }
 
   /** Bytes in the current journal file. */
@@ -88,80 +79,61 @@ export class Journal {
     this.#file = undefined;
   }
 
-  /** Reads what is there, sets aside what is not ours or cannot be read, and opens the journal for appending. */
-  async open(newStoreId: string): Promise<Recovered> {
+  /**
+   * Takes up what is there. First it is read; then the doubt that follows from what cannot be read is written down; only
+   * then is anything set aside, and the journal opened for appending.
+   */
+  async open(newStoreId: string, nowMs: number, existed: boolean): Promise<Recovered> {
     const fs = this.#fs;
     fs.makeDirectory(this.#directory);
-    const problems: Problem[] = [];
-    const snapshots: number[] = [];
-    const journals: number[] = [];
-    for (const { name, directory } of fs.list(this.#directory)) {
-      const match = filePattern.exec(name);
-      if (directory || ownFiles.test(name)) continue;
-      if (match) (match[1] === 'journal' ? journals : snapshots).push(Number(match[2]));
-      else if (/^(journal|snapshot)-\d+\.tmp$/.test(name)) fs.remove(this.#path(name));
-      else problems.push(this.#setAsideFile(name, 'is not a file of this store'));
-    }
-    snapshots.sort((a, b) => b - a);
-    journals.sort((a, b) => a - b);
-
-    // Version 0 means "any" in the API, so an empty store is at 1.
-    let version = 1;
-    let journalBytes = 0;
-    let snapshot: Operation[] = [];
-    let snapshotVersion = 0;
-    const batches: Operation[][] = [];
-    let base: number | undefined;
-    for (const generation of snapshots) {
-      if (base !== undefined) {
-        if (problems.length === 0) this.#removeIfThere(`snapshot-${generation}`);
-        continue;
-      }
-      const read = this.#readSnapshot(generation, problems);
-      if (read === undefined) continue;
-      base = generation;
-      this.#store = read.store;
-      version = read.version;
-      snapshotVersion = read.version;
-      snapshot = read.operations;
-    }
-    const firstJournal = base ?? journals[0] ?? 0;
-    let expected = firstJournal;
-    for (const generation of journals) {
-      if (generation < firstJournal) {
-        if (problems.length === 0) this.#removeIfThere(`journal-${generation}`);
-        continue;
-      }
-      if (generation > expected) {
-        problems.push({ file: `journal-${expected}`, message: 'is missing; what it held is lost' });
-      }
-      const read = this.#readJournal(generation, generation === journals.at(-1), problems);
-      if (read === undefined) continue;
-      batches.push(read.operations);
-      version = Math.max(version, read.version);
-      journalBytes += read.bytes;
-      expected = generation + 1;
-    }
-    if (this.#store === '') this.#store = newStoreId;
+    this.#doubt.read(nowMs);
+    const readable = readStore(fs, this.#directory);
+    const { findings, firstGeneration, nextGeneration } = readable;
+    await this.#remember(findings, nowMs);
+    if (existed && readable.store === '' && this.#doubt.doubt?.severity !== 'Lost')
+      await this.#doubt.add('Lost', [`no store is in ${this.#directory}, where one was`], nowMs);
+    const problems = findings.flatMap((finding) => this.#setAside(finding) ?? []);
+    for (const name of readable.leftovers)
+      if (problems.length === 0 || name.endsWith('.tmp')) this.#removeIfThere(name);
+    let { version } = readable;
+    this.#store = readable.store === '' ? newStoreId : readable.store;
     if (problems.length > 0) {
       version += repairSkip;
-      if (fs.list(this.#directory).some(({ name }) => name === quarantine)) {
-        await fs.syncDirectory(this.#path(quarantine));
-      }
+      await this.#quarantine.sync();
     }
-    this.#oldest = firstJournal;
+    this.#oldest = firstGeneration;
     // Never append to a file that another life of the store wrote: a new file needs no trust in the old one's end.
-    await this.#startGeneration(expected, version);
+    await this.#startGeneration(nextGeneration, version);
     return {
       version,
-      snapshot,
-      snapshotVersion,
-      journal: batches.flat(),
+      snapshot: readable.snapshot,
+      snapshotVersion: readable.snapshotVersion,
+      journal: readable.journal,
       problems,
       replaceable: this.#allSetAside,
-      journalBytes,
-      journalFiles: expected - firstJournal,
+      journalBytes: readable.journalBytes,
+      journalFiles: nextGeneration - firstGeneration,
     };
+  }
+
+  async #remember(findings: readonly Finding[], nowMs: number): Promise<void> {
+    for (const severity of ['Lost', 'Torn'] as const) {
+      const grave = findings.filter((finding) => finding.severity === severity);
+      const messages = grave.map(({ file, why }) => `${file} ${why}`);
+      if (messages.length > 0) await this.#doubt.add(severity, messages, nowMs);
+    }
+  }
+
+  #setAside({ file, why, setAside }: Finding): Problem | undefined {
+    if (setAside === 'remove') {
+      this.#removeIfThere(file);
+      return undefined;
+    }
+    const target = setAside(this.#quarantine);
+    if (target === undefined) return { file, message: `${file} ${why}` };
+    if (target !== null) return { file, message: `${file} ${why}; set aside as ${target}`, setAside: target };
+    this.#allSetAside = false;
+    return { file, message: `${file} ${why}; it could not be set aside: the disk is full` };
   }
 
   /** One batch; each text is the JSON of one operation. */
@@ -308,130 +280,7 @@ export class Journal {
     }
   }
 
-  #readSnapshot(
-    generation: number,
-    problems: Problem[],
-  ): { store: string; version: number; operations: Operation[] } | undefined {
-    const name = `snapshot-${generation}`;
-    const bytes = this.#fs.read(this.#path(name));
-    const { frames, damage } = decodeFrames(bytes);
-    const header = headerOf(frames[0]?.value, 'snapshot', generation);
-    const operations = frames.flatMap(({ value }) => (isOperation(value) ? [value] : []));
-    // A snapshot whose first line alone is unreadable still gives up its objects.
-    if (header === undefined && operations.length === 0) {
-      problems.push(this.#setAsideFile(name, 'does not begin as a snapshot of this store does'));
-      return undefined;
-    }
-    for (const range of damage)
-      problems.push(this.#setAsideRange(name, bytes, range, 'holds unreadable objects'));
-    if (damage.length === 0 && operations.length !== header?.count) {
-      problems.push({
-        file: name,
-        message: `holds ${operations.length} objects, its first line says ${header?.count}`,
-      });
-    }
-    let version = header?.version ?? 0;
-    for (const operation of operations) version = Math.max(version, versionOf(operation));
-    return { store: header?.store ?? '', version, operations };
-  }
-
-  #readJournal(
-    generation: number,
-    last: boolean,
-    problems: Problem[],
-  ): { version: number; operations: Operation[]; bytes: number } | undefined {
-    const name = `journal-${generation}`;
-    const bytes = this.#fs.read(this.#path(name));
-    const { frames, damage } = decodeFrames(bytes);
-    const header = headerOf(frames[0]?.value, 'journal', generation);
-    if (header === undefined) {
-      // A power loss while the file was being made leaves it empty or torn, and nothing else in it.
-      if (last && frames.length === 0) this.#fs.remove(this.#path(name));
-      else problems.push(this.#setAsideFile(name, 'does not begin as a journal of this store does'));
-      return undefined;
-    }
-    if (this.#store === '') this.#store = header.store;
-    if (header.store !== this.#store) {
-      problems.push(this.#setAsideFile(name, `belongs to another store (${header.store})`));
-      return undefined;
-    }
-    for (const range of damage) {
-      const torn = range.to === bytes.length;
-      problems.push(
-        this.#setAsideRange(
-          name,
-          bytes,
-          range,
-          torn
-            ? 'ends in a torn write, which nobody was told had succeeded'
-            : 'holds an unreadable batch of writes',
-        ),
-      );
-    }
-    const operations = frames
-      .slice(1)
-      .flatMap(({ value }) => (Array.isArray(value) ? value.filter((item) => isOperation(item)) : []));
-    let { version } = header;
-    for (const operation of operations) version = Math.max(version, versionOf(operation));
-    return { version, operations, bytes: bytes.length };
-  }
-
-  #setAsideFile(name: string, why: string): Problem {
-    const target = this.#freeName(name);
-    this.#fs.rename(this.#path(name), this.#path(target));
-    return { file: name, message: `${name} ${why}; set aside as ${target}`, setAside: target };
-  }
-
-  #setAsideRange(name: string, bytes: Uint8Array, range: Damage, why: string): Problem {
-    const target = this.#freeName(`${name}.at-${range.from}`);
-    const message = `${name} ${why} (bytes ${range.from} to ${range.to}); a copy is in ${target}`;
-    try {
-      const file = this.#fs.create(this.#path(target));
-      try {
-        file.write(bytes.subarray(range.from, range.to), 0);
-      } finally {
-        file.close();
-      }
-    } catch {
-      this.#allSetAside = false;
-      return { file: name, message: `${message} (incomplete: the disk is full)` };
-    }
-    return { file: name, message, setAside: target };
-  }
-
-  #freeName(name: string): string {
-    this.#fs.makeDirectory(this.#path(quarantine));
-    const taken = new Set(this.#fs.list(this.#path(quarantine)).map((entry) => entry.name));
-    let free = name;
-    for (let copy = 2; taken.has(free); copy += 1) free = `${name}.${copy}`;
-    return path.join(quarantine, free);
-  }
-
   #path(name: string): string {
     return path.join(this.#directory, name);
   }
-}
-
-export function versionOf([, , value]: Operation): number {
-  if (typeof value === 'number') return value;
-  const version = (value as { metadata?: { resourceVersion?: unknown } }).metadata?.resourceVersion;
-  return Number(version ?? 0) || 0;
-}
-
-function headerOf(value: unknown, muster: Header['muster'], generation: number): Header | undefined {
-  const header = value as Partial<Header> | undefined;
-  const good =
-    header?.muster === muster &&
-    header.format === 1 &&
-    header.generation === generation &&
-    typeof header.store === 'string' &&
-    typeof header.version === 'number';
-  return good ? (header as Header) : undefined;
-}
-
-function isOperation(value: unknown): value is Operation {
-  if (!Array.isArray(value) || value.length !== 3) return false;
-  const [resource, key, change] = value as unknown[];
-  const putOrRemove = typeof change === 'number' || (typeof change === 'object' && change !== null);
-  return typeof resource === 'string' && typeof key === 'string' && putOrRemove;
 }

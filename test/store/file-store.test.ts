@@ -153,6 +153,90 @@ describe('FileStore', () => {
     }
   });
 
+  describe('doubt', () => {
+    const newest = (kind: string): string =>
+      path.join(
+        directory,
+        fs
+          .readdirSync(directory)
+          .filter((name) => name.startsWith(kind))
+          .sort((a, b) => Number(b.split('-')[1]) - Number(a.split('-')[1]))[0]!,
+      );
+    beforeEach(async () => {
+      await using store = await FileStore.open({ directory, types });
+      await store.create(widgets, widget('a'));
+      await store.compact();
+      await store.create(widgets, widget('b'));
+    });
+
+    it.each([
+      ['a snapshot of other bytes', () => fs.writeFileSync(newest('snapshot'), 'garbage')],
+      ['a journal of other bytes', () => fs.writeFileSync(newest('journal'), 'garbage\n')],
+      ['a snapshot that is cut short', () => fs.truncateSync(newest('snapshot'), 200)],
+      ['a journal that is gone', () => fs.renameSync(newest('journal'), `${newest('journal')}0`)],
+      [
+        'a damaged first write',
+        () => {
+          const text = fs.readFileSync(newest('journal'), 'latin1');
+          fs.writeFileSync(
+            newest('journal'),
+            `${text.replace('"b"', '"x"')}${text.slice(0, text.indexOf('\n') + 1)}`,
+          );
+        },
+      ],
+    ])('stands for %s, over later lives, until the store is trusted', async (_, damage) => {
+      damage();
+      const before = Date.now();
+      for (let life = 0; life < 3; life += 1) {
+        await using store = await FileStore.open({ directory, types });
+        expect(store.problems.length > 0).toBe(life === 0);
+        expect(store.doubt?.severity).toBe('Lost');
+        expect(store.doubt?.messages).not.toEqual([]);
+        expect(Date.parse(store.doubt!.since)).toBeGreaterThanOrEqual(before);
+        await store.compact();
+        if (life === 2) await store.trust();
+      }
+      await using store = await FileStore.open({ directory, types });
+      expect(store.doubt).toBeUndefined();
+    });
+
+    it('is slight for a torn newest write, and none for a foreign file', async () => {
+      fs.writeFileSync(path.join(directory, 'notes.txt'), 'mine');
+      {
+        await using store = await FileStore.open({ directory, types });
+        expect(store.doubt).toBeUndefined();
+        await store.create(widgets, widget('c'));
+      }
+      fs.appendFileSync(newest('journal'), '0badbeef 40 [["widgets');
+      await using store = await FileStore.open({ directory, types });
+      expect(store.doubt?.severity).toBe('Torn');
+    });
+
+    it('stands when a store that existed is gone altogether, or its record cannot be read', async () => {
+      for (const name of fs.readdirSync(directory))
+        fs.rmSync(path.join(directory, name), { recursive: true });
+      {
+        await using store = await FileStore.open({ directory, types, existed: true });
+        expect(store.doubt?.severity).toBe('Lost');
+      }
+      fs.writeFileSync(path.join(directory, 'doubt.json'), '{');
+      await using store = await FileStore.open({ directory, types });
+      expect(store.doubt).toMatchObject({
+        severity: 'Lost',
+        messages: [expect.stringContaining('doubt.json')],
+      });
+    });
+
+    it('is none for a new store', async () => {
+      await using store = await FileStore.open({
+        directory: path.join(directory, 'new'),
+        types,
+        existed: false,
+      });
+      expect(store.doubt).toBeUndefined();
+    });
+  });
+
   it('keeps objects of kinds it does not know', async () => {
     {
       await using store = await FileStore.open({ directory, types });
