@@ -154,6 +154,7 @@ program
   .command('ps')
   .description('list the ranks of a job, or all sandboxes')
   .argument('[group]')
+  .option('--unknown', 'sandboxes of groups that the store has lost; they run until `kill --unknown`')
   .option('-n, --namespace <ns>')
   .option('-o, --output <format>', 'json or yaml')
   .action(handler(async () => (await import('./commands/ps.ts')).ps));
@@ -170,8 +171,10 @@ program
 program
   .command('kill')
   .description('end jobs: SIGTERM, then SIGKILL after the grace period; the objects stay')
-  .argument('<groups...>')
+  .argument('[groups...]')
   .option('--now', 'SIGKILL at once')
+  .option('--unknown', 'groups that the store has lost, by uid; needs an administrator')
+  .option('--all', 'with --unknown: all of them, now and later; the store is trusted again')
   .option('-n, --namespace <ns>')
   .action(handler(async () => (await import('./commands/kill.ts')).kill));
 

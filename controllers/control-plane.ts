@@ -23,9 +23,12 @@ import { runReconciler } from './runtime/manager.ts';
 import { ObjectSource } from './runtime/object-source.ts';
 import { keyOf, type Key, type Reconciler } from './runtime/reconciler.ts';
 import { WorkQueue } from './runtime/work-queue.ts';
+import { UnknownSandboxes, type DoubtfulStore } from './unknown-sandboxes.ts';
 
 export interface ControlPlaneOptions {
   readonly store: ObjectStore;
+  /** The same store, where it can tell that objects may be missing from it. */
+  readonly doubtful?: DoubtfulStore;
   /** `host:port` that agents dial; port 0 takes a free one. */
   readonly hubListen: string;
   readonly tls: HubTls;
@@ -42,6 +45,7 @@ export interface ControlPlaneOptions {
 export interface ControlPlane extends AsyncDisposable {
   readonly hub: Hub;
   readonly clientLeases: ClientLeaseBook;
+  readonly unknown: UnknownSandboxes;
   /** Settles when all that the store held has been looked at once. */
   readonly ready: Promise<void>;
   /** Settles when everything has stopped. */
@@ -117,8 +121,14 @@ export async function runControlPlane(
       if (group) events.record(group, { type, reason: event.reason, message: event.message });
     },
   });
+  const unknown = new UnknownSandboxes({
+    hub, clock, logger,
+    store: options.doubtful,
+    trusted: offersChanged,
+  }); // prettier-ignore
   const reconciler = new ProcessGroupReconciler({
     store, hub, clock, leases, events, secrets, clusterId, logger,
+    reasonToWait: (group) => unknown.reasonToWait(group),
     offers: (exceptUid) =>
       offersOf({
         monitors: monitors.objects,
@@ -160,7 +170,7 @@ export async function runControlPlane(
       for (const { node } of assignmentsOf(group)) hub.nodes.expect(node);
     for (const node of monitors.objects.keys()) hub.nodes.expect(node);
     await first.done;
-    if (!both.aborted) hub.markComplete();
+    if (!both.aborted) unknown.listed(groups.objects.values(), both);
   });
   const stopped = Promise.all(started).then(async () => {
     events[Symbol.dispose]();
@@ -173,6 +183,7 @@ export async function runControlPlane(
   return {
     hub,
     clientLeases: leases,
+    unknown,
     ready,
     stopped,
     endGroup: (uid, request) => {

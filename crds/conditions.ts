@@ -34,6 +34,8 @@ export const reasons = {
   NoNodeMatches: 'Correct spec.placement.nodeSelector, or label a node as it says.',
   Queued: 'Wait: the group has its place in the queue; `muster describe pg` shows what is ahead.',
   WaitingForDependency: 'Wait for the groups in spec.dependsOn; the message names which and what they lack.',
+  StoreDamaged:
+    'See `muster doctor`: the store may have lost that the group has run; the message says what to do.',
   Released: 'Nothing to do: the group has ended or was vacated and holds no node.',
   // Running
   Starting: 'Wait: sandboxes and ranks are being started.',

@@ -5,7 +5,9 @@ import { Cgroups, parseHierarchies } from '../../node-agent/cgroups.ts';
 import { defaultNodeConfig } from '../../node-agent/config.ts';
 import { featuresOf } from '../../node-agent/features.ts';
 import { type Config, nativeDirectory } from '../config.ts';
-import { nodeStateOf } from '../home.ts';
+import { connect } from '../client.ts';
+import { apiSocketOf, nodeStateOf } from '../home.ts';
+import { readUnknown } from '../unknown.ts';
 
 export interface Check {
   readonly name: string;
@@ -41,6 +43,8 @@ export async function doctor(config: Config, _args: string[], options: { output?
     const at = text.indexOf(':');
     checks.push({ name: text.slice(0, at), ok: false, message: text.slice(at + 1).trim(), needed: false });
   }
+  const store = await storeCheck(config);
+  if (store) checks.push(store);
   if (options.output === 'json') process.stdout.write(`${JSON.stringify(checks, null, 2)}\n`);
   else {
     const width = Math.max(...checks.map(({ name }) => name.length));
@@ -49,4 +53,25 @@ export async function doctor(config: Config, _args: string[], options: { output?
     }
   }
   return checks.every(({ ok, needed }) => ok || !needed) ? 0 : 1;
+}
+
+/** Of the control plane of this home, where one runs and the user may ask it. */
+async function storeCheck(config: Config): Promise<Check | undefined> {
+  const socket = apiSocketOf(config.home);
+  if (!existsSync(socket)) return undefined;
+  let unknown;
+  try {
+    unknown = await readUnknown(connect({ socketPath: socket }));
+  } catch {
+    return undefined;
+  }
+  const { doubt, sandboxes } = unknown;
+  const check = { name: 'store', needed: false };
+  if (!doubt) return { ...check, ok: true, message: '' };
+  const running =
+    sandboxes.length === 0
+      ? 'no sandbox that it does not know has been found; "muster kill --unknown --all" trusts it again'
+      : `${sandboxes.length} that it does not know run on: see "muster ps --unknown", end them with "muster kill --unknown"`;
+  const what = `objects may be missing since ${doubt.since} (${doubt.messages.join('; ')})`;
+  return { ...check, ok: false, message: `${what}; ${running}` };
 }

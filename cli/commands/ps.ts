@@ -4,9 +4,16 @@ import type { RankRow } from '../../controllers/subresources/rank-rows.ts';
 import { connect, processGroupType, subresourcePath } from '../client.ts';
 import type { Config } from '../config.ts';
 import { formatTable, plainTable } from '../table.ts';
+import { readUnknown, type UnknownRow } from '../unknown.ts';
 
-export async function ps(config: Config, args: string[], options: { output?: string }): Promise<number> {
+export interface PsOptions {
+  readonly output?: string;
+  readonly unknown?: boolean;
+}
+
+export async function ps(config: Config, args: string[], options: PsOptions): Promise<number> {
   const client = connect(config.server);
+  if (options.unknown === true) return showUnknown(config, options, (await readUnknown(client)).sandboxes);
   const names =
     args.length > 0
       ? args
@@ -37,6 +44,26 @@ export async function ps(config: Config, args: string[], options: { output?: str
       });
       process.stdout.write(formatTable(plainTable(columns, rows), { noHeaders: name !== names[0] }, config));
     }
+  }
+  return 0;
+}
+
+function showUnknown(config: Config, options: PsOptions, rows: readonly UnknownRow[]): number {
+  if (options.output === 'json') process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
+  else if (options.output === 'yaml') process.stdout.write(dump(rows));
+  else {
+    const columns = ['Group uid', 'Node', 'Sandbox', 'State', 'Ranks', 'Started'];
+    const cells = rows.map(
+      ({ groupUid, node, connected, ordinal, state, ranksRunning, ranksTotal, startedMs }) => [
+        groupUid,
+        node,
+        ordinal,
+        connected ? state : 'Away',
+        `${ranksRunning}/${ranksTotal}`,
+        startedMs > 0 ? new Date(startedMs).toISOString().replace(/\.\d+Z$/, 'Z') : '-',
+      ],
+    );
+    process.stdout.write(formatTable(plainTable(columns, cells), {}, config));
   }
   return 0;
 }

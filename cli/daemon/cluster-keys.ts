@@ -20,6 +20,9 @@ export interface ClusterKeys {
   readonly authority: KeyAndCertificate;
 }
 
+/** The cluster is made after its store, so where it is there was a store. */
+export const hasCluster = (home: Home): boolean => existsSync(join(home.pki, 'cluster-id'));
+
 /** The authority of the home; the first caller makes it. Only the controller calls this, so nobody races. */
 export async function openCluster(home: Home): Promise<ClusterKeys> {
   const idFile = join(home.pki, 'cluster-id');

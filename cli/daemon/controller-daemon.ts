@@ -19,7 +19,7 @@ import { ApiServer } from '../../store/server/api-server.ts';
 import { ownVersion } from '../commands/version.ts';
 import { clientLeaseMs } from '../config.ts';
 import { apiSocketOf, frontSocketOf, type Home, hubFileOf, makeHome } from '../home.ts';
-import { isLocalNode, openCluster } from './cluster-keys.ts';
+import { hasCluster, isLocalNode, openCluster } from './cluster-keys.ts';
 import { type HubFile, readHubFile } from './hub-file.ts';
 import { FrontServer } from './front-server.ts';
 import { GroupBook } from '../../controllers/subresources/group-book.ts';
@@ -35,6 +35,7 @@ export async function runController(home: Home, host: string, signal: AbortSigna
   const ownerUid = process.getuid?.() ?? 0;
   await using store = await FileStore.open({
     directory: home.store,
+    existed: hasCluster(home),
     types: musterTypes(),
     admit: admitKeepingOwn,
     log: logger,
@@ -50,12 +51,14 @@ export async function runController(home: Home, host: string, signal: AbortSigna
   await known.promise;
   const recordOf = (uid: string): string | undefined =>
     groups.get(uid)?.metadata.annotations?.[annotations.environmentSecret.name];
-  records.keepOnly(new Set([...groups.all()].flatMap((group) => recordOf(group.metadata.uid ?? '') ?? [])));
+  if (store.doubt === undefined)
+    records.keepOnly(new Set([...groups.all()].flatMap((group) => recordOf(group.metadata.uid ?? '') ?? [])));
 
   const before = await readHubFile(home);
   const leaseMs = clientLeaseMs();
   const planeOptions = {
     store,
+    doubtful: store,
     tls: { ca: authority.cert, cert: server.cert, key: server.key },
     clusterId,
     logger,
@@ -109,6 +112,7 @@ export async function runController(home: Home, host: string, signal: AbortSigna
   addSubresources(api, {
     store,
     hub: plane.hub,
+    unknown: plane.unknown,
     end: async (group, now) => ports.end(group, now),
     createToken: async ({ ttlSeconds, node }) => ({
       token: await tokens.create({ ttlMs: ttlSeconds * 1000, ...(node === undefined ? {} : { node }) }),

@@ -5,6 +5,7 @@
 import { annotations } from '../../crds/names.ts';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
 import type { Hub } from '../../controllers/hub/hub.ts';
+import type { UnknownSandboxes } from '../../controllers/unknown-sandboxes.ts';
 import { StoreError, type ObjectStore } from '../../store/object-store.ts';
 import type { ApiServer } from '../../store/server/api-server.ts';
 import type { RouteContext } from '../../store/server/routes.ts';
@@ -15,6 +16,7 @@ import { rankRowsOf } from '../../controllers/subresources/rank-rows.ts';
 export interface SubresourcePorts {
   readonly store: ObjectStore;
   readonly hub: Hub;
+  readonly unknown: UnknownSandboxes;
   end(group: ProcessGroup, now: boolean): Promise<void>;
   createToken(options: {
     ttlSeconds: number;
@@ -51,6 +53,24 @@ export function addSubresources(server: ApiServer, ports: SubresourcePorts): voi
     const { nodes } = ports.hub;
     const connected = [...nodes.all()].filter(({ node }) => nodes.standing(node) === 'Connected');
     context.sendJson(200, { nodes: connected.map(({ node }) => node) });
+  });
+  const unknown = `${base}/unknownsandboxes`;
+  const toUnknown = { group: 'subresources.muster.dev', resource: 'unknownsandboxes' };
+  routes.add('GET', unknown, async (context) => {
+    await context.requireAccess({ verb: 'get', ...toUnknown });
+    context.sendJson(200, { doubt: ports.unknown.doubt ?? null, sandboxes: ports.unknown.list() });
+  });
+  routes.add('DELETE', unknown, async (context) => {
+    await context.requireAccess({ verb: 'delete', ...toUnknown });
+    const { groups, all } = (await context.json()) as { groups?: unknown; all?: unknown };
+    const count = ports.unknown.list().length;
+    if (all === true) {
+      await ports.unknown.trust();
+      return context.sendJson(200, { told: count });
+    }
+    if (!Array.isArray(groups) || groups.length === 0 || !groups.every((uid) => typeof uid === 'string'))
+      throw new StoreError('BadRequest', 'groups: expected uids of groups, or "all": true');
+    context.sendJson(200, { told: ports.unknown.end(groups) });
   });
   routes.add('POST', `${base}/jointokens`, async (context) => {
     await context.requireAccess({ verb: 'create', group: 'subresources.muster.dev', resource: 'jointokens' });

@@ -46,6 +46,7 @@ export class DesiredBook {
   readonly #changed: NodeChange;
   #revision: number;
   #complete = false;
+  #keepsUnknown = false;
 
   /** `firstRevision` is larger than any that an earlier hub told; the time in microseconds does. */
   constructor(firstRevision: number, changed: NodeChange) {
@@ -61,8 +62,19 @@ export class DesiredBook {
     return this.#complete;
   }
 
-  markComplete(): void {
+  /** Set when groups may be missing here that nobody deleted: what agents hold of groups unknown here they keep. */
+  get keepsUnknown(): boolean {
+    return this.#keepsUnknown;
+  }
+
+  markComplete(keepsUnknown = false): void {
     this.#complete = true;
+    this.#keepsUnknown = keepsUnknown;
+  }
+
+  /** Also of a group that agents are to forget. */
+  knows(uid: string): boolean {
+    return this.#groups.has(uid);
   }
 
   has(uid: string): boolean {

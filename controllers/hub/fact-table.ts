@@ -86,6 +86,16 @@ export class FactTable {
     return this.#nodes.get(node)?.forgotten.has(sandboxKey(id)) ?? false;
   }
 
+  /** All that the node's agent says it holds. */
+  *heldOn(node: string): Generator<SandboxFact & { readonly id: SandboxId }> {
+    for (const { fact } of this.#nodes.get(node)?.known.values() ?? [])
+      if (fact.id) yield fact as SandboxFact & { readonly id: SandboxId };
+  }
+
+  nodes(): Iterable<string> {
+    return this.#nodes.keys();
+  }
+
   sandboxesOn(node: string): number {
     return this.#nodes.get(node)?.known.size ?? 0;
   }

@@ -6,7 +6,7 @@
 import { Server, ServerCredentials, type ServerOptions } from '@grpc/grpc-js';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
-import type { AgentEvent, AgentHello, AgentMessage, Sent, Verb } from '../../wire/agent-types.ts';
+import type { AgentEvent, AgentHello, AgentMessage, SandboxId, Sent, Verb } from '../../wire/agent-types.ts';
 import {
   channelOptions,
   loadWire,
@@ -20,6 +20,7 @@ import type { Clock } from '../runtime/clock.ts';
 import { DesiredBook } from './desired-book.ts';
 import { FactTable } from './fact-table.ts';
 import { NodeTable } from './node-table.ts';
+import { sandboxKey } from './sandbox-key.ts';
 import { Session, type SessionView } from './session.ts';
 import type { StdinStream } from './stdin-stream.ts';
 import { Streams, type LogChunk, type LogOptions } from './streams.ts';
@@ -63,7 +64,7 @@ export class Hub implements AsyncDisposable {
   readonly #nodeWaiters = new Map<string, Set<() => void>>();
   readonly #verbs: Verbs;
   readonly #streams: Streams;
-  readonly #sessionView: Omit<SessionView, 'isHeld'>;
+  readonly #sessionView: Omit<SessionView, 'isHeld' | 'held'>;
   #port = 0;
 
   private constructor(options: HubOptions) {
@@ -129,11 +130,21 @@ export class Hub implements AsyncDisposable {
     await promise;
   }
 
-  /** All that the store holds stands in the desired book: what agents hold beyond it may go. */
-  markComplete(): void {
-    if (this.desired.complete) return;
-    this.desired.markComplete();
+  /**
+   * All that the store holds stands in the desired book: what agents hold beyond it may go, unless the store may have
+   * lost groups (`keepsUnknown`).
+   */
+  markComplete(keepsUnknown = false): void {
+    if (this.desired.complete && this.desired.keepsUnknown === keepsUnknown) return;
+    this.desired.markComplete(keepsUnknown);
     for (const session of this.#sessions.values()) session.complete();
+  }
+
+  /** Has agents end and forget sandboxes that the book does not know. False where no agent is connected. */
+  letGo(node: string, ids: readonly SandboxId[]): boolean {
+    const session = this.#sessions.get(node);
+    session?.changed(ids.map(sandboxKey));
+    return session !== undefined;
   }
 
   async close(): Promise<void> {
@@ -201,6 +212,7 @@ export class Hub implements AsyncDisposable {
     const view: SessionView = {
       ...this.#sessionView,
       isHeld: (_key, entry) => this.facts.get(entry.node, entry.spec.id) !== undefined,
+      held: () => [...this.facts.heldOn(hello.node)].map(({ id }) => id),
     };
     const session = new Session(hello, call, view);
     this.#sessions.set(hello.node, session);

@@ -6,6 +6,7 @@
 import type { AgentHello, AgentMessage, HubMessage, SandboxId, Sent } from '../../wire/agent-types.ts';
 import type { SessionCall } from '../../wire/load.ts';
 import type { DesiredBook, DesiredSpec, Entry } from './desired-book.ts';
+import { sandboxKey } from './sandbox-key.ts';
 
 export interface SessionView {
   readonly desired: DesiredBook;
@@ -13,6 +14,8 @@ export interface SessionView {
   readonly peerAddressOf: (node: string) => string;
   /** Whether the agent holds this sandbox, by its own word. */
   readonly isHeld: (key: string, entry: Entry) => boolean;
+  /** All that the agent says it holds. */
+  readonly held: () => Iterable<SandboxId>;
 }
 
 /** Messages are kept below this where they can be cut. */
@@ -67,8 +70,9 @@ export class Session {
     this.#schedule();
   }
 
-  /** The book is complete now: what it does not hold is to go. */
+  /** The book is complete now, or is trusted now: what it does not hold is to go. */
   complete(): void {
+    this.#toldComplete = false;
     this.#schedule();
   }
 
@@ -123,11 +127,16 @@ export class Session {
     const entries = [...this.#view.desired.ofNode(this.node)];
     const told = entries.filter(([key, entry]) => this.#isTold(key, entry));
     for (const [key] of told) this.#toldKeys.add(key);
-    this.#sendDesired(
-      true,
-      told.map(([, entry]) => this.#specOf(entry)),
-      [],
-    );
+    const specs = told.map(([, entry]) => this.#specOf(entry));
+    if (!this.#view.desired.keepsUnknown) return this.#sendDesired(true, specs, []);
+    this.#sendDesired(false, specs, this.#knownToGo());
+  }
+
+  /** What the agent holds and need not, of groups that the book knows. */
+  #knownToGo(): SandboxId[] {
+    const { desired, held } = this.#view;
+    const entries = desired.ofNode(this.node);
+    return [...held()].filter((id) => desired.knows(id.groupUid) && !entries.has(sandboxKey(id)));
   }
 
   /**

@@ -9,7 +9,7 @@ import { unsupported } from '../../crds/supported.ts';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
 import type { ClientLeaseBook } from '../client-lease.ts';
 import type { Hub } from '../hub/hub.ts';
-import { place, type NodeOffer } from '../placement/place.ts';
+import { place, type NodeOffer, type Placing } from '../placement/place.ts';
 import { expandPlacement, type Assignment } from '../placement/placement-status.ts';
 import type { Clock } from '../runtime/clock.ts';
 import { sandboxStateOf, type EndRequest, type SandboxView, type Seen } from './seen.ts';
@@ -19,6 +19,8 @@ export interface ObservePorts {
   readonly clock: Clock;
   readonly leases: ClientLeaseBook;
   readonly offers: (exceptUid: string) => NodeOffer[];
+  /** Why a group without a place must not get one now, whatever nodes offer. */
+  readonly reasonToWait?: (group: ProcessGroup) => string | undefined;
   readonly endRequest: (uid: string) => EndRequest | undefined;
   readonly removedForMs: (uid: string) => number | undefined;
 }
@@ -40,18 +42,21 @@ export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
     nowMs: clock.now(),
     group,
     sandboxes,
-    placing: placeable
-      ? place(
-          { size: spec.size ?? 0, placement: spec.placement ?? {}, resources: spec.resources },
-          ports.offers(uid),
-        )
-      : undefined,
+    placing: placeable ? placingOf(group, ports) : undefined,
     invalid,
     unsupported: refused,
     clientLeaseLeftMs: isForeground ? leases.leftMs(uid) : undefined,
     endRequest: ports.endRequest(uid),
     removedForMs: ports.removedForMs(uid),
   });
+}
+
+function placingOf(group: ProcessGroup, ports: ObservePorts): Placing {
+  const { spec, metadata } = group;
+  const message = ports.reasonToWait?.(group);
+  if (message !== undefined) return { kind: 'waiting', reason: 'StoreDamaged', message };
+  const wish = { size: spec.size ?? 0, placement: spec.placement ?? {}, resources: spec.resources };
+  return place(wish, ports.offers(metadata.uid ?? ''));
 }
 
 /** What the schema can say and this build does not carry out, by field. */

@@ -11,6 +11,7 @@ import {
   nodeMonitorType,
   processGroupType,
 } from '../../controllers/resource-types.ts';
+import type { DoubtfulStore, StoreDoubt } from '../../controllers/unknown-sandboxes.ts';
 import { admit } from '../../crds/admission.ts';
 import { isTrue } from '../../crds/conditions.ts';
 import type { Checkpoint, NodeMonitor, ProcessGroup, ProcessGroupSpec } from '../../crds/types.gen.ts';
@@ -38,7 +39,7 @@ async function eventually<T>(look: () => T | Promise<T>): Promise<T> {
   return vi.waitFor(look, { timeout: 5000, interval: 2 });
 }
 
-async function startPlane(more: { leaseMs?: number } = {}): Promise<void> {
+async function startPlane(more: { leaseMs?: number; doubtful?: DoubtfulStore } = {}): Promise<void> {
   authority ??= await makeAuthority('test');
   const tls = { ca: authority.cert, ...(await issue(authority, { kind: 'server', names: ['127.0.0.1'] })) };
   const secrets = { get: async () => Promise.resolve({ env: [{ name: 'SECRET', value: 's' }] }) };
@@ -99,6 +100,66 @@ afterEach(async () => {
 });
 
 describe('control plane', () => {
+  it('keeps what a damaged store does not know, and starts nothing that may have run, until it is trusted', async () => {
+    const one = await agent('node1');
+    const { metadata } = await create('known');
+    await reaches('known', 'Running');
+    const lost = await create('lost');
+    await reaches('lost', 'Running');
+    await plane.close();
+    // As if the store had lost one group, and the placement of another.
+    await store.patch(
+      processGroupType,
+      { name: 'lost' },
+      { type: 'merge', patch: { metadata: { finalizers: [] } } },
+    );
+    await store.delete(processGroupType, { name: 'lost' });
+    const known = await get('known');
+    await store.updateStatus(processGroupType, { ...known, status: {} });
+    const pending = await create('pending');
+    let doubt: StoreDoubt | undefined = {
+      severity: 'Lost',
+      since: new Date(Date.now() + 1000).toISOString(),
+      messages: ['test'],
+    };
+    const doubtful = {
+      get doubt() {
+        return doubt;
+      },
+      trust: async () => {
+        doubt = undefined;
+        return Promise.resolve();
+      },
+    };
+    await startPlane({ doubtful });
+    one.disconnect();
+    one.connect(plane.hub.port);
+    const reasonOf = async (name: string): Promise<string | undefined> =>
+      (await get(name)).status?.conditions?.find(({ type }) => type === 'Placed')?.message;
+    await eventually(async () => {
+      expect(
+        plane.unknown
+          .list()
+          .map(({ groupUid }) => groupUid)
+          .sort(),
+      ).toEqual([metadata.uid, lost.metadata.uid].sort());
+      expect(await reasonOf('pending')).toContain('may have lost that this group has run');
+    });
+    const fresh = await create('fresh');
+    await reaches('fresh', 'Running');
+    expect(one.held.size).toBe(3);
+    expect(one.fullDesired).toBe(1);
+    expect(plane.unknown.end([lost.metadata.uid!])).toBe(1);
+    await eventually(() => expect(one.held.size).toBe(2));
+    await plane.unknown.trust();
+    await reaches('pending', 'Running');
+    await eventually(() => {
+      const held = [...one.held.values()].map(({ spec }) => spec.id?.groupUid);
+      expect(held).toContain(pending.metadata.uid);
+      expect(held).toContain(fresh.metadata.uid);
+    });
+  });
+
   it('runs a group over two nodes to success and keeps its logs until it is deleted', async () => {
     const [one, two] = [await agent('node1'), await agent('node2')];
     const { metadata } = await create('a', { size: 4 });
