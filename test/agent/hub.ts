@@ -165,7 +165,7 @@ export class TestHub implements AsyncDisposable {
   }
 
   /** Settles once `isTrue`; asked again with every message. */
-  async until(isTrue: () => boolean, what: string, withinMs = 30_000): Promise<void> {
+  async until(isTrue: () => boolean, what: string, withinMs = 60_000): Promise<void> {
     const deadline = AbortSignal.timeout(withinMs);
     while (!isTrue()) {
       await new Promise<void>((resolve, reject) => {
@@ -193,7 +193,7 @@ export class TestHub implements AsyncDisposable {
     return this.facts.get(keyOf(id));
   }
 
-  async ended(id: Sent<SandboxId>, withinMs = 30_000): Promise<SandboxFact> {
+  async ended(id: Sent<SandboxId>, withinMs = 60_000): Promise<SandboxFact> {
     await this.until(
       () => ['Ended', 'Failed'].includes(this.fact(id)?.state ?? ''),
       `the end of ${keyOf(id)}`,

@@ -36,7 +36,7 @@ let plane: ControlPlane;
 let agents: TestAgent[] = [];
 
 async function eventually<T>(look: () => T | Promise<T>): Promise<T> {
-  return vi.waitFor(look, { timeout: 5000, interval: 2 });
+  return vi.waitFor(look, { timeout: 60_000, interval: 2 });
 }
 
 async function startPlane(more: { leaseMs?: number; doubtful?: DoubtfulStore } = {}): Promise<void> {

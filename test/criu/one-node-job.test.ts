@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Cluster, collect, muster, programs } from '../hosts/cluster.ts';
 import { eventually } from '../hosts/processes.ts';
 import { criuProgram, dump, restore, unknownMounts, type SandboxOnHost } from './criu.ts';
@@ -10,6 +10,8 @@ let cluster: Cluster;
 beforeAll(async () => {
   cluster = await Cluster.make([{}], {}, { supervised: false });
 });
+
+afterEach(() => cluster.heal());
 
 afterAll(async () => {
   await cluster?.[Symbol.asyncDispose]();

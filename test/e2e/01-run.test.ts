@@ -12,7 +12,7 @@ import {
   type Running,
 } from './cluster.ts';
 
-const leaseSeconds = 2;
+const leaseSeconds = 5;
 let cluster: Cluster;
 beforeAll(async () => {
   cluster = await Cluster.up({ agents: 2, env: { MUSTER_CLIENT_LEASE_SECONDS: String(leaseSeconds) } });
@@ -148,7 +148,6 @@ describe('output', () => {
   test('64 MiB of eight ranks arrive whole, each in order, no line torn', async () => {
     const ended = await cluster.run(
       ['-n', '8', '-l', '--nodes', 'node1,node2', program('outgen'), '8', '4000'],
-      { timeoutMs: 20_000 },
     );
     expect(ended.code).toBe(0);
     const next = new Array<number>(8).fill(0);
@@ -208,7 +207,6 @@ describe('input', () => {
     const stdin = randomBytes(size);
     const ended = await cluster.run(['-n', '3', '-l', '--nodes', 'node1,node2', program('incount')], {
       stdin,
-      timeoutMs: 20_000,
     });
     expect(ended.code, ended.stderr).toBe(0);
     const lines = ended.stdout.trimEnd().split('\n').sort();
@@ -221,7 +219,7 @@ describe('input', () => {
     const stdin = randomBytes(Math.min(size, 10 * 1024 * 1024));
     const ended = await cluster.run(
       ['-n', '4', '--stdin', 'all', '--nodes', 'node1,node2', program('incount')],
-      { stdin, timeoutMs: 20_000 },
+      { stdin },
     );
     expect(ended.code, ended.stderr).toBe(0);
     const lines = ended.stdout.trimEnd().split('\n');
@@ -378,7 +376,7 @@ describe('ends', () => {
     expect(ended.code).toBe(124);
     expect(ended.stderr).toContain('wallTimeSeconds');
     expect(ended.ms).toBeGreaterThan(900);
-    expect(ended.ms).toBeLessThan(8_000);
+    expect(ended.ms).toBeLessThan(25_000);
     await gone(pids);
   });
 
@@ -472,7 +470,7 @@ describe('on a terminal', () => {
       'spin.sh',
       '#!/bin/sh\ntrap "echo spun; exit 0" TERM\necho spinning\nwhile :; do :; done\n',
     );
-    const shell = cluster.terminal(60_000);
+    const shell = cluster.terminal();
     await shell.untilOutput('$ ');
     await typing(shell, `muster run -n 2 --nodes node1,node2 --name spin ${env.join(' ')} ${spin}\n`);
     await eventually(
@@ -508,7 +506,7 @@ describe('on a terminal', () => {
   });
 
   test('-t gives a rank a terminal', async () => {
-    const shell = cluster.terminal(30_000);
+    const shell = cluster.terminal();
     await shell.untilOutput('$ ');
     await typing(shell, `muster run -t sh -c 'test -t 0 && test -t 1 && echo a-ter""minal'\n`);
     await shell.untilOutput('a-terminal');

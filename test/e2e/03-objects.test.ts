@@ -102,7 +102,7 @@ describe('apply', () => {
     expect(stalled?.reason).toBe('NotSupported');
     expect(stalled?.message).toContain('network');
     expect(processesWithArgument(tag)).toEqual([]);
-    const waited = await cluster.wait('unsupported', 'Finished', 5);
+    const waited = await cluster.wait('unsupported', 'Finished', 30);
     expect(waited.code).toBe(1);
     expect(waited.stderr).toContain('NotSupported');
     await cluster.done(['delete', 'pg', 'unsupported']);
@@ -321,7 +321,7 @@ describe('the life of a job', () => {
       manifest(
         'walled',
         [program('stubborn')],
-        '  gracePeriodSeconds: 1\n  limits: { wallTimeSeconds: 2, warningSignal: SIGUSR1, warningSeconds: 1 }',
+        '  gracePeriodSeconds: 1\n  limits: { wallTimeSeconds: 5, warningSignal: SIGUSR1, warningSeconds: 2 }',
       ),
     );
     const ended = await cluster.wait('walled', 'Finished');

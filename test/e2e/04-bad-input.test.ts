@@ -103,7 +103,7 @@ describe('manifests', () => {
     );
     expect(ended.code).toBe(1);
     expect(ended.stderr).toMatch(/job\.yaml/);
-    expect(performance.now() - started).toBeLessThan(5_000);
+    expect(performance.now() - started).toBeLessThan(30_000);
   });
 
   test('50 MB are refused without reading them', async () => {
@@ -322,9 +322,7 @@ describe('a disk that is full', () => {
 
 describe('agents that may not join', () => {
   const agent = (home: string, args: readonly string[]): Promise<Result> =>
-    cluster.muster(['--home', home, 'agent', ...args], { timeoutMs: 15_000 }).catch((error: unknown) => {
-      throw error;
-    });
+    cluster.muster(['--home', home, 'agent', ...args], { timeoutMs: 45_000 });
   const homeFor = (name: string): string => {
     const directory = join(cluster.home, `other-${name}`);
     mkdirSync(directory, { recursive: true, mode: 0o711 });

@@ -171,7 +171,7 @@ export class Cluster implements AsyncDisposable {
 
   async start(args: readonly string[] = []): Promise<void> {
     const up = await this.muster(['up', '--detach', '--agents', String(this.agents), ...args], {
-      timeoutMs: 40_000,
+      timeoutMs: 60_000,
     });
     if (up.code !== 0) throw new Error(`muster up: ${up.stderr}${up.stdout}`);
   }
@@ -195,7 +195,7 @@ export class Cluster implements AsyncDisposable {
       stdio: ['pipe', 'pipe', 'pipe'],
     });
     if (options.stdin !== undefined) child.stdin.end(options.stdin);
-    return this.#running(child, `muster ${args.join(' ').slice(0, 200)}`, options.timeoutMs ?? 20_000);
+    return this.#running(child, `muster ${args.join(' ').slice(0, 200)}`, options.timeoutMs ?? 60_000);
   }
 
   /** Runs a subcommand to its end; standard input is empty unless given. */
@@ -223,11 +223,11 @@ export class Cluster implements AsyncDisposable {
       stdio: ['pipe', 'pipe', 'pipe'],
     });
     if (options.stdin !== undefined) child.stdin.end(options.stdin);
-    return this.#running(child, line.slice(0, 200), options.timeoutMs ?? 20_000);
+    return this.#running(child, line.slice(0, 200), options.timeoutMs ?? 60_000);
   }
 
   /** An interactive shell on a terminal of its own, with job control: what is written to stdin is typed. */
-  terminal(timeoutMs = 30_000): Running {
+  terminal(timeoutMs = 90_000): Running {
     const env = this.environment({ PS1: '$ ', TERM: 'dumb' });
     const child = spawn('script', ['-qefc', 'bash --norc --noprofile -i', '/dev/null'], {
       env: { ...env, PATH: `${join(checkout, 'bin')}:${env['PATH']}` },
@@ -260,8 +260,10 @@ export class Cluster implements AsyncDisposable {
     return this.muster(['apply', '-f', this.file('job.yaml', text)]);
   }
 
-  async wait(name: string, condition: string, seconds = 20): Promise<Result> {
-    return this.muster(['wait', name, '--for', condition, '--timeout', String(seconds)]);
+  async wait(name: string, condition: string, seconds = 60): Promise<Result> {
+    return this.muster(['wait', name, '--for', condition, '--timeout', String(seconds)], {
+      timeoutMs: (seconds + 30) * 1000,
+    });
   }
 
   /** A new file that jobs' users may read. */
@@ -372,7 +374,7 @@ export async function eventually(
   holds: () => boolean | Promise<boolean>,
   what: string,
   seen: () => string = () => '',
-  withinMs = 20_000,
+  withinMs = 60_000,
 ): Promise<void> {
   const deadline = performance.now() + withinMs;
   while (!(await holds())) {

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { eventually, type Executed } from './processes.ts';
+import { eventually, killTree, type Executed } from './processes.ts';
 import { type Host, Hosts, type HostOptions } from './hosts.ts';
 
 const checkout = new URL('../../', import.meta.url).pathname;
@@ -15,6 +15,7 @@ export interface Agent {
   readonly host: Host;
   readonly pid: number;
   readonly said: () => string;
+  readonly hasEnded: () => boolean;
   /** Ends with a signal (SIGTERM, unless told), once the process is gone. */
   end(signal?: NodeJS.Signals): Promise<void>;
 }
@@ -115,12 +116,14 @@ export class Cluster implements AsyncDisposable {
     const { child, pid } = await host.start([muster, 'agent', ...args], env);
     const said = collect(child);
     const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+    const hasEnded = (): boolean => child.exitCode !== null || child.signalCode !== null;
     const agent: Agent = {
       host,
       pid,
       said,
+      hasEnded,
       end: async (signal = 'SIGTERM') => {
-        if (child.exitCode === null && child.signalCode === null) process.kill(pid, signal);
+        if (!hasEnded()) process.kill(pid, signal);
         await ended;
       },
     };
@@ -131,6 +134,16 @@ export class Cluster implements AsyncDisposable {
       return this.isReady(host.name);
     }, `node ${host.name} to be ready`);
     return agent;
+  }
+
+  /** After each test: what one that failed has left running, unplugged or ended is no matter of the next. */
+  async heal(): Promise<void> {
+    const agents = new Set([...this.agents.values()].map(({ pid }) => pid));
+    for (const host of this.hosts.all) {
+      for (const pid of host.running) if (!agents.has(pid)) killTree(pid);
+      await host.link(true);
+    }
+    for (const agent of this.agents.values()) if (agent.hasEnded()) await this.startAgent(agent.host);
   }
 
   async isReady(node: string): Promise<boolean> {

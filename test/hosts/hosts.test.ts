@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Cluster, collect, joinArguments, muster, programs } from './cluster.ts';
 import { Hosts } from './hosts.ts';
 import { eventually, execute } from './processes.ts';
@@ -18,6 +18,11 @@ beforeAll(async () => {
   await cluster
     .host('node4')
     .sh(`mkdir -p ${userHome}; cp -r ${programs}/. ${userHome}/; chmod -R a+rX ${userHome}`);
+});
+
+let isOver = false;
+afterEach(async () => {
+  if (!isOver) await cluster.heal();
 });
 
 afterAll(async () => {
@@ -404,6 +409,7 @@ describe('clocks an hour apart', () => {
 
 describe('afterwards', () => {
   it('nothing is left: no process, no cgroup, no interface, no mount, no directory', async () => {
+    isOver = true;
     await cluster.succeed(['down']);
     await Promise.all([...cluster.agents.values()].map((agent) => agent.end()));
     for (const host of cluster.hosts.all) {

@@ -10,7 +10,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startTimeOf } from '../../node-agent/process-table.ts';
-import { eventually, execute, type Executed } from './processes.ts';
+import { childrenOf, eventually, execute, type Executed } from './processes.ts';
 
 const places = '/var/tmp';
 const prefix = 'muster-hosts-';
@@ -34,6 +34,8 @@ export class Host {
   readonly base: string;
   readonly pid: number;
   readonly #bridge: number;
+  /** Pids, on this machine, of commands that were started and have not ended. */
+  readonly running = new Set<number>();
 
   constructor(name: string, address: string, base: string, pid: number, bridge: number) {
     this.name = name;
@@ -82,6 +84,8 @@ export class Host {
       env: this.environment(env),
     });
     const pid = await eventually(() => childrenOf(child.pid!)[0], `${argv[0]} on ${this.name}`);
+    this.running.add(pid);
+    child.once('exit', () => this.running.delete(pid));
     return { child, pid };
   }
 
@@ -195,15 +199,6 @@ async function release({ process: holder }: Holder): Promise<void> {
 async function inNetwork(pid: number, script: string): Promise<void> {
   const { code, stderr } = await execute(['nsenter', `--target=${pid}`, '--net', '--', 'sh', '-ec', script]);
   if (code !== 0) throw new Error(`${script}: ${stderr}`);
-}
-
-function childrenOf(pid: number): number[] {
-  try {
-    const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
-    return text === '' ? [] : text.split(' ').map(Number);
-  } catch {
-    return [];
-  }
 }
 
 /** What test processes that were killed have left. */

@@ -47,7 +47,7 @@ export function launch(
 export async function eventually<T>(
   ask: () => T | undefined | false,
   what: string,
-  withinMs = 10_000,
+  withinMs = 60_000,
 ): Promise<T> {
   const deadline = performance.now() + withinMs;
   for (;;) {

@@ -279,16 +279,13 @@ describe('1,024 ranks', () => {
       stderr: 'pipe' as const,
       pmi: true,
     }));
-    const from = performance.now();
     expect(await sandbox.start(entries)).toEqual({ result: 0, words: [0, 1024] });
-    const startMs = performance.now() - from;
     for (let rank = 0; rank < 1024; rank++) expect((await sandbox.ended(rank)).waitStatus).toBe(0);
     const texts = await Promise.all(
       entries.map(async (_, rank) => (await readToEnd(sandbox.take(sandbox.slot(rank).fdStdout))).toString()),
     );
     expect(texts).toEqual(entries.map((_, rank) => `${rank}\n`));
     expect((await sandbox.start([{ argv: ['true'] }], [], 1024)).words).toEqual([1024, 1]);
-    expect(startMs).toBeLessThan(5000);
   });
 });
 

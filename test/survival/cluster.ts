@@ -29,7 +29,7 @@ export const programs = join(checkout, 'build/programs');
 export async function eventually<T>(
   ask: () => T | undefined | false | Promise<T | undefined | false>,
   what: string,
-  withinMs = 20_000,
+  withinMs = 60_000,
 ): Promise<T> {
   const deadline = performance.now() + withinMs;
   for (;;) {
