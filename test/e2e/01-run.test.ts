@@ -146,9 +146,16 @@ describe('output', () => {
   });
 
   test('64 MiB of eight ranks arrive whole, each in order, no line torn', async () => {
-    const ended = await cluster.run(
-      ['-n', '8', '-l', '--nodes', 'node1,node2', program('outgen'), '8', '4000'],
-    );
+    const ended = await cluster.run([
+      '-n',
+      '8',
+      '-l',
+      '--nodes',
+      'node1,node2',
+      program('outgen'),
+      '8',
+      '4000',
+    ]);
     expect(ended.code).toBe(0);
     const next = new Array<number>(8).fill(0);
     for (let at = 0; at < ended.bytes.length; at += 4004) {
