@@ -23,6 +23,24 @@ describe('admit', () => {
       expect(admit('UPDATE', outcome.object, outcome.object)).toEqual({ object: outcome.object });
   });
 
+  it('may leave out the rules where the spec is as it was, since none speaks of anything else', () => {
+    const rulesIn = (schema: JsonSchema | undefined): string[] =>
+      schema === undefined
+        ? []
+        : [
+            ...(schema['x-kubernetes-validations'] ?? []).map(({ rule }) => rule),
+            ...[...Object.values(schema.properties ?? {}), schema.items, schema.additionalProperties].flatMap(
+              rulesIn,
+            ),
+          ];
+    for (const { schema } of allDefinitions()) {
+      const { spec: _, ...others } = schema.properties ?? {};
+      expect(Object.values(others).flatMap(rulesIn)).toEqual([]);
+      for (const { rule } of schema['x-kubernetes-validations'] ?? [])
+        expect(rule).not.toMatch(/\bself\.(?!spec\b)/);
+    }
+  });
+
   it('fills in defaults, from the outside in', () => {
     const { object } = admit<ProcessGroup>('CREATE', smallest);
     expect(object?.spec).toMatchObject({

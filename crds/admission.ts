@@ -3,11 +3,12 @@
 // and the same for the CLI, which runs it before sending, and the file store; a Kubernetes API server does
 // the first two by itself. Objects of other kinds are refused. What a build lacks is not refused here: that
 // is a condition (supported.ts).
+import { isDeepStrictEqual } from 'node:util';
 import { checkCel } from './cel.ts';
 import { checkMetadata } from './check-metadata.ts';
 import { checkMigration, checkSpec } from './check-spec.ts';
 import { withDefaults } from './defaults.ts';
-import { definitionOf } from './definitions.ts';
+import { definitionOf, type JsonSchema } from './definitions.ts';
 import { limitErrors, type FieldError } from './field-error.ts';
 import { nearest } from './nearest-name.ts';
 import { apiVersion, group, kinds, type Kind, type KubernetesObject } from './objects.ts';
@@ -31,16 +32,25 @@ export function admit<T extends KubernetesObject = KubernetesObject>(
   if (misshapen.length > 0) return { errors: limitErrors(misshapen) };
   const errors = [
     ...checkMetadata(kinds[kind], complete.metadata),
-    ...checkCel(
-      schema,
-      complete,
-      operation === 'UPDATE' && oldObject ? withDefaults(schema, oldObject) : undefined,
-    ),
-    ...meaningErrors(kind, complete),
+    ...specErrors(kind, schema, complete, operation === 'UPDATE' ? oldObject : undefined),
     ...(operation === 'UPDATE' && oldObject ? identityErrors(complete, oldObject) : []),
   ];
   return errors.length > 0 ? { errors: limitErrors(errors) } : { object: complete };
 }
+
+/** The rules speak of the spec alone, so one that is as it was was judged when it came; most writes change only the status. */
+function specErrors(
+  kind: Kind,
+  schema: JsonSchema,
+  object: KubernetesObject,
+  old?: KubernetesObject,
+): FieldError[] {
+  const before = old && withDefaults(schema, old);
+  if (before && isDeepStrictEqual(specOf(object), specOf(before))) return [];
+  return [...checkCel(schema, object, before), ...meaningErrors(kind, object)];
+}
+
+const specOf = (object: KubernetesObject): unknown => (object as { spec?: unknown }).spec;
 
 function meaningErrors(kind: Kind, object: KubernetesObject): FieldError[] {
   switch (kind) {
