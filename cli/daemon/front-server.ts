@@ -26,6 +26,7 @@ import type { GroupBook } from '../../controllers/subresources/group-book.ts';
 import { mappedIds } from './local-access.ts';
 import type { PrivateRecords } from './private-records.ts';
 import { RunSession, type RunPorts } from './run-session.ts';
+import { keyOf } from './subresources.ts';
 import { dump } from 'js-yaml';
 
 export interface FrontServerOptions {
@@ -142,7 +143,7 @@ export class FrontServer {
       throw new Error(`--user ${request.user}: only an administrator may run jobs as somebody else`);
     }
     const token = randomBytes(16).toString('hex');
-    const record = records.put({ environment, frontToken: token });
+    const { id: record, durable } = records.put({ environment, frontToken: token });
     const { name, ...metadata } = draft.metadata;
     const object = {
       ...draft,
@@ -167,12 +168,15 @@ export class FrontServer {
           : {}),
       },
     } as unknown as ProcessGroup;
-    try {
-      return { object: await store.create<ProcessGroup>(processGroupType, object), token };
-    } catch (error) {
-      records.remove(record);
-      throw error;
-    }
+    // Both are on their way to the disk at once; the client hears of neither before both are there.
+    const [kept, made] = await Promise.allSettled([
+      durable,
+      store.create<ProcessGroup>(processGroupType, object),
+    ]);
+    if (kept.status === 'fulfilled' && made.status === 'fulfilled') return { object: made.value, token };
+    if (made.status === 'fulfilled') await store.delete(processGroupType, keyOf(made.value));
+    else records.remove(record);
+    throw made.status === 'rejected' ? made.reason : (kept as PromiseRejectedResult).reason;
   }
 
   #attach(socket: PacketSocket, { uid, token }: { uid: string; token: string }): RunSession | undefined {

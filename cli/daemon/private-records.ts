@@ -1,19 +1,13 @@
 /**
  * What belongs to a group but must not stand in its object: the caller's environment and the token with which a front takes up
- * a lost connection. One root-only file each, named by a random id that the object carries; durable before the object is.
+ * a lost connection. One root-only file each, named by a random id that the object carries.
  */
 import { randomBytes } from 'node:crypto';
-import {
-  closeSync,
-  fsyncSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, fsync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+const syncFile = promisify(fsync);
 
 export interface PrivateRecord {
   readonly environment: Readonly<Record<string, string>>;
@@ -29,19 +23,35 @@ export class PrivateRecords {
     this.#directory = directory;
   }
 
-  /** Writes the record and gives its id. */
-  put(record: PrivateRecord): string {
+  /**
+   * Writes the record, which can be read at once, and gives its id. Nobody may be told of it before `durable` has resolved; what
+   * names it may be on its way to the disk meanwhile.
+   */
+  put(record: PrivateRecord): { id: string; durable: Promise<void> } {
     const id = randomBytes(16).toString('hex');
-    const file = join(this.#directory, id);
-    const fd = openSync(`${file}.new`, 'wx', 0o600);
+    const fd = openSync(join(this.#directory, id), 'wx', 0o600);
     try {
-      writeSync(fd, JSON.stringify(record));
-      fsyncSync(fd);
+      writeFileSync(fd, JSON.stringify(record));
+    } catch (error) {
+      closeSync(fd);
+      this.remove(id);
+      throw error;
+    }
+    return { id, durable: this.#sync(fd) };
+  }
+
+  async #sync(fd: number): Promise<void> {
+    try {
+      await syncFile(fd);
     } finally {
       closeSync(fd);
     }
-    renameSync(`${file}.new`, file);
-    return id;
+    const directory = openSync(this.#directory, 'r');
+    try {
+      await syncFile(directory);
+    } finally {
+      closeSync(directory);
+    }
   }
 
   /** Undefined when there is none; an id comes from an object and is not trusted to be a file name. */

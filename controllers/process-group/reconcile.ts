@@ -18,6 +18,11 @@ import { eventsOf } from './transition-events.ts';
 export type ProcessGroupPorts = Omit<ObservePorts, 'endRequest' | 'removedForMs'> &
   Omit<PerformPorts, 'removed' | 'gone'>;
 
+/**
+ * That a group runs is written this much later: one that ends at once is spared a write, and who waits for its end the time
+ * that the write takes. Agents are told nothing that depends on it.
+ */
+const startSettlesMs = 10;
 /** Usage alone is written no more often than this. */
 const usageEveryMs = 30_000;
 
@@ -29,6 +34,8 @@ export class ProcessGroupReconciler implements Reconciler {
   readonly #endRequests = new Map<string, EndRequest>();
   readonly #removedMs = new Map<string, number>();
   readonly #usageMs = new Map<string, number>();
+  /** Since when groups run of which that is not on record yet. */
+  readonly #startedMs = new Map<string, number>();
 
   constructor(ports: ProcessGroupPorts) {
     const { clock } = ports;
@@ -68,12 +75,27 @@ export class ProcessGroupReconciler implements Reconciler {
     let current = group;
     for (const action of plan.before) current = await perform(action, seen, current, this.#ports, signal);
     const status = normalized(statusOf(seen, phase, warns));
-    current = await this.#writeStatus(seen, current, status, signal);
+    const settlesInMs = warns ? 0 : this.#startSettlesInMs(group, status);
+    if (settlesInMs === 0) current = await this.#writeStatus(seen, current, status, signal);
     for (const action of plan.after) current = await perform(action, seen, current, this.#ports, signal);
+    if (settlesInMs > 0) return { kind: 'again', afterMs: settlesInMs };
     for (const note of eventsOf(group.status, status)) this.#ports.events.record(group, note);
     return plan.againAfterMs === undefined
       ? settled
       : { kind: 'again', afterMs: Math.ceil(plan.againAfterMs) };
+  }
+
+  #startSettlesInMs({ metadata, status: before }: ProcessGroup, status: ProcessGroupStatus): number {
+    const { uid = '' } = metadata;
+    const starts = status.phase === 'Running' && before?.phase === 'Starting';
+    if (!starts) {
+      this.#startedMs.delete(uid);
+      return 0;
+    }
+    const nowMs = this.#ports.clock.steady();
+    const sinceMs = this.#startedMs.get(uid) ?? nowMs;
+    this.#startedMs.set(uid, sinceMs);
+    return Math.max(0, sinceMs + startSettlesMs - nowMs);
   }
 
   async #read(key: Key, signal: AbortSignal): Promise<ProcessGroup | undefined> {
@@ -124,6 +146,7 @@ export class ProcessGroupReconciler implements Reconciler {
     this.#endRequests.delete(uid);
     this.#removedMs.delete(uid);
     this.#usageMs.delete(uid);
+    this.#startedMs.delete(uid);
     this.#keys.delete(uid);
     if (key !== undefined && this.#uids.get(key) === uid) this.#uids.delete(key);
     Promise.resolve(secrets.forget?.(uid)).catch((error: unknown) =>
