@@ -72,21 +72,22 @@ test('private paths and the hint about them', () => {
   expect(privatePathHint('/home/a.out')).toBe('');
 });
 
-test('generated files name the job, the node and its peers, and no 127.0.1.1', () => {
-  const generated = generatedFiles({
+test('generated files name the job, its nodes and their addresses', () => {
+  const options = {
     hostname: 'node1',
     address: '10.0.0.1',
-    peers: [
-      { name: 'node2', address: '10.0.0.2' },
-      { name: 'node1', address: '127.0.1.1' },
-      { name: '', address: '' },
-    ],
+    hosts: '10.0.0.1 node1 job-0\n10.0.0.2 node2 job-1\n',
     account: { name: 'ada', uid: 1000, gid: 100, home: '/home/ada', shell: '/bin/bash' },
     groups: [{ name: 'users', gid: 100 }],
     resolvConf: 'nameserver 10.0.0.53\n',
-  });
+  };
+  const generated = generatedFiles(options);
   const content = Object.fromEntries(generated.map((file) => [file.path, file.content]));
-  expect(content['/etc/hosts']).toBe('127.0.0.1 localhost\n10.0.0.2 node2\n10.0.0.1 node1\n::1 localhost\n');
+  expect(content['/etc/hosts']).toBe(
+    '127.0.0.1 localhost\n::1 localhost\n10.0.0.1 node1 job-0\n10.0.0.2 node2 job-1\n',
+  );
+  const alone = generatedFiles({ ...options, hosts: '' }).find(({ path }) => path === '/etc/hosts');
+  expect(alone?.content).toBe('127.0.0.1 localhost\n::1 localhost\n10.0.0.1 node1\n');
   expect(content['/etc/passwd']).toContain('ada:x:1000:100::/home/ada:/bin/bash\n');
   expect(content['/etc/passwd']).toContain('root:x:0:0:');
   expect(content['/etc/passwd']).toContain('nobody:x:65534:65534:');

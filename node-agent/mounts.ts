@@ -1,6 +1,7 @@
 // The one table of mounts of a sandbox: from it the sandbox is built, and whoever has to know later what belongs in it
 // (a dump's options, a pre-flight) takes it from here. Pure: the host's mount table comes in as text.
 // What `launch` always makes is not listed: a private root, /proc, /sys, /dev, /dev/shm, /tmp, /run.
+import { isIP } from 'node:net';
 import type { Bind } from './config.ts';
 
 export interface HostMount {
@@ -105,7 +106,8 @@ export interface NamedGroup {
 export function generatedFiles(options: {
   hostname: string;
   address: string;
-  peers: readonly { name: string; address: string }[];
+  /** Lines of hosts(5) for the nodes of the group. */
+  hosts: string;
   account: Account;
   groups: readonly NamedGroup[];
   resolvConf: string;
@@ -122,10 +124,6 @@ export function generatedFiles(options: {
   ]);
   for (const group of options.groups) groups.set(group.gid, group.name);
   if (!groups.has(account.gid)) groups.set(account.gid, account.name);
-  const hosts = new Map<string, string>([['localhost', '127.0.0.1']]);
-  for (const peer of options.peers)
-    if (peer.name !== '' && peer.address !== '') hosts.set(peer.name, peer.address);
-  hosts.set(hostname, options.address);
   return [
     {
       path: '/etc/passwd',
@@ -136,7 +134,7 @@ export function generatedFiles(options: {
     { path: '/etc/group', content: [...groups].map(([gid, name]) => `${name}:x:${String(gid)}:\n`).join('') },
     {
       path: '/etc/hosts',
-      content: [...hosts].map(([name, address]) => `${address} ${name}\n`).join('') + '::1 localhost\n',
+      content: hostsFileOf(hostname, options.address, options.hosts),
     },
     {
       path: '/etc/nsswitch.conf',
@@ -146,6 +144,13 @@ export function generatedFiles(options: {
     { path: '/etc/resolv.conf', content: options.resolvConf },
     { path: '/etc/hostname', content: `${hostname}\n` },
   ];
+}
+
+/** The node itself comes first where the group's lines do not name it: by its own address, never by 127.0.1.1. */
+function hostsFileOf(hostname: string, address: string, hosts: string): string {
+  const names = hosts.split('\n').flatMap((line) => line.split(' ').slice(1));
+  const own = names.includes(hostname) || isIP(address) === 0 ? '' : `${address} ${hostname}\n`;
+  return `127.0.0.1 localhost\n::1 localhost\n${own}${hosts}`;
 }
 
 /** What to add to a message about a path that cannot be found, when the sandbox has its own tree there; else nothing. */

@@ -36,13 +36,10 @@ export function preparationOf(spec: SandboxSpec, key: string, backend: Backend):
     name: native.group(gid)?.name ?? `group${String(gid)}`,
   }));
   const hostname = spec.hostname !== '' ? spec.hostname : config.node;
-  const tree = spec.tree;
-  const peers =
-    tree === null ? [] : [{ name: tree.parentNode, address: tree.parentAddress.replace(/:\d+$/, '') }];
   const generated = generatedFiles({
     hostname,
     address: backend.address,
-    peers,
+    hosts: spec.hosts,
     account,
     groups,
     resolvConf: read('/etc/resolv.conf'),

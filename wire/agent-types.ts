@@ -220,6 +220,7 @@ export interface SandboxSpec {
   ownerUid: number;
   frontToken: string;
   clusterId: string;
+  hosts: string;
 }
 
 export interface Program {

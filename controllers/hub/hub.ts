@@ -17,8 +17,9 @@ import {
   type StreamCall,
 } from '../../wire/load.ts';
 import type { Clock } from '../runtime/clock.ts';
-import { DesiredBook } from './desired-book.ts';
+import { DesiredBook, type Entry } from './desired-book.ts';
 import { FactTable } from './fact-table.ts';
+import { groupHostsOf } from './group-hosts.ts';
 import { NodeTable } from './node-table.ts';
 import { sandboxKey } from './sandbox-key.ts';
 import { Session, type SessionView } from './session.ts';
@@ -65,6 +66,8 @@ export class Hub implements AsyncDisposable {
   readonly #verbs: Verbs;
   readonly #streams: Streams;
   readonly #sessionView: Omit<SessionView, 'isHeld' | 'held'>;
+  /** By the sandboxes of a group; true until some node is found at another address. */
+  #hosts = new WeakMap<readonly Entry[], string>();
   #port = 0;
 
   private constructor(options: HubOptions) {
@@ -77,6 +80,7 @@ export class Hub implements AsyncDisposable {
     this.#sessionView = {
       desired: this.desired,
       peerAddressOf: (node) => this.nodes.get(node)?.hello?.peerAddress ?? '',
+      hostsOf: (uid) => this.#hostsOf(this.desired.sandboxesOf(uid)),
     };
     this.#verbs = new Verbs({ clock, send: (node, verb) => this.#send(node, { body: 'verb', verb }) });
     this.#streams = new Streams({
@@ -312,9 +316,22 @@ export class Hub implements AsyncDisposable {
     return session !== undefined;
   }
 
-  /** Children in job trees learn the new address of their parent. */
+  #hostsOf(entries: readonly Entry[]): string | undefined {
+    let hosts = this.#hosts.get(entries);
+    if (hosts !== undefined) return hosts;
+    hosts = groupHostsOf(entries, (node) => this.nodes.get(node)?.hello?.peerAddress);
+    if (hosts !== undefined) this.#hosts.set(entries, hosts);
+    return hosts;
+  }
+
+  /** Children in job trees learn the new address of their parent; groups that waited for the node's may start. */
   #peerMoved(node: string): void {
+    this.#hosts = new WeakMap();
     const keys = new Set(this.desired.dependentsOf(node));
+    for (const { spec, mayStart } of this.desired.ofNode(node).values()) {
+      if (!mayStart) continue;
+      for (const other of this.desired.sandboxesOf(spec.id.groupUid)) keys.add(sandboxKey(other.spec.id));
+    }
     if (keys.size === 0) return;
     for (const session of this.#sessions.values()) {
       const own = this.desired.ofNode(session.node);

@@ -12,6 +12,8 @@ export interface SessionView {
   readonly desired: DesiredBook;
   /** Address of a node's service Peer, or '' while it is not known. */
   readonly peerAddressOf: (node: string) => string;
+  /** What stands of a group in the /etc/hosts of its sandboxes, or undefined while some node of it is not known. */
+  readonly hostsOf: (uid: string) => string | undefined;
   /** Whether the agent holds this sandbox, by its own word. */
   readonly isHeld: (key: string, entry: Entry) => boolean;
   /** All that the agent says it holds. */
@@ -144,12 +146,16 @@ export class Session {
    * when it is to end: the agent answers that it never started, where silence would leave its group waiting for ever.
    */
   #isTold(key: string, entry: Entry): boolean {
-    return this.#toldKeys.has(key) || this.#view.isHeld(key, entry) || entry.mayStart;
+    if (this.#toldKeys.has(key) || this.#view.isHeld(key, entry)) return true;
+    if (!entry.mayStart) return false;
+    const starts = entry.want === 'Run' || entry.want === 'Freeze';
+    return !starts || this.#view.hostsOf(entry.spec.id.groupUid) !== undefined;
   }
 
   #specOf(entry: Entry): DesiredSpec {
     const { spec, want, graceSeconds } = entry;
-    const told = { ...spec, want, graceSeconds };
+    const hosts = entry.mayStart ? this.#view.hostsOf(spec.id.groupUid) : undefined;
+    const told = { ...spec, want, graceSeconds, hosts: hosts ?? '' };
     const { tree } = spec;
     if (!tree?.parentNode) return told;
     return { ...told, tree: { ...tree, parentAddress: this.#view.peerAddressOf(tree.parentNode) } };
@@ -169,7 +175,7 @@ function idOf(key: string): SandboxId {
 }
 
 function roughSize(spec: DesiredSpec): number {
-  let size = 512;
+  let size = 512 + (spec.hosts ?? '').length;
   for (const program of spec.programs ?? []) {
     for (const word of program.argv ?? []) size += word.length;
     for (const { value } of program.env ?? []) size += value?.length ?? 0;
