@@ -59,7 +59,8 @@ program
   .option('-d, --detach', 'return when everything is ready')
   .option('--agents <n>', 'number of agents (node1, node2, ...)', '1')
   .option('--bind <dir...>', 'directories under /tmp or /run that jobs may see too')
-  .option('--allow-uids <set>', 'user ids that ranks may run as', '1000-65534')
+  .option('--allow-uids <set>', 'user ids that ranks may run as (default: 1000-65534)')
+  .option('--node-config <file>', 'what jobs may see and use here, as in examples/node.yaml')
   .option('--listen <address>', 'address for agents of other machines', '127.0.0.1')
   .action(handler(async () => (await import('./commands/up.ts')).up));
 
@@ -83,7 +84,8 @@ program
   .option('--ca-hash <hash>', "the control plane's CA, as `muster token create` printed it")
   .option('--address <address>', 'address at which other nodes reach this one')
   .option('--bind <dir...>', 'directories under /tmp or /run that jobs may see too')
-  .option('--allow-uids <set>', 'user ids that ranks may run as', '1000-65534')
+  .option('--allow-uids <set>', 'user ids that ranks may run as (default: 1000-65534)')
+  .option('--node-config <file>', 'what jobs may see and use here, as in examples/node.yaml')
   .action(handler(async () => (await import('./commands/agent.ts')).agent, 'daemon'));
 
 program
@@ -156,7 +158,7 @@ program
   .argument('[group]')
   .option('--unknown', 'sandboxes of groups that the store has lost; they run until `kill --unknown`')
   .option('-n, --namespace <ns>')
-  .option('-o, --output <format>', 'json or yaml')
+  .option('-o, --output <format>', 'json, yaml or wide (with processors)')
   .action(handler(async () => (await import('./commands/ps.ts')).ps));
 
 program

@@ -62,11 +62,6 @@ const rows: readonly Row[] = [
     asks: (spec) => spec.template,
     why: 'there are no carrier Pods without Kubernetes; leave it out',
   },
-  {
-    field: 'root',
-    asks: (spec) => (spec.root === 'Host' ? undefined : spec.root),
-    why: "sandboxes use the node's own root; use Host or leave it out",
-  },
   { field: 'queueName', asks: (spec) => spec.queueName, why: 'there are no queues; leave it out' },
   {
     field: 'dependsOn',

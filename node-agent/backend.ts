@@ -8,6 +8,7 @@ import type { AgentConfig } from './config.ts';
 import type { InputSpools } from './input.ts';
 import type { JobTree } from './job-tree.ts';
 import type { OutputSpool } from './output.ts';
+import type { ProcessorLedger } from './processors.ts';
 import type { PmiSockets } from './pmi-port.ts';
 import type { TlsMaterial } from './tls.ts';
 import type { Topology } from './topology.ts';
@@ -19,6 +20,7 @@ export interface Backend {
   readonly wire: Wire;
   readonly tls: TlsMaterial;
   readonly topology: Topology;
+  readonly processors: ProcessorLedger;
   /** null without root or where none are mounted. */
   readonly cgroups: Cgroups | null;
   readonly output: OutputSpool;

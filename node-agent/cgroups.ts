@@ -1,6 +1,6 @@
 // The control groups of this node's sandboxes, `<parent>/<agent>/<sandbox>` in every hierarchy that is there: the unified
-// one freezes, kills and tells emptiness (it can without any controller), the memory one, whichever version it has, limits
-// and counts. The agent's part of the name comes from its state directory, so a restarted agent finds its own leftovers
+// one freezes, kills and tells emptiness (it can without any controller), those of memory, cpu and pids, whichever version
+// they have, limit and count. Of the unified one only controllers that reach the agent's level count. The agent's part of the name comes from its state directory, so a restarted agent finds its own leftovers
 // and nobody else's. Files of cgroups are kernel memory: reading them does not block.
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
@@ -36,90 +36,121 @@ export function parseHierarchies(mountinfo: string): Hierarchy[] {
   return found;
 }
 
+/** 0: none. */
 export interface SandboxLimits {
   readonly memoryBytes: number;
   readonly cpuMilli: number;
+  readonly processes: number;
 }
+
+const limiting = ['memory', 'cpu', 'pids'] as const;
+type Limiting = (typeof limiting)[number];
 
 export class Cgroups {
   readonly unified: Hierarchy | null;
-  readonly memory: Hierarchy | null;
-  readonly cpu: Hierarchy | null;
+  readonly #limiting = new Map<Limiting, Hierarchy>();
+  readonly #hierarchies: readonly Hierarchy[];
   readonly #prefix: string;
 
   constructor(hierarchies: readonly Hierarchy[], parent: string, stateDir: string, node: string) {
-    const having = (controller: string) =>
-      hierarchies.find((h) => h.controllers.includes(controller)) ?? null;
-    this.unified = hierarchies.find((h) => h.version === 2) ?? null;
-    this.memory = having('memory');
-    this.cpu = having('cpu');
     const agent = createHash('sha256').update(stateDir).digest('hex').slice(0, 8);
     this.#prefix = `${parent}/${agent}-${node}`;
-    if (this.unified !== null && this.unified.controllers.length > 0) this.#delegate(this.unified);
+    this.unified = hierarchies.find((h) => h.version === 2) ?? null;
+    const delegated = this.unified === null ? [] : this.#delegate(this.unified);
+    for (const controller of limiting) {
+      const found = hierarchies.find(
+        (h) => h.controllers.includes(controller) && (h.version === 1 || delegated.includes(controller)),
+      );
+      if (found) this.#limiting.set(controller, found);
+    }
+    this.#hierarchies = [...new Set([this.unified, ...this.#limiting.values()])].filter((h) => h !== null);
   }
 
-  /** What launch makes for a sandbox. */
+  canLimit(controller: Limiting): boolean {
+    return this.#limiting.has(controller);
+  }
+
+  /** What launch makes for a sandbox; a limit whose controller is missing is the caller's to refuse. */
   requestsFor(key: string, limits: SandboxLimits): CgroupRequest[] {
-    const values = new Map<Hierarchy, (readonly [string, string])[]>();
-    if (this.unified) values.set(this.unified, []);
-    if (this.memory) {
-      const own = values.get(this.memory) ?? [];
-      if (limits.memoryBytes > 0) {
-        const file = this.memory.version === 2 ? 'memory.max' : 'memory.limit_in_bytes';
-        own.push([file, String(limits.memoryBytes)]);
-      }
-      values.set(this.memory, own);
+    const settings = new Map<Hierarchy, (readonly [string, string])[]>(
+      this.#hierarchies.map((hierarchy) => [hierarchy, []]),
+    );
+    const set = (controller: Limiting, valuesOf: (hierarchy: Hierarchy) => (readonly [string, string])[]) => {
+      const hierarchy = this.#limiting.get(controller);
+      if (hierarchy) settings.get(hierarchy)?.push(...valuesOf(hierarchy));
+    };
+    if (limits.memoryBytes > 0) set('memory', (hierarchy) => memorySettings(hierarchy, limits.memoryBytes));
+    if (limits.cpuMilli > 0) {
+      const quotaUs = String(limits.cpuMilli * 100);
+      set('cpu', ({ version }) =>
+        version === 2
+          ? [['cpu.max', `${quotaUs} 100000`]]
+          : [
+              ['cpu.cfs_period_us', '100000'],
+              ['cpu.cfs_quota_us', quotaUs],
+            ],
+      );
     }
-    if (this.cpu && limits.cpuMilli > 0) {
-      const own = values.get(this.cpu) ?? [];
-      const quotaUs = limits.cpuMilli * 100;
-      if (this.cpu.version === 2) own.push(['cpu.max', `${String(quotaUs)} 100000`]);
-      else own.push(['cpu.cfs_period_us', '100000'], ['cpu.cfs_quota_us', String(quotaUs)]);
-      values.set(this.cpu, own);
-    }
-    return [...values].map(([{ mount }, own]) => ({ mount, path: `${this.#prefix}/${key}`, values: own }));
+    if (limits.processes > 0) set('pids', () => [['pids.max', String(limits.processes)]]);
+    return [...settings].map(([{ mount }, values]) => ({ mount, path: `${this.#prefix}/${key}`, values }));
   }
 
   of(key: string): SandboxCgroup {
-    const at = (hierarchy: Hierarchy | null) =>
-      hierarchy === null ? null : `${hierarchy.mount}/${this.#prefix}/${key}`;
-    const all = new Set([at(this.unified), at(this.memory), at(this.cpu)].filter((path) => path !== null));
-    return new SandboxCgroup(at(this.unified), at(this.memory), this.memory?.version ?? 2, [...all]);
+    const at = (hierarchy: Hierarchy | null | undefined) =>
+      hierarchy ? `${hierarchy.mount}/${this.#prefix}/${key}` : null;
+    const memory = this.#limiting.get('memory');
+    return new SandboxCgroup({
+      unified: at(this.unified),
+      memory: at(memory),
+      memoryVersion: memory?.version ?? 2,
+      pids: at(this.#limiting.get('pids')),
+      all: this.#hierarchies.map((hierarchy) => at(hierarchy) ?? ''),
+    });
   }
 
   /** Keys of the sandboxes whose groups stand, whether or not anything runs in them. */
   list(): string[] {
-    const keys = new Set<string>();
-    for (const hierarchy of [this.unified, this.memory, this.cpu]) {
-      if (hierarchy === null) continue;
-      for (const entry of entriesOf(`${hierarchy.mount}/${this.#prefix}`)) keys.add(entry);
-    }
-    return [...keys];
+    return [...new Set(this.#hierarchies.flatMap(({ mount }) => entriesOf(`${mount}/${this.#prefix}`)))];
   }
 
   /** Removes the agent's own, now empty, level. */
   close(): void {
-    for (const hierarchy of [this.unified, this.memory, this.cpu]) {
-      if (hierarchy !== null) removeDirectory(`${hierarchy.mount}/${this.#prefix}`);
-    }
+    for (const { mount } of this.#hierarchies) removeDirectory(`${mount}/${this.#prefix}`);
   }
 
-  #delegate(unified: Hierarchy): void {
-    const wanted = unified.controllers
-      .filter((each) => ['memory', 'cpu', 'pids'].includes(each))
-      .map((each) => `+${each}`);
+  /** Brings the limiting controllers down to the agent's level; gives back those that got there. */
+  #delegate(unified: Hierarchy): string[] {
+    const wanted = limiting.filter((each) => unified.controllers.includes(each));
+    if (wanted.length === 0) return [];
     let path = unified.mount;
     for (const part of ['', ...this.#prefix.split('/')]) {
-      path = part === '' ? path : `${path}/${part}`;
+      if (part !== '') path = `${path}/${part}`;
       try {
         mkdirSync(path, { recursive: true });
-        writeFileSync(`${path}/cgroup.subtree_control`, wanted.join(' '));
       } catch (error) {
         if (errnoOf(error) === undefined) throw error;
-        return; // not delegated so far: features tell
+        return [];
       }
+      for (const controller of wanted) writeFile(`${path}/cgroup.subtree_control`, `+${controller}`);
     }
+    return readList(`${path}/cgroup.subtree_control`);
   }
+}
+
+/** Memory that is swapped out is memory still. */
+function memorySettings({ mount, version }: Hierarchy, bytes: number): (readonly [string, string])[] {
+  if (version === 1) {
+    const limit = ['memory.limit_in_bytes', String(bytes)] as const;
+    const swap = 'memory.memsw.limit_in_bytes';
+    return existsSync(`${mount}/${swap}`) ? [limit, [swap, String(bytes)]] : [limit];
+  }
+  const limit = ['memory.max', String(bytes)] as const;
+  return swapIsAccounted() ? [limit, ['memory.swap.max', '0']] : [limit];
+}
+
+/** memory.swap.* exist in every v2 cgroup but the root, unless the kernel was told otherwise. */
+function swapIsAccounted(): boolean {
+  return !/\bswapaccount=0\b/.test(readFile('/proc/cmdline') ?? '') && existsSync('/proc/swaps');
 }
 
 export interface Usage {
@@ -128,16 +159,27 @@ export interface Usage {
   readonly memoryPeakBytes: number;
 }
 
+/** Directories of one sandbox; null: there is none. */
+interface Places {
+  readonly unified: string | null;
+  readonly memory: string | null;
+  readonly memoryVersion: 1 | 2;
+  readonly pids: string | null;
+  readonly all: readonly string[];
+}
+
 export class SandboxCgroup {
   readonly #unified: string | null;
   readonly #memory: string | null;
   readonly #memoryVersion: 1 | 2;
+  readonly #pids: string | null;
   readonly #all: readonly string[];
 
-  constructor(unified: string | null, memory: string | null, memoryVersion: 1 | 2, all: readonly string[]) {
+  constructor({ unified, memory, memoryVersion, pids, all }: Places) {
     this.#unified = unified;
     this.#memory = memory;
     this.#memoryVersion = memoryVersion;
+    this.#pids = pids;
     this.#all = all;
   }
 
@@ -201,6 +243,12 @@ export class SandboxCgroup {
       `${this.#memory}/${this.#memoryVersion === 2 ? 'memory.events' : 'memory.oom_control'}`,
     );
     return Number(/^oom_kill (\d+)$/m.exec(text ?? '')?.[1] ?? 0);
+  }
+
+  /** How often a fork failed since there were too many processes. */
+  forksRefused(): number {
+    const text = this.#pids === null ? null : readFile(`${this.#pids}/pids.events`);
+    return Number(/^max (\d+)$/m.exec(text ?? '')?.[1] ?? 0);
   }
 
   /** False while something keeps it: try again. */

@@ -16,8 +16,10 @@ export interface NodeConfig {
   readonly allowedUids: string;
   /** Directories that may serve as a sandbox's root in place of the host's own. */
   readonly allowedRoots: readonly string[];
-  /** Device nodes that jobs may ask for. */
-  readonly devices: readonly string[];
+  /** Device nodes that jobs may ask for, by the name of the set. */
+  readonly devices: Readonly<Record<string, readonly string[]>>;
+  /** Processes and threads that may be in a sandbox at once, beside one for each rank: what a fork bomb can do. */
+  readonly processesPerSandbox: number;
   /** Bytes of log kept for each stream of a rank when the group does not say. */
   readonly logQuotaBytes: number;
   /** Cgroup, delegated to the agent, below which those of sandboxes are made. */
@@ -28,7 +30,8 @@ export const defaultNodeConfig: NodeConfig = {
   binds: [],
   allowedUids: '1000-65534',
   allowedRoots: [],
-  devices: [],
+  devices: {},
+  processesPerSandbox: 10_000,
   logQuotaBytes: 256 * 1024 * 1024,
   cgroupParent: 'muster.slice',
 };

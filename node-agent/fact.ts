@@ -2,6 +2,7 @@
 // may be lost, repeated and folded together.
 import { RankSet } from '../crds/rank-set.ts';
 import type { SandboxFact, Sent } from '../wire/agent-types.ts';
+import { cpuListOf } from './processors.ts';
 import { summaryOf } from './rank-end.ts';
 import type { Sandbox } from './sandbox.ts';
 
@@ -51,5 +52,7 @@ export function factOf(sandbox: Sandbox): Sent<SandboxFact> {
     limitExceeded: sandbox.limitExceeded,
     bootId: sandbox.identity?.bootId ?? '',
     initPid: sandbox.identity?.pid ?? 0,
+    forksRefused: ended?.forksRefused ?? sandbox.forksRefused,
+    bindings: sandbox.binding?.map(cpuListOf) ?? [],
   };
 }

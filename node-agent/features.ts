@@ -28,9 +28,19 @@ export function featuresOf(agentUid: number, cgroups: Cgroups | null): Features 
   );
   offer(
     'memory-limit',
-    noCgroups ?? (cgroups?.memory ? null : 'no memory controller is mounted or delegated'),
+    noCgroups ?? (cgroups?.canLimit('memory') ? null : 'no memory controller is mounted or delegated'),
   );
-  offer('cpu-limit', noCgroups ?? (cgroups?.cpu ? null : 'no cpu controller is mounted or delegated'));
+  offer(
+    'cpu-limit',
+    noCgroups ?? (cgroups?.canLimit('cpu') ? null : 'no cpu controller is mounted or delegated'),
+  );
+  offer(
+    'process-limit',
+    noCgroups ??
+      (cgroups?.canLimit('pids')
+        ? null
+        : 'no pids controller is mounted or delegated; a fork bomb is held by rlimits alone'),
+  );
   offer('usage', noCgroups);
   return { features, missing };
 }

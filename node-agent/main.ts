@@ -17,6 +17,7 @@ import { OutboundFacts } from './outbound-facts.ts';
 import { OutputSpool } from './output.ts';
 import { PmiSockets } from './pmi-port.ts';
 import { bootId } from './process-table.ts';
+import { ProcessorLedger } from './processors.ts';
 import { serveStream } from './remote-stream.ts';
 import { Sandboxes } from './sandboxes.ts';
 import { HubSession } from './session.ts';
@@ -141,13 +142,15 @@ function makeBackend(config: AgentConfig, giving: AsyncDisposableStack): Backend
   const tree = giving.adopt(new JobTree(wire, config.logger), (each) => {
     each.close();
   });
+  const topology = readTopology();
   return {
     config,
     log: config.logger,
     native,
     wire,
     tls: readTls(config.tls),
-    topology: readTopology(),
+    topology,
+    processors: new ProcessorLedger(topology),
     cgroups: agentUid === 0 ? findCgroups(config) : null,
     output,
     input,

@@ -5,9 +5,12 @@ import { encodeStartFile, unlimited, type StartEntry } from '../native/addon/abi
 import type { SandboxSpec } from '../wire/agent-types.ts';
 import { refused, startFailed } from './agent-error.ts';
 import type { Backend } from './backend.ts';
+import type { SandboxLimits } from './cgroups.ts';
+import type { AgentConfig } from './config.ts';
 import { checkUid, unnamedAccount } from './credentials.ts';
 import type { LaunchRequest } from './launch.ts';
 import { generatedFiles, mountTableOf, parseMountinfo, type Account } from './mounts.ts';
+import type { Binding } from './processors.ts';
 import { startPlanOf, type ProcessStart, type StartPlan } from './ranks.ts';
 
 /** Processes that may be started later in a sandbox beside those of its spec. */
@@ -23,13 +26,7 @@ export function preparationOf(spec: SandboxSpec, key: string, backend: Backend):
   checkUid(spec.uid, config.nodeConfig.allowedUids, config.node, agentUid);
   const plan = planFor(spec, backend);
   const root = rootOf(spec, backend);
-  for (const device of spec.devices) {
-    if (!config.nodeConfig.devices.includes(device)) {
-      throw refused(
-        `node ${config.node}: device ${device} is not offered; this node offers ${config.nodeConfig.devices.join(', ') || 'none'}`,
-      );
-    }
-  }
+  const devices = new Set(spec.devices.flatMap((name) => devicesOf(name, config)));
   const account = accountOf(spec, backend);
   const groups = [...new Set([account.gid, spec.gid, ...spec.groups])].map((gid) => ({
     gid,
@@ -44,9 +41,12 @@ export function preparationOf(spec: SandboxSpec, key: string, backend: Backend):
     groups,
     resolvConf: read('/etc/resolv.conf'),
   });
-  const cgroups =
-    backend.cgroups?.requestsFor(key, { memoryBytes: spec.memoryLimitBytes, cpuMilli: spec.cpuLimitMilli }) ??
-    [];
+  const limits = {
+    memoryBytes: spec.memoryLimitBytes,
+    cpuMilli: spec.cpuLimitMilli,
+    processes: plan.processes.length + config.nodeConfig.processesPerSandbox,
+  };
+  checkLimits(limits, backend);
   return {
     plan,
     launch: {
@@ -59,15 +59,15 @@ export function preparationOf(spec: SandboxSpec, key: string, backend: Backend):
         binds: config.nodeConfig.binds,
         files: generated,
       }),
-      cgroups,
-      devices: spec.devices,
+      cgroups: backend.cgroups?.requestsFor(key, limits) ?? [],
+      devices: [...devices],
       userNamespace: agentUid === 0 ? null : { uid: spec.uid, gid: spec.gid },
       keepNamespaces: config.keepNamespaces ?? false,
     },
   };
 }
 
-export function planFor(spec: SandboxSpec, backend: Backend): StartPlan {
+export function planFor(spec: SandboxSpec, backend: Backend, binding: Binding | null = null): StartPlan {
   const { config, native, agentUid } = backend;
   const account = accountOf(spec, backend);
   const groupsOfNode = spec.groupsFromNode && agentUid === 0 ? native.groupsOf(account.name, spec.gid) : [];
@@ -76,7 +76,7 @@ export function planFor(spec: SandboxSpec, backend: Backend): StartPlan {
     address: backend.address,
     account,
     groupsOfNode,
-    topology: backend.topology,
+    binding,
   });
 }
 
@@ -141,6 +141,15 @@ function accountOf(spec: SandboxSpec, backend: Backend): Account {
   return unnamedAccount(spec.uid, spec.gid);
 }
 
+function devicesOf(name: string, { node, nodeConfig }: AgentConfig): readonly string[] {
+  const offered = nodeConfig.devices;
+  const found = Object.hasOwn(offered, name) ? offered[name] : undefined;
+  if (found) return found;
+  throw refused(
+    `node ${node}: device ${name} is not offered; this node offers ${Object.keys(offered).join(', ') || 'none'}`,
+  );
+}
+
 function rootOf(spec: SandboxSpec, backend: Backend): string {
   if (spec.root === '' || spec.root === 'Host') return '/';
   const { allowedRoots } = backend.config.nodeConfig;
@@ -148,6 +157,20 @@ function rootOf(spec: SandboxSpec, backend: Backend): string {
   throw refused(
     `node ${backend.config.node}: root ${spec.root} is not allowed; this node allows ${allowedRoots.join(', ') || 'Host only'}`,
   );
+}
+
+/** A limit that nothing would hold is not taken. The node's own limit of processes is for where it can be. */
+function checkLimits(limits: SandboxLimits, { cgroups, config }: Backend): void {
+  const asked = [
+    ['memory', limits.memoryBytes, 'limits.memory or resources.limits.memory'],
+    ['cpu', limits.cpuMilli, 'resources.limits.cpu'],
+  ] as const;
+  for (const [controller, value, fields] of asked) {
+    if (value === 0 || cgroups?.canLimit(controller) === true) continue;
+    throw refused(
+      `node ${config.node}: ${fields} cannot be held here, the agent has no ${controller} controller ("muster doctor" says why); leave it out or use other nodes`,
+    );
+  }
 }
 
 /** The mounts as the machine's first process sees them, where that can be seen. */

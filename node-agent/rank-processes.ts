@@ -2,14 +2,7 @@
 // PMI to the engine, input from its spool), each ended one is turned into a rank's end. It reads the table and decides
 // nothing about the sandbox as a whole. After a restart it starts from nothing and comes to the same.
 import { readFileSync } from 'node:fs';
-import {
-  encodeClose,
-  encodeHold,
-  endingOf,
-  slotStates,
-  type CloseWhich,
-  type Slot,
-} from '../native/addon/abi.ts';
+import { encodeClose, encodeHold, slotStates, type CloseWhich, type Slot } from '../native/addon/abi.ts';
 import type { RankEnd, SandboxSpec } from '../wire/agent-types.ts';
 import type { AdoptedSandbox } from './adopted-sandbox.ts';
 import type { Backend } from './backend.ts';
@@ -164,9 +157,4 @@ export class RankProcesses {
   #close(slot: number, which: readonly CloseWhich[]): void {
     this.#sandbox.request('close', encodeClose(slot, which)).then(this.#events.changed, () => undefined);
   }
-}
-
-/** An end by the kernel's out-of-memory killer looks like this; whether it was is asked of the cgroup. */
-export function isKill(end: RankEnd): boolean {
-  return end.stage === 0 && endingOf(end.waitStatus).signal === 9;
 }

@@ -3,14 +3,14 @@ import type { Program, SandboxSpec } from '../wire/agent-types.ts';
 import { checkUid } from './credentials.ts';
 import { startPlanOf, type NodeContext, type StartPlan } from './ranks.ts';
 import { startFailureMessage, startStages } from './start-failure.ts';
-import { bindingOf, cpuMaskOf, parseCpuList, topologyOf } from './topology.ts';
+import { cpuMaskOf, parseCpuList } from './topology.ts';
 
 const context: NodeContext = {
   node: 'node1',
   address: '10.0.0.1',
   account: { name: 'ada', uid: 1000, gid: 100, home: '/home/ada', shell: '/bin/bash' },
   groupsOfNode: [100, 27],
-  topology: topologyOf([0, 1, 2, 3].map((cpu) => ({ cpu, core: cpu >> 1, socket: 0 }))),
+  binding: null,
 };
 
 function program(overrides: Partial<Program> = {}): Program {
@@ -238,15 +238,7 @@ test('a string just short enough is let through', () => {
   ).not.toThrow();
 });
 
-test('binding gives each rank a core, and begins again after the last', () => {
-  const { topology } = context;
-  expect([0, 1, 2].map((local) => bindingOf('Core', topology, local))).toEqual([
-    [0, 1],
-    [2, 3],
-    [0, 1],
-  ]);
-  expect(bindingOf('Socket', topology, 1)).toEqual([0, 1, 2, 3]);
-  expect(bindingOf('None', topology, 1)).toBeNull();
+test('masks and lists of processors', () => {
   expect([...cpuMaskOf([0, 9])]).toEqual([1, 2, 0, 0, 0, 0, 0, 0]);
   expect(cpuMaskOf([64]).length).toBe(16);
   expect(parseCpuList('0-2,5')).toEqual([0, 1, 2, 5]);

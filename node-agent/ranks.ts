@@ -14,7 +14,8 @@ import {
   type RankFacts,
 } from './environment.ts';
 import type { Account } from './mounts.ts';
-import { bindingOf, cpuMaskOf, type Topology } from './topology.ts';
+import type { Binding } from './processors.ts';
+import { cpuMaskOf } from './topology.ts';
 
 export type StdioKind = 'null' | 'pipe' | 'pty' | 'file';
 
@@ -52,7 +53,8 @@ export interface NodeContext {
   readonly address: string;
   readonly account: Account;
   readonly groupsOfNode: readonly number[];
-  readonly topology: Topology;
+  /** null where ranks are not bound, or not yet. */
+  readonly binding: Binding | null;
 }
 
 /** RLIMIT_ numbers of Linux. */
@@ -132,7 +134,7 @@ function processOf(
   rankEnv: ReadonlyMap<string, string>,
 ): ProcessStart {
   const { rank, localRank } = facts;
-  const cpus = bindingOf(spec.binding, context.topology, localRank);
+  const cpus = context.binding?.[localRank] ?? [];
   const credentials = credentialsOf(spec, context.groupsOfNode);
   const takesInput = spec.stdin === 'All' || (spec.stdin === 'Rank0' && rank === 0);
   const output = (kind: string): StdioKind =>
@@ -162,7 +164,7 @@ function processOf(
       soft,
       hard,
     })),
-    cpuMask: cpus === null || cpus.length === 0 ? new Uint8Array() : cpuMaskOf(cpus),
+    cpuMask: cpus.length === 0 ? new Uint8Array() : cpuMaskOf(cpus),
     rows: spec.tty ? 24 : 0,
     columns: spec.tty ? 80 : 0,
     workingDir,

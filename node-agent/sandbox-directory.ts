@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import type { Abort, RankEnd, SandboxSpec } from '../wire/agent-types.ts';
 import { errnoOf } from './agent-error.ts';
+import type { Binding } from './processors.ts';
 
 /** By which rank-init is known beyond doubt. */
 export interface Identity {
@@ -42,6 +43,7 @@ export interface EndedRecord {
   readonly cpuUs: number;
   readonly memoryPeakBytes: number;
   readonly oomKills: number;
+  readonly forksRefused: number;
   readonly logBytes: number;
   readonly pmiInitialized: boolean;
   readonly pmiFinalized: boolean;
@@ -54,6 +56,7 @@ interface Files {
   ending: EndingMark;
   abort: Abort;
   limit: { exceeded: string };
+  binding: Binding;
   holders: string[];
   ended: EndedRecord;
 }

@@ -17,10 +17,11 @@ import { earlierAnswer, launch } from './launch.ts';
 import { SandboxLogs } from './output.ts';
 import { planOf, type Action, type Seen, type Stage, type Want } from './plan.ts';
 import { PmiPort } from './pmi-port.ts';
+import type { Binding } from './processors.ts';
 import { planFor, preparationOf, startFileOf } from './preparation.ts';
 import { isSameProcess } from './process-table.ts';
-import { causeOf, summaryOf } from './rank-end.ts';
-import { isKill, RankProcesses } from './rank-processes.ts';
+import { causeOf, isSuccess, summaryOf } from './rank-end.ts';
+import { RankProcesses } from './rank-processes.ts';
 import type { ProcessStart } from './ranks.ts';
 import type { EndedRecord, EndingMark, Identity, SandboxDirectory } from './sandbox-directory.ts';
 import { errnoText } from './start-failure.ts';
@@ -49,6 +50,10 @@ export class Sandbox {
   usage: Usage = { cpuUs: 0, memoryBytes: 0, memoryPeakBytes: 0 };
   processes: RankProcesses | null = null;
   pmi: PmiPort | null = null;
+  /** Processors of the ranks, once they are to be started; null: they are not bound. */
+  binding: Binding | null;
+  /** Forks that failed by the node's limit of processes. */
+  forksRefused = 0;
   readonly #found = Promise.withResolvers<void>();
   #want: Want = 'Unknown';
   #identity: Identity | null;
@@ -94,6 +99,8 @@ export class Sandbox {
     this.#ending = directory.read('ending');
     this.limitExceeded = directory.read('limit')?.exceeded ?? '';
     this.#holders = new Set(directory.read('holders') ?? []);
+    this.binding = directory.read('binding');
+    if (this.binding && !this.ended) backend.processors.hold(key, this.binding);
     if (this.ended) this.logs.loadEnded(backend.output.nextId);
     if (this.ended) this.#rejoinTree();
   }
@@ -195,6 +202,7 @@ export class Sandbox {
       Math.abs(usage.memoryBytes - this.usage.memoryBytes) > 1 << 20;
     this.usage = usage;
     this.#checkOom();
+    this.#checkForks();
     const limit = this.spec.cpuTimeLimitSeconds;
     if (limit > 0 && usage.cpuUs >= limit * 1e6) this.#exceeded('cpuTime');
     if (moved) this.#events.changed(this);
@@ -403,7 +411,10 @@ export class Sandbox {
           this.poke();
         },
         rankEnded: (end) => {
-          if (isKill(end) && !end.byUs) this.#checkOom();
+          // Said before the end itself is told: a shell whose child was killed exits with a code of its own.
+          if (end.byUs || isSuccess(end)) return;
+          this.#checkOom();
+          this.#checkForks();
         },
       },
     });
@@ -485,6 +496,20 @@ export class Sandbox {
     if (this.#oomSeen > 0 && this.spec.memoryLimitBytes > 0) this.#exceeded('memory');
   }
 
+  /** Forks that fail are the program's to bear; people are told why, once. */
+  #checkForks(): void {
+    const before = this.forksRefused;
+    this.forksRefused = this.#cgroup?.forksRefused() ?? 0;
+    if (before > 0 || this.forksRefused === 0) return;
+    const { node, nodeConfig } = this.#backend.config;
+    this.#events.event(
+      this,
+      'Warning',
+      'ProcessLimit',
+      `MUSTER_PROCESS_LIMIT: ranks ${this.spec.ranks} on ${node} cannot start more processes: the node lets a sandbox have ${String(nodeConfig.processesPerSandbox)} beside its ranks (processesPerSandbox of its configuration)`,
+    );
+  }
+
   #actuallyFrozen(): boolean {
     return this.#cgroup?.canFreeze === true ? this.#cgroup.frozen() : this.#holders.size > 0;
   }
@@ -561,7 +586,8 @@ export class Sandbox {
     const adopted = this.#adopted;
     if (!adopted) return;
     await adopted.ready;
-    const plan = planFor(this.spec, this.#backend);
+    this.#bind();
+    const plan = planFor(this.spec, this.#backend, this.binding);
     const fd = this.#backend.native.memfd('start', startFileOf(plan, this.#backend.agentUid), true);
     try {
       const reply = await adopted.request('start', undefined, [fd]);
@@ -577,6 +603,14 @@ export class Sandbox {
       this.#backend.native.close(fd);
     }
     this.processes?.look();
+  }
+
+  /** On disk before the ranks know of it: whoever starts them again, or comes after, finds the same. */
+  #bind(): void {
+    if (this.binding) return;
+    const { processors } = this.#backend;
+    this.binding = processors.take(this.key, this.spec.binding, RankSet.parse(this.spec.ranks).size);
+    if (this.binding) this.directory.write('binding', this.binding);
   }
 
   async #freeze(): Promise<void> {
@@ -649,7 +683,9 @@ export class Sandbox {
     if (this.#cgroup?.exists() === true) {
       this.usage = this.#cgroup.usage();
       this.#checkOom();
+      this.#checkForks();
     }
+    this.#backend.processors.release(this.key);
     const summary = summaryOf(this.processes?.ends.values() ?? []);
     if (this.pmi && this.spec.sandboxes > 1 && this.#adopted?.isGone === false)
       this.directory.writeJournal(this.#adopted.journal());
@@ -664,6 +700,7 @@ export class Sandbox {
       cpuUs: this.usage.cpuUs,
       memoryPeakBytes: this.usage.memoryPeakBytes,
       oomKills: this.#oomSeen,
+      forksRefused: this.forksRefused,
       logBytes: this.logs.bytes,
       pmiInitialized: this.pmi?.initialized ?? false,
       pmiFinalized: this.pmi?.finalized ?? false,

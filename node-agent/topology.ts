@@ -1,5 +1,5 @@
 // The processors of this node, read once from /sys, and the masks by which ranks are bound to them. Binding counts only
-// processors that the agent itself may use. Ranks beyond the last core begin again with the first.
+// processors that the agent itself may use; who is bound where is in processors.ts.
 import { availableParallelism } from 'node:os';
 import { readFileSync } from 'node:fs';
 
@@ -37,13 +37,10 @@ export function topologyOf(processors: readonly Processor[]): Topology {
   };
 }
 
-/** The processors of the n-th rank, or null when it is not bound. Core: one core each; Socket: sockets in turn. */
-export function bindingOf(binding: string, topology: Topology, localRank: number): number[] | null {
-  if (binding !== 'Core' && binding !== 'Socket') return null;
-  const keyOf = binding === 'Core' ? coreKey : (p: Processor) => String(p.socket);
-  const units = [...new Set(topology.processors.map(keyOf))];
-  const unit = units[localRank % units.length];
-  return topology.processors.filter((p) => keyOf(p) === unit).map((p) => p.cpu);
+/** The processors of each core or socket. */
+export function unitsOf(kind: 'Core' | 'Socket', topology: Topology): number[][] {
+  const keyOf = kind === 'Core' ? coreKey : (p: Processor) => String(p.socket);
+  return [...Map.groupBy(topology.processors, keyOf).values()].map((unit) => unit.map(({ cpu }) => cpu));
 }
 
 export function cpuMaskOf(cpus: readonly number[]): Uint8Array {

@@ -109,6 +109,8 @@ export interface SandboxFact {
   limitExceeded: string;
   bootId: string;
   initPid: number;
+  forksRefused: number;
+  bindings: string[];
 }
 
 export interface RankEnd {

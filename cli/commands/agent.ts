@@ -18,6 +18,7 @@ import { logDestination } from '../daemon/log-destination.ts';
 import { stopSignal } from '../daemon/stop-signal.ts';
 import { CommandError } from '../errors.ts';
 import { type Home, makeHome, nodeDirectoryOf, nodeSocketOf, nodeStateOf } from '../home.ts';
+import { readNodeConfig } from '../node-config.ts';
 import { ownVersion } from './version.ts';
 
 export interface AgentOptions {
@@ -27,7 +28,8 @@ export interface AgentOptions {
   caHash?: string;
   address?: string;
   bind?: string[];
-  allowUids: string;
+  allowUids?: string;
+  nodeConfig?: string;
 }
 
 interface Place {
@@ -43,6 +45,7 @@ export async function agent(config: Config, _args: string[], options: AgentOptio
   if (!/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(node)) {
     throw new CommandError(`--node ${node}: expected a name of small letters, digits and dashes`, 2);
   }
+  const given = options.nodeConfig === undefined ? {} : readNodeConfig(options.nodeConfig);
   makeHome(home);
   mkdirSync(nodeStateOf(home, node), { recursive: true, mode: 0o700 });
   const logger = pino({ base: { part: 'agent', node }, level: 'info' }, logDestination());
@@ -60,8 +63,9 @@ export async function agent(config: Config, _args: string[], options: AgentOptio
       nativeDir: nativeDirectory(),
       nodeConfig: {
         ...defaultNodeConfig,
-        allowedUids: options.allowUids,
-        binds: (options.bind ?? []).map((directory) => bindOf(directory)),
+        ...given,
+        ...(options.allowUids === undefined ? {} : { allowedUids: options.allowUids }),
+        binds: [...(given.binds ?? []), ...(options.bind ?? []).map((directory) => bindOf(directory))],
       },
       build: ownVersion(),
       logger,

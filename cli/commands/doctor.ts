@@ -38,6 +38,7 @@ export async function doctor(config: Config, _args: string[], options: { output?
     'doctor',
   );
   const { features, missing } = featuresOf(process.getuid?.() ?? 0, cgroups);
+  cgroups.close();
   for (const feature of features) checks.push({ name: feature, ok: true, message: '', needed: false });
   for (const text of missing) {
     const at = text.indexOf(':');

@@ -30,7 +30,9 @@ export async function ps(config: Config, args: string[], options: PsOptions): Pr
     if (options.output === 'json') process.stdout.write(`${JSON.stringify(ranks, null, 2)}\n`);
     else if (options.output === 'yaml') process.stdout.write(dump(ranks));
     else {
+      const wide = options.output === 'wide';
       const columns = ['Group', 'Rank', 'Node', 'Sandbox', 'State', 'Exit', 'Program'];
+      if (wide) columns.push('Processors');
       const rows = ranks.map((row) => {
         return [
           name,
@@ -40,6 +42,7 @@ export async function ps(config: Config, args: string[], options: PsOptions): Pr
           row.state,
           row.exit === '' ? '-' : row.exit,
           row.program,
+          ...(wide ? [row.processors === '' ? '-' : row.processors] : []),
         ];
       });
       process.stdout.write(formatTable(plainTable(columns, rows), { noHeaders: name !== names[0] }, config));

@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { connect } from '../client.ts';
 import { type Config, selfCommand } from '../config.ts';
@@ -18,7 +18,8 @@ export interface UpOptions {
   detach?: boolean;
   agents: string;
   bind?: string[];
-  allowUids: string;
+  allowUids?: string;
+  nodeConfig?: string;
   listen: string;
 }
 
@@ -32,12 +33,23 @@ export async function up(config: Config, _args: string[], options: UpOptions): P
     throw new CommandError(`--agents ${options.agents}: expected a number from 0 to 256`, 2);
   }
   const { home } = config;
+  if (options.nodeConfig !== undefined)
+    (await import('../node-config.ts')).readNodeConfig(options.nodeConfig);
   makeHome(home);
   const running = livingProcess(processFileOf(home, 'supervisor'));
   if (running) {
     throw new CommandError(`${home.root} is up already (process ${running.pid}); stop it with: muster down`);
   }
   return options.detach === true ? upDetached(home, agents, options) : upForeground(home, agents, options);
+}
+
+/** Options that are handed on to the agents; daemons run in /, so a file is named in full. */
+function agentArguments({ bind = [], allowUids, nodeConfig }: UpOptions): string[] {
+  return [
+    ...bind.flatMap((directory) => ['--bind', directory]),
+    ...(allowUids === undefined ? [] : ['--allow-uids', allowUids]),
+    ...(nodeConfig === undefined ? [] : ['--node-config', resolve(nodeConfig)]),
+  ];
 }
 
 const nodeNames = (agents: number): string[] =>
@@ -52,7 +64,6 @@ async function upForeground(home: Home, agents: number, options: UpOptions): Pro
   for (const name of ['controller', ...nodeNames(agents)]) await stopLeftOver(home, name);
   const say = (text: string): void => void process.stdout.write(`${text}\n`);
   const restarted = (name: string, how: string): void => say(`${name} ended (${how}); starting it again`);
-  const common = options.bind?.flatMap((directory) => ['--bind', directory]) ?? [];
   const controller = superviseDaemon(
     home,
     { name: 'controller', args: ['controller', '--listen', options.listen] },
@@ -64,7 +75,7 @@ async function upForeground(home: Home, agents: number, options: UpOptions): Pro
       home,
       {
         name,
-        args: ['agent', '--node', name, '--allow-uids', options.allowUids, ...common],
+        args: ['agent', '--node', name, ...agentArguments(options)],
         nodeOptions: agentNodeOptions,
       },
       restarted,
@@ -101,11 +112,9 @@ async function upDetached(home: Home, agents: number, options: UpOptions): Promi
     'up',
     '--agents',
     String(agents),
-    '--allow-uids',
-    options.allowUids,
     '--listen',
     options.listen,
-    ...(options.bind?.flatMap((directory) => ['--bind', directory]) ?? []),
+    ...agentArguments(options),
   ]);
   const child = spawn(self.file, self.args, { stdio: ['ignore', log, log], detached: true, cwd: '/' });
   closeSync(log);

@@ -17,6 +17,7 @@ const fact: SandboxFact = {
   id: null, state: 'Running', reason: '', message: '', ranksTotal: 2, ranksRunning: 2, succeeded: '', failures: [], failuresTotal: 0,
   abort: null, frozen: false, startedNs: 1, ranksStartedNs: 1, endedNs: 0, cpuUs: 0, memoryBytes: 0, memoryPeakBytes: 0, oomKills: 0,
   logBytes: 0, logsComplete: false, pmiInitialized: false, pmiFinalized: false, pmiBadLines: 0, limitExceeded: '', bootId: 'b', initPid: 1,
+  forksRefused: 0, bindings: [],
 }; // prettier-ignore
 const rankEnd: RankEnd = {
   rank: 0,

@@ -44,7 +44,8 @@ function failureOf(seen: Seen): Verdict | undefined {
     if (verdict) return verdict;
   }
   for (const view of seen.sandboxes) {
-    if (view.known?.fact.limitExceeded) return limitVerdict(view, view.known.fact.limitExceeded);
+    if (view.known?.fact.limitExceeded)
+      return limitVerdict(view, view.known.fact.limitExceeded, seen.group.spec);
     if (view.state === 'Lost') return lossVerdict(view);
   }
   return undefined;
@@ -76,7 +77,7 @@ export function unaccounted(seen: Seen): Verdict | undefined {
 
 function sandboxFailure(view: SandboxView, spec: ProcessGroupSpec, goesOn: boolean): Verdict | undefined {
   const { fact } = view.known!;
-  if (fact.limitExceeded) return limitVerdict(view, fact.limitExceeded);
+  if (fact.limitExceeded) return limitVerdict(view, fact.limitExceeded, spec);
   const own = fact.failures.filter((end) => !end.byUs);
   const unstarted = own.find((end) => end.stage !== 0);
   if (unstarted) return endVerdict(view, unstarted, fact, spec);
@@ -127,7 +128,12 @@ function endVerdict(view: SandboxView, end: RankEnd, fact: SandboxFact, spec: Pr
     return verdict(oom ? 'MemoryExceeded' : 'RankSignaled', { ...base, signal }, text);
   }
   const early = end.withoutFinalize ? ' without MPI_Finalize' : '';
-  return verdict('RankFailed', { ...base, code: code ?? 0 }, `${where} exited with ${code ?? 0}${early}`);
+  const forks = fact.forksRefused > 0 ? "; its processes had reached the node's processesPerSandbox" : '';
+  return verdict(
+    'RankFailed',
+    { ...base, code: code ?? 0 },
+    `${where} exited with ${code ?? 0}${early}${forks}`,
+  );
 }
 
 /** As waitpid(2). */
@@ -137,13 +143,18 @@ export function exitOf(waitStatus: number): { code?: number; signal?: string } {
   return { signal: signalNames.get(number) ?? `SIG${number}` };
 }
 
-function limitVerdict(view: SandboxView, limit: string): Verdict {
+/** The limit is that of all ranks of the sandbox; the one that ended first for want of memory is named. */
+function limitVerdict(view: SandboxView, limit: string, spec: ProcessGroupSpec): Verdict {
   const memory = limit === 'memory';
   const field = memory ? 'limits.memory or resources.limits.memory' : 'limits.cpuTimeSeconds';
+  const ended = memory ? view.known?.fact.failures.find((end) => !end.byUs) : undefined;
+  const who =
+    ended === undefined ? {} : { rank: ended.rank, ...named(ended.rank, spec), ...exitOf(ended.waitStatus) };
+  const text = `ranks ${shortRanks(view.ranks)} on ${view.node} used more than ${field} lets them`;
   return verdict(
     memory ? 'MemoryExceeded' : 'CpuTimeExceeded',
-    { node: view.node },
-    `ranks ${shortRanks(view.ranks)} on ${view.node} used more than ${field} lets them`,
+    { ...who, node: view.node },
+    ended === undefined ? text : `rank ${ended.rank} on ${view.node} was ended for want of memory: ${text}`,
   );
 }
 

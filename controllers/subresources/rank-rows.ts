@@ -13,6 +13,8 @@ export interface RankRow {
   readonly state: string;
   readonly exit: string;
   readonly program: string;
+  /** Processors that the rank is bound to, such as 0-1; empty: not bound. */
+  readonly processors: string;
 }
 
 export function rankRowsOf(group: ProcessGroup, hub: Hub): RankRow[] {
@@ -25,12 +27,13 @@ export function rankRowsOf(group: ProcessGroup, hub: Hub): RankRow[] {
     const fact = hub.facts.get(node, id)?.fact;
     const succeeded = fact && fact.succeeded !== '' ? RankSet.parse(fact.succeeded) : undefined;
     const failures = new Map((fact?.failures ?? []).map((failure) => [failure.rank, failure]));
-    return [...RankSet.parse(ranks)].map((rank) => ({
+    return [...RankSet.parse(ranks)].map((rank, localRank) => ({
       rank,
       node,
       ordinal,
       ...stateOf(rank, fact, succeeded, failures.get(rank)),
       program: programs.find((program) => program.ranks.has(rank))?.text ?? '',
+      processors: fact?.bindings[localRank] ?? '',
     }));
   });
   return rows.sort((one, other) => one.rank - other.rank);

@@ -99,12 +99,7 @@ describe('one node', () => {
       'StartFailed',
       /argument 1 is 2097152 bytes long/,
     ],
-    [
-      'a device that is not offered',
-      { devices: ['/dev/kvm'] },
-      'NotAllowed',
-      /device \/dev\/kvm is not offered/,
-    ],
+    ['a device that is not offered', { devices: ['kvm'] }, 'NotAllowed', /device kvm is not offered/],
     ['a root that is not allowed', { root: '/srv/x' }, 'NotAllowed', /root \/srv\/x is not allowed/],
   ])('refuses %s', async (_, overrides, reason, message) => {
     const spec = specOf({ argv: ['true'], overrides });
