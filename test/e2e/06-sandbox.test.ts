@@ -121,14 +121,14 @@ describe('processors', () => {
     async () => {
       await group({ name: 'bound-1', script, spec: bound });
       await eventually(
-        async () => (await rowsOf('bound-1'))[0]?.processors !== '',
+        async () => ((await rowsOf('bound-1'))[0]?.processors ?? '') !== '',
         'the first group to be bound',
       );
       const pid = Number(readFileSync(join(cluster.home, 'run', 'node1.pid.json'), 'utf8').match(/\d+/)?.[0]);
       process.kill(pid, 'SIGKILL');
       await group({ name: 'bound-2', script, spec: bound });
       await eventually(
-        async () => (await rowsOf('bound-2'))[0]?.processors !== '',
+        async () => ((await rowsOf('bound-2'))[0]?.processors ?? '') !== '',
         'the second group to be bound',
       );
       const [[one], [other]] = [await rowsOf('bound-1'), await rowsOf('bound-2')];
