@@ -127,6 +127,14 @@ export interface Native {
   pmiPoller(): PmiPoller;
   outputPump(): OutputPump;
   inputPump(): InputPump;
+  /** A new network namespace, which lives as long as it is held or somebody is in it. */
+  netnsNew(): number;
+  /** Writes a file of /proc/sys/net as seen in that network namespace (-1: this process's). */
+  netnsWrite(netns: number, path: string, value: string): void;
+  /** A NETLINK_ROUTE socket (rtnetlink(7)) of that network namespace (-1: this process's), wherever it is used later. */
+  netlinkOpen(netns: number): number;
+  /** Sends one message that asks for an acknowledgement or a dump, gives all that the kernel answers. One at a time a socket. */
+  netlinkRequest(fd: number, message: Uint8Array): Promise<Buffer>;
   setWindowSize(ptyFd: number, rows: number, columns: number): void;
   fallocatePunchHole(fd: number, offset: bigint, length: bigint): void;
 }

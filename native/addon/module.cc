@@ -12,5 +12,6 @@ NAPI_MODULE_INIT() {
   muster::definePmiPoller(env, exports);
   muster::defineOutputPump(env, exports);
   muster::defineInputPump(env, exports);
+  muster::defineNetlink(env, exports);
   return exports;
 }

@@ -1,0 +1,186 @@
+// Network namespaces and rtnetlink sockets. A socket belongs to the namespace in which it was made, and a new namespace to
+// whoever holds it: both are made on a thread of their own, so the process never leaves its namespace. What the messages
+// mean is TypeScript's business (node-agent/network/); here they are bytes with a header (netlink(7)).
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "call.h"
+#include "functions.h"
+
+namespace muster {
+
+namespace {
+
+struct Outcome {
+  int error;
+  const char *call;
+  int fd; // -1: none
+};
+
+const Outcome done = {0, "", -1};
+
+Outcome failure(const char *call) { return {errno, call, -1}; }
+Outcome made(int fd) { return {0, "", fd}; }
+
+struct Errand {
+  int netns;
+  const std::function<Outcome()> *work;
+  Outcome outcome;
+};
+
+void *run(void *argument) {
+  Errand *errand = static_cast<Errand *>(argument);
+  bool there = errand->netns < 0 || setns(errand->netns, CLONE_NEWNET) == 0;
+  errand->outcome = there ? (*errand->work)() : failure("setns");
+  return nullptr;
+}
+
+// Runs `work` on a thread of its own, in the network namespace behind `netns` (-1: that of this process).
+Outcome inNetns(int netns, const std::function<Outcome()> &work) {
+  Errand errand = {netns, &work, done};
+  pthread_t thread;
+  int error = pthread_create(&thread, nullptr, run, &errand);
+  if (error != 0) return {error, "pthread_create", -1};
+  pthread_join(thread, nullptr);
+  return errand.outcome;
+}
+
+napi_value told(napi_env env, const Outcome &outcome, const char *path = nullptr) {
+  if (outcome.error != 0) return throwErrno(env, outcome.call, outcome.error, path);
+  return outcome.fd >= 0 ? number(env, outcome.fd) : undefined(env);
+}
+
+napi_value netnsNew(napi_env env, napi_callback_info) {
+  return told(env, inNetns(-1, []() -> Outcome {
+                if (unshare(CLONE_NEWNET) != 0) return failure("unshare");
+                int fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+                return fd < 0 ? failure("open") : made(fd);
+              }));
+}
+
+napi_value netnsWrite(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  int netns;
+  std::string path, value;
+  if (!call.integer(0, "netns", &netns) || !call.string(1, "path", &path) || !call.string(2, "value", &value)) return nullptr;
+  Outcome outcome = inNetns(netns, [&]() -> Outcome {
+    int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return failure("open");
+    Outcome written = write(fd, value.data(), value.size()) == static_cast<ssize_t>(value.size()) ? done : failure("write");
+    close(fd);
+    return written;
+  });
+  return told(env, outcome, path.c_str());
+}
+
+napi_value netlinkOpen(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  int netns;
+  if (!call.integer(0, "netns", &netns)) return nullptr;
+  return told(env, inNetns(netns, []() -> Outcome {
+                int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+                if (fd < 0) return failure("socket");
+                int on = 1;
+                setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof on); // words beside an errno, where the kernel has them
+                setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof on);
+                sockaddr_nl address = {};
+                address.nl_family = AF_NETLINK;
+                if (bind(fd, reinterpret_cast<sockaddr *>(&address), sizeof address) == 0) return made(fd);
+                Outcome outcome = failure("bind");
+                close(fd);
+                return outcome;
+              }));
+}
+
+// One request on its way: it may wait for the kernel's lock on links, some ten milliseconds while others are removed.
+struct Request {
+  int fd;
+  std::vector<uint8_t> message;
+  std::vector<uint8_t> answers;
+  const char *call = nullptr;
+  int error = 0;
+  napi_async_work work = nullptr;
+  napi_deferred deferred = nullptr;
+};
+
+// The kernel answers while send(2) runs, and ends every answer with NLMSG_ERROR (an acknowledgement too) or NLMSG_DONE.
+void perform(napi_env, void *data) {
+  Request *request = static_cast<Request *>(data);
+  auto fail = [&](const char *call, int error) {
+    request->call = call;
+    request->error = error;
+  };
+  sockaddr_nl kernel = {};
+  kernel.nl_family = AF_NETLINK;
+  ssize_t sent;
+  do sent = sendto(request->fd, request->message.data(), request->message.size(), 0, reinterpret_cast<sockaddr *>(&kernel),
+                   sizeof kernel);
+  while (sent < 0 && errno == EINTR);
+  if (sent < 0) return fail("sendto", errno);
+  std::vector<uint8_t> packet(1 << 16);
+  for (bool ended = false; !ended;) {
+    ssize_t got = recv(request->fd, packet.data(), packet.size(), 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return fail("recv", got < 0 ? errno : EPIPE);
+    for (size_t at = 0; at + sizeof(nlmsghdr) <= static_cast<size_t>(got);) {
+      nlmsghdr header;
+      memcpy(&header, packet.data() + at, sizeof header);
+      if (header.nlmsg_len < sizeof header) break;
+      ended |= header.nlmsg_type == NLMSG_ERROR || header.nlmsg_type == NLMSG_DONE;
+      at += NLMSG_ALIGN(header.nlmsg_len);
+    }
+    request->answers.insert(request->answers.end(), packet.begin(), packet.begin() + got);
+  }
+}
+
+void settle(napi_env env, napi_status, void *data) {
+  std::unique_ptr<Request> request(static_cast<Request *>(data));
+  napi_value buffer;
+  if (request->error != 0)
+    napi_reject_deferred(env, request->deferred, errnoError(env, request->call, request->error));
+  else if (napi_create_buffer_copy(env, request->answers.size(), request->answers.data(), nullptr, &buffer) == napi_ok)
+    napi_resolve_deferred(env, request->deferred, buffer);
+  else
+    napi_reject_deferred(env, request->deferred, errnoError(env, "buffer", ENOMEM));
+  napi_delete_async_work(env, request->work);
+}
+
+napi_value netlinkRequest(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  const uint8_t *message;
+  size_t length;
+  auto request = std::make_unique<Request>();
+  if (!call.integer(0, "fd", &request->fd) || !call.bytes(1, "message", &message, &length)) return nullptr;
+  request->message.assign(message, message + length);
+  napi_value promise, name;
+  if (napi_create_string_utf8(env, "netlink", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+      napi_create_promise(env, &request->deferred, &promise) != napi_ok ||
+      napi_create_async_work(env, nullptr, name, perform, settle, request.get(), &request->work) != napi_ok ||
+      napi_queue_async_work(env, request->work) != napi_ok)
+    return throwErrno(env, "netlink", ENOMEM);
+  request.release();
+  return promise;
+}
+
+} // namespace
+
+void defineNetlink(napi_env env, napi_value exports) {
+  method(env, exports, "netnsNew", netnsNew);
+  method(env, exports, "netnsWrite", netnsWrite);
+  method(env, exports, "netlinkOpen", netlinkOpen);
+  method(env, exports, "netlinkRequest", netlinkRequest);
+}
+
+} // namespace muster

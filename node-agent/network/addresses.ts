@@ -1,0 +1,78 @@
+// Addresses of a job's network, all of which follow from its subnet and a sandbox's ordinal, so that nobody has to be asked or
+// told: the first is the gateway, the same on every node; sandbox 0 has the second. A hardware address is "0a:4d" and the IPv4
+// address, so it moves with it. RFC 4632 for subnets; the locally administered bit is set (IEEE 802).
+import { isIPv6 } from 'node:net';
+
+export interface Subnet {
+  /** Of the first address, as a number. */
+  readonly first: number;
+  readonly prefix: number;
+}
+
+/** "100.64.16.0/28". Throws RangeError for anything else. */
+export function parseSubnet(text: string): Subnet {
+  const [ip = '', prefixText = ''] = text.split('/');
+  const prefix = Number(prefixText);
+  if (!/^\d+$/.test(prefixText) || prefix > 30)
+    throw new RangeError(`${text} is not a subnet: expected ADDRESS/LENGTH, length at most 30`);
+  const bytes = addressBytes(ip);
+  if (bytes.length !== 4) throw new RangeError(`${text} is not an IPv4 subnet`);
+  const first = bytes.readUInt32BE(0);
+  if (first % 2 ** (32 - prefix) !== 0) throw new RangeError(`${text} has bits set beyond its length`);
+  return { first, prefix };
+}
+
+/** How many sandboxes a subnet holds: all addresses but the network's, the gateway's and the broadcast. */
+export const roomOf = ({ prefix }: Subnet): number => 2 ** (32 - prefix) - 3;
+
+export const dotted = (address: number): string =>
+  [24, 16, 8, 0].map((shift) => (address >>> shift) & 0xff).join('.');
+
+export const gatewayOf = ({ first }: Subnet): string => dotted(first + 1);
+
+export function addressOf(subnet: Subnet, ordinal: number): string {
+  if (!(ordinal >= 0 && ordinal < roomOf(subnet))) {
+    throw new RangeError(
+      `sandbox ${String(ordinal)} has no address in ${dotted(subnet.first)}/${String(subnet.prefix)}`,
+    );
+  }
+  return dotted(subnet.first + 2 + ordinal);
+}
+
+export function macOf(ip: string): string {
+  const hex = addressBytes(ip).toString('hex');
+  return `0a:4d:${hex.match(/../g)!.join(':')}`;
+}
+
+export function macBytes(mac: string): Buffer {
+  const bytes = Buffer.from(mac.replaceAll(':', ''), 'hex');
+  if (bytes.length !== 6) throw new RangeError(`${mac} is not a hardware address of six bytes`);
+  return bytes;
+}
+
+/** In network order, 4 or 16 bytes. */
+export function addressBytes(ip: string): Buffer {
+  if (!isIPv6(ip)) {
+    const parts = ip.split('.').map(Number);
+    if (parts.length !== 4 || parts.some((part) => !(part >= 0 && part <= 255)))
+      throw new RangeError(`${ip} is not an address`);
+    return Buffer.from(parts);
+  }
+  const [head = '', tail] = ip.split('::');
+  const words = (text: string): number[] =>
+    text === ''
+      ? []
+      : text.split(':').flatMap((word) => {
+          if (!word.includes('.')) return [parseInt(word, 16)];
+          const four = addressBytes(word);
+          return [four.readUInt16BE(0), four.readUInt16BE(2)];
+        });
+  const [before, after] = [words(head), words(tail ?? '')];
+  const all =
+    tail === undefined
+      ? before
+      : [...before, ...Array<number>(8 - before.length - after.length).fill(0), ...after];
+  const bytes = Buffer.alloc(16);
+  all.forEach((word, index) => bytes.writeUInt16BE(word, index * 2));
+  return bytes;
+}

@@ -1,0 +1,293 @@
+// The job networks of this node (design: addresses move with ranks). Each sandbox gets a network namespace with one link,
+// whose address, hardware address and neighbours follow from the group's subnet; sandboxes of a group on this node share a
+// bridge, and a VXLAN device joins it to those of other nodes (RFC 7348) with forwarding entries that are set, never learnt.
+// Everything asked for twice is done once; what a dead agent left is found by name and taken away.
+import type { Native } from '../../native/addon/index.ts';
+import { addressOf, gatewayOf, macOf, parseSubnet, type Subnet } from './addresses.ts';
+import { closedText, Firewall, tunnelText, type Tunnel } from './firewall.ts';
+import { LinkError, Links } from './links.ts';
+import { networkNames, type NetworkNames } from './names.ts';
+
+/** VXLAN over IPv4 or IPv6: outer Ethernet, IP, UDP, VXLAN headers. */
+export const overheadBytes = (six: boolean): number => (six ? 70 : 50);
+const leastMtu = 1280 - overheadBytes(true);
+
+/** Where sandboxes of a group are: on the node with this address of the underlay, these ordinals. */
+export interface NetworkMember {
+  readonly node: string;
+  readonly ordinals: readonly number[];
+}
+
+export interface GroupNetwork {
+  readonly groupUid: string;
+  /** For people: namespace/name. */
+  readonly title: string;
+  readonly vni: number;
+  /** UDP port of the cluster's tunnels. */
+  readonly port: number;
+  /** ADDRESS/LENGTH */
+  readonly subnet: string;
+  readonly mtu: number;
+  /** Ranks reach the outside through the node. */
+  readonly egress: boolean;
+  /** All sandboxes of the group. */
+  readonly members: readonly NetworkMember[];
+}
+
+export interface Attachment {
+  /** Descriptor of the sandbox's network namespace; the caller closes it once somebody is in it. */
+  readonly netns: number;
+  readonly address: string;
+}
+
+/** Timers for freezes that last: peers go on trying for hours, and every second (facts: TCP during long freezes). */
+const sysctls: readonly (readonly [string, string])[] = [
+  ['/proc/sys/net/ipv4/tcp_rto_max_ms', '1000'],
+  ['/proc/sys/net/ipv4/tcp_retries2', '255'],
+  ['/proc/sys/net/ipv4/tcp_syn_retries', '127'],
+  ['/proc/sys/net/ipv4/ping_group_range', '0 2147483647'],
+  ['/proc/sys/net/ipv6/conf/all/disable_ipv6', '1'],
+];
+const attemptsMost = 20;
+
+export class JobNetwork implements AsyncDisposable {
+  readonly #native: Native;
+  readonly #underlay: string;
+  readonly #names: NetworkNames;
+  readonly #links: Links;
+  /** Apart, since a removal takes the kernel tens of milliseconds. */
+  readonly #removals: Links;
+  readonly #firewall: Firewall;
+  readonly #tunnels = new Map<string, Tunnel>();
+  /** What is done to a group's network last: one thing after another. */
+  readonly #turns = new Map<string, Promise<void>>();
+  #prepared: Promise<void> | null = null;
+
+  constructor(native: Native, options: { clusterId: string; node: string; underlay: string }) {
+    this.#native = native;
+    this.#underlay = options.underlay;
+    this.#names = networkNames(options.clusterId, options.node);
+    this.#links = new Links(native, -1);
+    this.#removals = new Links(native, -1);
+    this.#firewall = new Firewall(this.#names);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#links[Symbol.asyncDispose]();
+    await this.#removals[Symbol.asyncDispose]();
+  }
+
+  /** The least MTU of this node's links that can carry tunnels, less the overhead. Throws when nothing is left of it. */
+  static mtuOver(underlayMtu: number, six: boolean): number {
+    const mtu = underlayMtu - overheadBytes(six);
+    if (mtu >= leastMtu) return mtu;
+    throw new Error(
+      `MUSTER_NETWORK_MTU: the link to other nodes carries ${String(underlayMtu)} bytes, a job network needs ${String(leastMtu + overheadBytes(six))} or more: raise its MTU or use network Host`,
+    );
+  }
+
+  /** A network namespace joined to the group's network, for a sandbox to be started or restored in. */
+  attach(key: string, ordinal: number, group: GroupNetwork): Promise<Attachment> {
+    return this.#inTurn(group.groupUid, () => this.#attach(key, ordinal, group));
+  }
+
+  /** Takes a sandbox's link away, and the group's network when nobody is left on it here. Also when it never had one. */
+  detach(key: string, groupUid: string): Promise<void> {
+    return this.#inTurn(groupUid, async () => {
+      await this.#removals.remove(this.#names.port(key));
+      await this.#removeIfEmpty(groupUid);
+    });
+  }
+
+  /** Brings bridge, tunnel and firewall to what the group is now: made, or changed by a move. */
+  update(group: GroupNetwork): Promise<void> {
+    return this.#inTurn(group.groupUid, () => this.#update(group));
+  }
+
+  #inTurn<T>(groupUid: string, work: () => Promise<T>): Promise<T> {
+    const done = (this.#turns.get(groupUid) ?? Promise.resolve()).then(work);
+    const turn: Promise<void> = done
+      .then(
+        () => undefined,
+        () => undefined,
+      )
+      .then(() => {
+        if (this.#turns.get(groupUid) === turn) this.#turns.delete(groupUid);
+      });
+    this.#turns.set(groupUid, turn);
+    return done;
+  }
+
+  async #attach(key: string, ordinal: number, group: GroupNetwork): Promise<Attachment> {
+    const subnet = parseSubnet(group.subnet);
+    const address = addressOf(subnet, ordinal);
+    await this.#update(group);
+    const netns = this.#native.netnsNew();
+    try {
+      for (let attempt = 1; ; attempt++) {
+        try {
+          await this.#plug(key, address, group, netns);
+          break;
+        } catch (error) {
+          // Another agent of this machine took the bridge away: it saw nobody on it.
+          if (!(error instanceof LinkError) || error.code !== 'ENODEV' || attempt === attemptsMost)
+            throw error;
+          await this.#removals.remove(this.#names.port(key));
+          await this.#update(group);
+        }
+      }
+      await this.#settle(netns, subnet, ordinal, group);
+      return { netns, address };
+    } catch (error) {
+      await this.#removals.remove(this.#names.port(key));
+      this.#native.close(netns);
+      throw error;
+    }
+  }
+
+  /** Cuts a sandbox off, or joins it again: fencing, and the last moments before a move. */
+  async setPlugged(key: string, group: GroupNetwork, ordinal: number, plugged: boolean): Promise<void> {
+    const port = this.#names.port(key);
+    await this.#links.setMaster(port, plugged ? this.#names.bridge(group.groupUid) : null);
+    if (!plugged) return;
+    await this.#links.setStaticPort(port, false);
+    await this.#links.setForwarding(port, macOf(addressOf(parseSubnet(group.subnet), ordinal)));
+  }
+
+  async #update(group: GroupNetwork): Promise<void> {
+    this.#prepared ??= this.#firewall.prepare(group.port);
+    await this.#prepared;
+    const bridge = this.#names.bridge(group.groupUid);
+    const elsewhere = group.members.filter(({ node }) => node !== this.#underlay);
+    await this.#makeBridge(bridge, group);
+    const now: Tunnel | null =
+      elsewhere.length === 0 ? null : { vni: group.vni, nodes: elsewhere.map(({ node }) => node) };
+    const before = this.#tunnels.get(group.groupUid) ?? null;
+    if (now) await this.#makeTunnel(bridge, group, elsewhere);
+    else await this.#removals.remove(this.#names.vxlan(group.groupUid));
+    await this.#firewall.apply(tunnelText(this.#names.table, before, now));
+    if (now) this.#tunnels.set(group.groupUid, now);
+    else this.#tunnels.delete(group.groupUid);
+    if (!group.egress) await this.#firewall.apply(closedText(this.#names.table, bridge, 'add'));
+  }
+
+  /** Removes links of this agent that belong to none of these sandboxes, and networks that nobody is on. */
+  async sweep(keys: Iterable<string>): Promise<void> {
+    const kept = new Set([...keys].map((key) => this.#names.port(key)));
+    for (const { name } of await this.#links.list()) {
+      if (this.#names.isOwnPort(name) && !kept.has(name)) await this.#removals.remove(name);
+    }
+    const left = await this.#links.list();
+    const bridges = left.filter(({ name }) => this.#names.isBridge(name));
+    const used = new Set(left.filter(({ name }) => this.#names.isAnyPort(name)).map(({ master }) => master));
+    for (const { name, index } of bridges) {
+      if (used.has(index)) continue;
+      for (const port of left) if (port.master === index) await this.#removals.remove(port.name);
+      await this.#removals.remove(name);
+    }
+    if (bridges.length === 0 && !left.some(({ name }) => this.#names.isVxlan(name))) return;
+    for (const { name, master } of await this.#links.list())
+      if (this.#names.isVxlan(name) && master === 0) await this.#removals.remove(name);
+  }
+
+  async #makeBridge(bridge: string, group: GroupNetwork): Promise<void> {
+    if (await this.#links.find(bridge)) return;
+    const subnet = parseSubnet(group.subnet);
+    const gateway = gatewayOf(subnet);
+    try {
+      await this.#links.addBridge(bridge, macOf(gateway), group.mtu);
+    } catch (error) {
+      if (!(error instanceof LinkError && error.code === 'EEXIST')) throw error;
+    }
+    await this.#links.setAlias(bridge, `muster: network of ${group.title}`);
+    await this.#links.addAddress(bridge, gateway, subnet.prefix);
+    for (const { node, ordinals } of group.members) {
+      if (node !== this.#underlay) continue;
+      for (const ordinal of ordinals) {
+        const address = addressOf(subnet, ordinal);
+        await this.#links.setNeighbour(bridge, address, macOf(address));
+      }
+    }
+    await this.#links.setUp(bridge);
+  }
+
+  async #makeTunnel(bridge: string, group: GroupNetwork, elsewhere: readonly NetworkMember[]): Promise<void> {
+    const name = this.#names.vxlan(group.groupUid);
+    const subnet = parseSubnet(group.subnet);
+    if (!(await this.#links.find(name))) {
+      try {
+        await this.#links.addVxlan({
+          name,
+          vni: group.vni,
+          port: group.port,
+          local: this.#underlay,
+          mtu: group.mtu,
+        });
+      } catch (error) {
+        if (!(error instanceof LinkError && error.code === 'EEXIST' && (await this.#links.find(name))))
+          throw error;
+      }
+      await this.#links.setAlias(name, `muster: tunnel of ${group.title}`);
+      await this.#links.setMaster(name, bridge);
+      await this.#links.setStaticPort(name, false);
+      await this.#links.setUp(name);
+    }
+    for (const { node, ordinals } of elsewhere) {
+      for (const ordinal of ordinals) {
+        const mac = macOf(addressOf(subnet, ordinal));
+        await this.#links.setRemote(name, mac, node);
+        await this.#links.setForwarding(name, mac);
+      }
+    }
+  }
+
+  async #plug(key: string, address: string, group: GroupNetwork, netns: number): Promise<void> {
+    const port = this.#names.port(key);
+    const mac = macOf(address);
+    await this.#removals.remove(port);
+    await this.#links.addVeth(port, group.mtu, { name: 'eth0', netns, mac });
+    await this.#links.setAlias(port, `muster: sandbox ${address} of ${group.title}`);
+    await this.#links.setMaster(port, this.#names.bridge(group.groupUid));
+    await this.#links.setStaticPort(port, false);
+    await this.#links.setForwarding(port, mac);
+    await this.#links.setUp(port);
+  }
+
+  async #settle(netns: number, subnet: Subnet, own: number, group: GroupNetwork): Promise<void> {
+    for (const [path, value] of sysctls) {
+      try {
+        this.#native.netnsWrite(netns, path, value);
+      } catch {
+        // An older kernel has not all of them: `probe` tells.
+      }
+    }
+    await using inside = new Links(this.#native, netns);
+    await inside.setUp('lo');
+    await inside.addAddress('eth0', addressOf(subnet, own), subnet.prefix);
+    await inside.setUp('eth0');
+    for (const { ordinals } of group.members) {
+      for (const ordinal of ordinals) {
+        if (ordinal === own) continue;
+        const peer = addressOf(subnet, ordinal);
+        await inside.setNeighbour('eth0', peer, macOf(peer));
+      }
+    }
+    if (!group.egress) return;
+    const gateway = gatewayOf(subnet);
+    await inside.setNeighbour('eth0', gateway, macOf(gateway));
+    await inside.addDefaultRoute(gateway);
+  }
+
+  async #removeIfEmpty(groupUid: string): Promise<void> {
+    const bridge = await this.#links.find(this.#names.bridge(groupUid));
+    if (!bridge) return;
+    const ports = (await this.#links.list()).filter(({ master }) => master === bridge.index);
+    if (ports.some(({ name }) => this.#names.isAnyPort(name))) return;
+    const before = this.#tunnels.get(groupUid) ?? null;
+    this.#tunnels.delete(groupUid);
+    await this.#removals.remove(this.#names.vxlan(groupUid));
+    await this.#removals.remove(bridge.name);
+    await this.#firewall.apply(tunnelText(this.#names.table, before, null));
+    await this.#firewall.apply(closedText(this.#names.table, bridge.name, 'delete'));
+  }
+}

@@ -1,0 +1,43 @@
+// Names of what the job network leaves on a node, at most 15 characters (IFNAMSIZ): "mb" bridge, "mv" VXLAN device, "ms" a
+// sandbox's end, then who it belongs to, then which it is. Whoever starts can tell from a name alone what is his, and what it
+// was for from the list of what there should be.
+import { createHash } from 'node:crypto';
+
+const ownerDigits = 4;
+const keyDigits = 9;
+
+function digits(text: string, count: number): string {
+  const number = createHash('sha256').update(text).digest().readBigUInt64BE(0);
+  return number.toString(36).padStart(count, '0').slice(-count);
+}
+
+/** Agents of one cluster on one machine share a group's bridge and VXLAN device. */
+export interface NetworkNames {
+  bridge(groupUid: string): string;
+  vxlan(groupUid: string): string;
+  /** Of one agent alone. */
+  port(sandboxKey: string): string;
+  isBridge(name: string): boolean;
+  isVxlan(name: string): boolean;
+  isOwnPort(name: string): boolean;
+  isAnyPort(name: string): boolean;
+  /** Fits all bridges of this cluster, in the words of nft(8). */
+  readonly bridgePattern: string;
+  readonly table: string;
+}
+
+export function networkNames(clusterId: string, node: string): NetworkNames {
+  const cluster = digits(clusterId, ownerDigits);
+  const own = `ms${digits(`${clusterId}/${node}`, ownerDigits)}`;
+  return {
+    bridge: (groupUid) => `mb${cluster}${digits(groupUid, keyDigits)}`,
+    vxlan: (groupUid) => `mv${cluster}${digits(groupUid, keyDigits)}`,
+    port: (sandboxKey) => `${own}${digits(sandboxKey, keyDigits)}`,
+    isBridge: (name) => name.startsWith(`mb${cluster}`),
+    isVxlan: (name) => name.startsWith(`mv${cluster}`),
+    isOwnPort: (name) => name.startsWith(own),
+    isAnyPort: (name) => name.startsWith('ms'),
+    bridgePattern: `mb${cluster}*`,
+    table: `muster_${cluster}`,
+  };
+}
