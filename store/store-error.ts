@@ -180,9 +180,11 @@ export class StoreError extends Error {
 
 function reasonOf(status: Partial<Status>, httpCode: number): StoreReason {
   for (const reason of Object.keys(codes) as StoreReason[]) {
-    if (status.reason === reason || status.reason === wireNames[reason]) return reason;
+    if (status.reason === (wireNames[reason] ?? reason) || status.reason === reason) return reason;
   }
   if (status.reason === 'Gone') return 'Expired';
+  // The server knows less than its client: it was put back to an older state, and only a new list helps.
+  if (status.details?.causes?.some(({ reason }) => reason === 'ResourceVersionTooLarge')) return 'Expired';
   const code = status.code ?? httpCode;
   const found = (Object.keys(codes) as StoreReason[]).find((reason) => codes[reason] === code);
   if (code === 409) return 'Conflict';

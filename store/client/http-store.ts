@@ -1,5 +1,6 @@
 /**
- * An ObjectStore over the Kubernetes-style HTTP API, on a unix socket or a URL (with TLS and client certificates).
+ * An ObjectStore over the Kubernetes-style HTTP API, on a unix socket or a URL (with TLS and client certificates, or
+ * credentials that change as time goes by).
  * It retries nothing, with one exception: a watch that the server ended in an orderly way goes on where it stopped.
  * A connection that breaks in the middle of a write is `Unavailable`, and the outcome unknown.
  */
@@ -31,7 +32,18 @@ export type HttpStoreOptions =
       readonly headers?: Readonly<Record<string, string>>;
       /** CA, certificate and key, as for node:https. */
       readonly tls?: https.AgentOptions;
+    }
+  | {
+      readonly url: string;
+      readonly headers?: Readonly<Record<string, string>>;
+      /** Asked before every request. */
+      readonly access: () => Promise<Access>;
     };
+
+export interface Access {
+  readonly agent: http.Agent;
+  readonly headers: Readonly<Record<string, string>>;
+}
 
 export interface ApiRequest {
   readonly method: string;
@@ -51,12 +63,13 @@ const patchTypes = {
 
 export class HttpStore implements ObjectStore, Disposable {
   readonly #options: HttpStoreOptions;
-  readonly #agent: http.Agent;
+  readonly #agent: http.Agent | undefined;
   readonly #base: URL;
 
   constructor(options: HttpStoreOptions) {
     this.#options = options;
     this.#base = new URL('socketPath' in options ? 'http://local' : options.url);
+    if ('access' in options) return;
     const agentOptions = { keepAlive: true, maxSockets: 64 };
     this.#agent =
       this.#base.protocol === 'https:'
@@ -241,13 +254,14 @@ export class HttpStore implements ObjectStore, Disposable {
     const query =
       request.query === undefined || request.query.size === 0 ? '' : `?${request.query.toString()}`;
     const base = this.#base.pathname.replace(/\/$/, '');
+    const access = 'access' in this.#options ? await this.#options.access() : undefined;
     const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
     const send = this.#base.protocol === 'https:' ? https.request : http.request;
     const sent = send({
       ...('socketPath' in this.#options
         ? { socketPath: this.#options.socketPath }
         : { host: this.#base.hostname.replace(/^\[|\]$/g, ''), port: this.#base.port }),
-      agent: this.#agent,
+      agent: access?.agent ?? this.#agent,
       method: request.method,
       path: `${base}${request.path}${query}`,
       headers: {
@@ -257,6 +271,7 @@ export class HttpStore implements ObjectStore, Disposable {
           ? {}
           : { 'content-type': request.contentType ?? 'application/json', 'content-length': body.length }),
         ...this.#options.headers,
+        ...access?.headers,
       },
       ...(signal === undefined ? {} : { signal }),
     });
@@ -274,7 +289,7 @@ export class HttpStore implements ObjectStore, Disposable {
 
   /** Closes idle connections. */
   [Symbol.dispose](): void {
-    this.#agent.destroy();
+    this.#agent?.destroy();
   }
 
   get #where(): string {
@@ -316,7 +331,9 @@ function parseAnswer(text: string, code: number, where: string): unknown {
   try {
     answer = JSON.parse(text);
   } catch {
-    const excerpt = text.slice(0, 200);
+    const excerpt = text.slice(0, 200).trim();
+    // An API server answers so where it serves nothing at all.
+    if (code >= 400 && code < 500) throw StoreError.fromStatus({ message: `${where}: ${excerpt}` }, code);
     throw new StoreError(
       'Unavailable',
       `${where} answered ${code} with something that is not JSON: ${excerpt}`,

@@ -129,7 +129,7 @@ export function describeObjectStore(name: string, makeStore: () => Promise<Store
         await refuses(store.create(widgets, widget('Bad_Name')), 'Invalid');
         await refuses(store.create(widgets, { metadata: {}, spec: {} }), 'Invalid');
         await refuses(store.create(widgets, widget('a', {}, { labels: { x: 'not a label!' } })), 'Invalid');
-        await refuses(store.create(widgets, { ...widget('a'), kind: 'Gadget' }), 'BadRequest');
+        await refuses(store.create(widgets, { ...widget('a'), kind: 'Gadget' }), 'BadRequest', 'Invalid');
         await refuses(
           store.create(widgets, widget('a', {}, { resourceVersion: '7' })),
           'BadRequest',

@@ -126,10 +126,15 @@ func (c *collector) put(n node) {
 			c.children[owner.UID] = map[types.UID]bool{}
 		}
 		c.children[owner.UID][n.UID] = true
-		c.queue.Add(owner.UID)
 	}
-	if len(n.OwnerReferences) > 0 || n.DeletionTimestamp != nil {
+	if n.DeletionTimestamp != nil {
+		// What was just made to depend on it may not have been seen yet.
+		c.queue.AddAfter(n.UID, 200*time.Millisecond)
+	}
+	if len(n.OwnerReferences) > 0 {
 		c.queue.Add(n.UID)
+	}
+	if n.DeletionTimestamp != nil {
 		for child := range c.children[n.UID] {
 			c.queue.Add(child)
 		}
@@ -258,12 +263,13 @@ func (c *collector) owner(ctx context.Context, n node, owner metav1.OwnerReferen
 	if err != nil {
 		return &metav1.PartialObjectMetadata{}, nil
 	}
-	index := slices.IndexFunc(c.resources(), func(r resource) bool { return r.Group == version.Group && r.kind == owner.Kind })
+	known := c.resources()
+	index := slices.IndexFunc(known, func(r resource) bool { return r.Group == version.Group && r.kind == owner.Kind })
 	if index < 0 {
 		// Of an unknown kind nothing can be said.
 		return &metav1.PartialObjectMetadata{}, nil
 	}
-	r := c.resources()[index]
+	r := known[index]
 	found, err := c.objects(r, n.Namespace).Get(ctx, owner.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) || err == nil && found.UID != owner.UID {
 		return nil, nil
