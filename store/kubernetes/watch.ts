@@ -56,7 +56,7 @@ export async function* followList<T extends KubernetesObject>(
       if (select.bookmarks === true) yield { type: 'BOOKMARK', object: endOfList<T>(type, from) };
     }
     for (let failures = 0, lostMs = 0; !signal.aborted;) {
-      let trouble: unknown;
+      let trouble: StoreError | undefined;
       const connection: AsyncIterable<WatchEvent<T>> = connect<T>(source, kind, times, from, signal);
       try {
         await refuseFuture(source, type, from);
