@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defaultNodeConfig, type NodeConfig } from '../../node-agent/config.ts';
 import type { SandboxSpec, Sent } from '../../wire/agent-types.ts';
+import { environment } from '../compile-cache.ts';
 import type { TestHub } from './hub.ts';
 
 const checkout = fileURLToPath(new URL('../..', import.meta.url));
@@ -71,6 +72,7 @@ export class AgentProcess implements AsyncDisposable {
   run(): void {
     const child = spawn(process.execPath, [join(checkout, 'test/agent/agent-process.ts'), this.config], {
       stdio: ['ignore', 'inherit', 'pipe'],
+      env: environment,
       ...(this.uid === undefined ? {} : { uid: this.uid, gid: this.uid }),
     });
     child.stderr.setEncoding('utf8').on('data', (text: string) => {

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { issue } from '../../controllers/pki/certificate.ts';
 import { openAuthority } from '../../controllers/pki/key-files.ts';
+import { environment } from '../compile-cache.ts';
 import { TestAgent } from './test-agent.ts';
 
 const program = fileURLToPath(new URL('./plane-process.ts', import.meta.url));
@@ -27,6 +28,7 @@ interface Plane {
 async function start(): Promise<Plane> {
   const child = spawn(process.execPath, [program, join(base, 'store'), join(base, 'keys')], {
     stdio: ['pipe', 'pipe', 'inherit'],
+    env: environment,
   });
   const groups: Plane['groups'] = new Map();
   const port = await new Promise<number>((resolve, reject) => {

@@ -2,6 +2,7 @@
  * A control plane in a process of its own, for tests that kill it. Takes a store directory and a directory of keys;
  * reads names of groups to create on standard input; prints its port and every group's phase as JSON lines.
  */
+import { flushCompileCache } from 'node:module';
 import { createInterface } from 'node:readline';
 import pino from 'pino';
 import { runControlPlane } from '../../controllers/control-plane.ts';
@@ -18,6 +19,7 @@ import { FileStore } from '../../store/file/file-store.ts';
 import { isStoreError } from '../../store/object-store.ts';
 import { builtinTypes } from '../../store/resource.ts';
 
+flushCompileCache();
 const [directory = '', keys = ''] = process.argv.slice(2);
 const types = [processGroupType, nodeMonitorType, checkpointType, migrationType, builtinTypes.event];
 const store = await FileStore.open({ directory, types, admit: admit as never });

@@ -1,5 +1,6 @@
 /** Writes to a store for ever and says what was acknowledged; the kill test ends it. Arguments: the directory. */
 import fs from 'node:fs';
+import { flushCompileCache } from 'node:module';
 import { FileStore } from '../../store/file/file-store.ts';
 import type { AnyObject } from '../../store/object-store.ts';
 import type { ResourceType } from '../../store/resource.ts';
@@ -8,6 +9,7 @@ interface Counter extends AnyObject {
   spec?: { size?: number };
 }
 
+flushCompileCache();
 const widgets: ResourceType = {
   group: 'test.muster.dev',
   version: 'v1',
