@@ -36,6 +36,7 @@ export function factOf(sandbox: Sandbox): Sent<SandboxFact> {
     failures: [...summary.failures],
     failuresTotal: summary.failuresTotal,
     abort: sandbox.abort ?? undefined,
+    brokenFence: sandbox.broken ?? undefined,
     frozen: sandbox.isFrozen && !ended,
     startedNs: sandbox.startedNs,
     ranksStartedNs: ended?.ranksStartedNs ?? processes?.startedNs ?? 0,

@@ -1,7 +1,6 @@
 // The tree of one job's sandboxes, agent to agent: connections up and down, over which the fence engine's messages and
 // questions about names travel. Whatever a lost connection swallowed is said again by the next one; what must not be
 // forgotten is in journals, not here. A peer is believed only as far as its certificate's node fits the tree.
-// In FenceFailed an empty message says that from this fence on nobody of the subtree takes part.
 import {
   Server,
   ServerCredentials,
@@ -20,7 +19,7 @@ import { certificateNode, nodeServerName } from './peer-identity.ts';
 import { slotOf } from './sandbox-id.ts';
 import type { TlsMaterial } from './tls.ts';
 
-const treeVersion = 1;
+const treeVersion = 2;
 
 export interface TreeEvents {
   fence: (outcome: FenceOutcome) => void;
@@ -175,10 +174,9 @@ export class TreeMember {
         this.#fences.childContribution(ordinal, message.contribution.fence, message.contribution.delta),
       );
     } else if (message.failed) {
-      const { fence, message: why } = message.failed;
-      this.#perform(
-        why === '' ? this.#fences.childAbsent(ordinal, fence) : this.#fences.childFailed(ordinal, fence, why),
-      );
+      this.#perform(this.#fences.childFailed(ordinal, message.failed.fence, message.failed.message));
+    } else if (message.absent) {
+      this.#perform(this.#fences.childAbsent(ordinal, message.absent.fence));
     } else if (message.hello) {
       this.#perform(this.#fences.childHello(ordinal, message.hello.have));
     } else if (message.nameRequest) {
@@ -237,11 +235,9 @@ export class TreeMember {
       case 'contribution':
         return { contribution: { fence: message.fence, delta: message.delta } };
       case 'failed':
-        return {
-          failed: { fence: message.fence, message: message.message === '' ? 'failed' : message.message },
-        };
+        return { failed: { fence: message.fence, message: message.message } };
       case 'absent':
-        return { failed: { fence: message.fence, message: '' } };
+        return { absent: { fence: message.fence } };
     }
   }
 
@@ -304,9 +300,7 @@ function downMessage(message: Extract<FenceEffect, { to: 'child' }>['message']):
     case 'result':
       return { result: { fence: message.fence, delta: message.delta } };
     case 'failed':
-      return {
-        failed: { fence: message.fence, message: message.message === '' ? 'failed' : message.message },
-      };
+      return { failed: { fence: message.fence, message: message.message } };
   }
 }
 

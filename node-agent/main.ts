@@ -108,8 +108,8 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
       },
     },
   });
-  giving.defer(() => {
-    session.stop();
+  giving.defer(async () => {
+    await session.stop();
     sandboxes.stop();
     backend.cgroups?.close();
   });

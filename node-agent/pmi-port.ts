@@ -37,6 +37,8 @@ interface RankLine {
 
 export interface PmiEvents {
   abort: (rank: number, exitCode: number, message: string) => void;
+  /** A rank waits in a fence that can never end; `dead`: by whose end, or null. */
+  broken: (fence: number, dead: number | null, message: string) => void;
   bad: (rank: number, reason: string) => void;
 }
 
@@ -195,6 +197,9 @@ export class PmiPort {
           break;
         case 'abort':
           this.#events.abort(action.rank, action.exitCode, action.message);
+          break;
+        case 'broken':
+          this.#events.broken(action.fence, action.dead, action.message);
           break;
         case 'ask':
           this.#ask(action.token, action.question);

@@ -11,7 +11,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import type { Abort, RankEnd, SandboxSpec } from '../wire/agent-types.ts';
+import type { Abort, BrokenFence, RankEnd, SandboxSpec } from '../wire/agent-types.ts';
 import { errnoOf } from './agent-error.ts';
 import type { Binding } from './processors.ts';
 
@@ -55,6 +55,7 @@ interface Files {
   identity: Identity;
   ending: EndingMark;
   abort: Abort;
+  broken: BrokenFence;
   limit: { exceeded: string };
   binding: Binding;
   holders: string[];

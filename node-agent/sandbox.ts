@@ -3,7 +3,15 @@
 // be made anew at any time from those. One pass at a time; whatever happens only asks for another pass.
 import { encodeSignal } from '../native/addon/abi.ts';
 import { RankSet } from '../crds/rank-set.ts';
-import type { Abort, SandboxFact, SandboxId, SandboxSpec, Sent, Verb } from '../wire/agent-types.ts';
+import type {
+  Abort,
+  BrokenFence,
+  SandboxFact,
+  SandboxId,
+  SandboxSpec,
+  Sent,
+  Verb,
+} from '../wire/agent-types.ts';
 import { AdoptedSandbox } from './adopted-sandbox.ts';
 import { AgentError, errnoOf, messageOf } from './agent-error.ts';
 import type { Backend } from './backend.ts';
@@ -46,6 +54,7 @@ export class Sandbox {
   input: InputSpool | null = null;
   ended: EndedRecord | null;
   abort: Abort | null;
+  broken: BrokenFence | null;
   limitExceeded: string;
   usage: Usage = { cpuUs: 0, memoryBytes: 0, memoryPeakBytes: 0 };
   processes: RankProcesses | null = null;
@@ -96,6 +105,7 @@ export class Sandbox {
     this.#identity = directory.read('identity');
     this.ended = directory.read('ended');
     this.abort = directory.read('abort');
+    this.broken = directory.read('broken');
     this.#ending = directory.read('ending');
     this.limitExceeded = directory.read('limit')?.exceeded ?? '';
     this.#holders = new Set(directory.read('holders') ?? []);
@@ -328,7 +338,8 @@ export class Sandbox {
   #cause(): string {
     if (this.abort) return `rank ${String(this.abort.rank)} called MPI_Abort(${String(this.abort.exitCode)})`;
     if (this.limitExceeded !== '') return `limit of ${this.limitExceeded} exceeded`;
-    return this.spec.abortOnFailure && this.processes ? causeOf(this.processes.ends.values()) : '';
+    const failed = this.spec.abortOnFailure && this.processes ? causeOf(this.processes.ends.values()) : '';
+    return failed === '' && this.broken ? this.broken.message : failed;
   }
 
   /** Adopts what runs already, by this agent or an earlier one. */
@@ -459,6 +470,12 @@ export class Sandbox {
         abort: (rank, exitCode, message) => {
           this.#aborted(rank, exitCode, message);
         },
+        broken: (fence, dead, message) => {
+          if (this.ended || this.broken) return;
+          this.broken = { fence, rank: dead ?? -1, message, atNs: this.#backend.nowMs() * 1e6 };
+          this.directory.write('broken', this.broken);
+          this.poke();
+        },
         bad: (rank, reason) => {
           this.#backend.log.warn({ sandbox: this.key, rank, reason }, 'rank broke the PMI protocol');
         },
@@ -473,7 +490,8 @@ export class Sandbox {
   #rejoinTree(): void {
     if (this.spec.pmi === 'None' || this.spec.sandboxes <= 1) return;
     const member = this.#joinTree(this.directory.readJournal(), null);
-    for (const rank of RankSet.parse(this.spec.ranks)) this.pmi?.rankGone(rank);
+    const succeeded = RankSet.parse(this.ended?.succeeded ?? '');
+    for (const rank of RankSet.parse(this.spec.ranks)) this.pmi?.rankGone(rank, succeeded.has(rank));
     member.connect();
   }
 
@@ -633,18 +651,21 @@ export class Sandbox {
     const adopted = this.#adopted;
     if (!adopted) return;
     await adopted.ready;
-    const mark = { cause, sinceNs: this.#backend.nowMs() * 1e6 };
-    this.directory.write('ending', mark);
-    this.#ending = mark;
+    this.#beginEnding(cause);
     if (adopted.table.lastSignal < ownSignalId)
       await adopted.request('signal', encodeSignal(ownSignalId, 15));
   }
 
+  /** What had ended before is no work of ours, whatever our clock's grain. */
+  #beginEnding(cause: string): void {
+    this.processes?.look();
+    const ends = [...(this.processes?.ends.values() ?? [])].map(({ endedNs }) => endedNs + 1);
+    this.#ending = { cause, sinceNs: Math.max(this.#backend.nowMs() * 1e6, ...ends) };
+    this.directory.write('ending', this.#ending);
+  }
+
   async #kill(): Promise<void> {
-    if (!this.#ending) {
-      this.#ending = { cause: 'killed on request', sinceNs: this.#backend.nowMs() * 1e6 };
-      this.directory.write('ending', this.#ending);
-    }
+    if (!this.#ending) this.#beginEnding('killed on request');
     this.#killed = true;
     if (this.#holders.size > 0) await this.#thaw(); // a frozen rank-init takes no orders
     await this.#adopted?.request('kill');

@@ -27,6 +27,7 @@ import type { TlsMaterial } from './tls.ts';
 
 const defaultHeartbeatSeconds = 5;
 const longestRetryMs = 5000;
+const goodbyeWithinMs = 500;
 
 export interface SessionOptions {
   readonly wire: Wire;
@@ -75,9 +76,20 @@ export class HubSession {
     this.#call?.write(message);
   }
 
-  stop(): void {
+  /** Says goodbye, and waits a moment for the hub to have heard it. */
+  async stop(): Promise<void> {
     this.#stopped = true;
     if (this.#retry) clearTimeout(this.#retry);
+    const call = this.#call;
+    if (call && this.#heartbeat) {
+      const heard = new Promise<void>((resolve) => {
+        for (const event of ['end', 'error', 'close']) call.once(event, () => resolve());
+        setTimeout(resolve, goodbyeWithinMs).unref();
+      });
+      call.write({ goodbye: { message: 'stopped' } });
+      call.end();
+      await heard;
+    }
     this.#drop();
   }
 

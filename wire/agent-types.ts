@@ -19,12 +19,13 @@ export interface SandboxId {
 }
 
 export interface AgentMessage {
-  body: 'hello' | 'heartbeat' | 'facts' | 'verbReply' | 'event';
+  body: 'hello' | 'heartbeat' | 'facts' | 'verbReply' | 'event' | 'goodbye';
   hello?: AgentHello;
   heartbeat?: Heartbeat;
   facts?: Facts;
   verbReply?: VerbReply;
   event?: AgentEvent;
+  goodbye?: Goodbye;
 }
 
 export interface AgentHello {
@@ -111,6 +112,7 @@ export interface SandboxFact {
   initPid: number;
   forksRefused: number;
   bindings: string[];
+  brokenFence: BrokenFence | null;
 }
 
 export interface RankEnd {
@@ -131,10 +133,21 @@ export interface Abort {
   atNs: number;
 }
 
+export interface BrokenFence {
+  fence: number;
+  rank: number;
+  message: string;
+  atNs: number;
+}
+
 export interface VerbReply {
   verbId: number;
   ok: boolean;
   reached: number;
+  message: string;
+}
+
+export interface Goodbye {
   message: string;
 }
 
@@ -301,7 +314,7 @@ export interface Chunk {
 }
 
 export interface TreeMessage {
-  body: 'hello' | 'welcome' | 'contribution' | 'result' | 'failed' | 'nameRequest' | 'nameReply';
+  body: 'hello' | 'welcome' | 'contribution' | 'result' | 'failed' | 'nameRequest' | 'nameReply' | 'absent';
   hello?: TreeHello;
   welcome?: TreeWelcome;
   contribution?: FenceContribution;
@@ -309,6 +322,7 @@ export interface TreeMessage {
   failed?: FenceFailed;
   nameRequest?: NameRequest;
   nameReply?: NameReply;
+  absent?: FenceAbsent;
 }
 
 export interface TreeHello {
@@ -337,6 +351,10 @@ export interface FenceResult {
 export interface FenceFailed {
   fence: number;
   message: string;
+}
+
+export interface FenceAbsent {
+  fence: number;
 }
 
 export interface NameRequest {

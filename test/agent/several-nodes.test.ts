@@ -108,6 +108,39 @@ describe.skipIf(!hasPrograms)('MPI over three agents', () => {
     hub.remove('node3', specs[2]?.id ?? {});
   });
 
+  test('a rank that leaves with 0 breaks the fence of those on other nodes, who tell it', async () => {
+    const script = `[ $MUSTER_RANK = 1 ] && exit 0
+      printf 'cmd=init pmi_version=1 pmi_subversion=1\\ncmd=barrier_in\\n' >&3; exec sleep 1000`;
+    const specs = jobOf(['sh', '-c', script], 1);
+    run(specs);
+    const facts = await Promise.all(specs.map((spec) => hub.ended(spec.id)));
+    expect(facts.map((fact) => fact.brokenFence)).toEqual([
+      expect.objectContaining({ fence: 1, rank: 1 }),
+      null,
+      expect.objectContaining({ fence: 1, rank: 1 }),
+    ]);
+    expect(facts[1]?.succeeded).toBe('1');
+    expect(facts[0]?.failures).toMatchObject([{ rank: 0, byUs: true }]);
+    await outcome(specs);
+  });
+
+  test('it does so too when its sandbox has ended and its agent was started again before others come', async () => {
+    const script = `[ $MUSTER_RANK = 1 ] && exit 0
+      printf 'cmd=init pmi_version=1 pmi_subversion=1\\ncmd=barrier_in\\n' >&3; exec sleep 1000`;
+    const specs = jobOf(['sh', '-c', script], 1);
+    const agent = agents.get('node2')!;
+    hub.desire('node2', specs[1]!);
+    await hub.ended(specs[1]!.id);
+    await agent.kill();
+    const sessions = hub.sessions;
+    agent.run();
+    await hub.until(() => hub.sessions > sessions && hub.nodes.has('node2'), 'the agent to be back');
+    tellTrees(specs);
+    const facts = await Promise.all([specs[0], specs[2]].map((spec) => hub.ended(spec!.id)));
+    for (const fact of facts) expect(fact.brokenFence).toMatchObject({ fence: 1, rank: 1 });
+    await outcome(specs);
+  });
+
   test('names published on one node are found on another', async () => {
     const talk = (lines: string) =>
       `exec 4<&3; ask() { printf '%s\\n' "$1" >&3; IFS= read -r line <&3; echo "$line"; }; ask 'cmd=init pmi_version=1 pmi_subversion=1'; ${lines}; ask cmd=finalize`;

@@ -23,6 +23,11 @@ export type PmiAction =
   | { kind: 'fence'; fence: number; puts: Delta }
   /** This fence can never be entered by all local ranks: it is to fail for everybody. */
   | { kind: 'fenceFailed'; fence: number; message: string }
+  /**
+   * Under the policy Abort: a rank waits in a fence that has failed, by the end of `dead` unless that is null. It gets no
+   * answer, since MPI libraries go on whatever a barrier's answer says; the whole job ends.
+   */
+  | { kind: 'broken'; rank: number; fence: number; dead: number | null; message: string }
   /** From this fence on no local rank takes part. */
   | { kind: 'absent'; fence: number };
 

@@ -427,11 +427,24 @@ describe('a rank that dies', () => {
     expect(sandbox.engine.snapshot()).toMatchObject({ contributed: 0, waiting: [0], dead: [1] });
   });
 
-  it('under Abort frees the others when its end counts as a success, since nobody ends the job for it', () => {
+  it.each(['before', 'after'])(
+    'with success under Abort ends the job of who entered the fence %s it',
+    (when) => {
+      const sandbox = new TestSandbox(shapeOf([0, 1]));
+      const enter = (): void => sandbox.write(0, 'cmd=barrier_in\n');
+      if (when === 'before') enter();
+      sandbox.perform(sandbox.engine.rankGone(1, false, true));
+      if (when === 'after') enter();
+      expect(sandbox.read(0)).toBe('');
+      const message = 'rank 1 died in or before fence 1';
+      expect(sandbox.other).toEqual([{ kind: 'broken', rank: 0, fence: 1, dead: 1, message }]);
+    },
+  );
+
+  it('with success under Abort harms nobody who speaks no PMI', () => {
     const sandbox = new TestSandbox(shapeOf([0, 1]));
-    sandbox.write(0, 'cmd=barrier_in\n');
-    sandbox.perform(sandbox.engine.rankGone(1, false, true));
-    expect(sandbox.read(0)).toBe(failed(1));
+    for (const rank of [0, 1]) sandbox.perform(sandbox.engine.rankGone(rank, false, true));
+    expect(sandbox.other).toEqual([]);
   });
 
   it('after finalize is not missed', () => {

@@ -9,6 +9,7 @@
 // This file is long because it is the table of all requests; what they need (fences, puts, spawn, replies) is elsewhere.
 import type { Delta } from '../kvs.ts';
 import type { PmiAction, PmiOrder, PmiQuestion, PmiResult } from './action.ts';
+import { deadRankOf, deathText } from './fence-death.ts';
 import { GroupSpace, type FenceEnd } from './group-space.ts';
 import { noteOf, notesOf, putNote, type PmiNote } from './journal.ts';
 import { commandOf, fieldOf, fits, integerOf, refusalOf } from './line.ts';
@@ -133,7 +134,7 @@ export class PmiServer {
 
   /**
    * The rank ended. All it had sent must have been received before. `succeeded`: its end counts as a success, as that of a
-   * program without MPI does, so nobody ends the group for it, and who waits for it in a fence has to be told.
+   * program without MPI does, so nobody ends the group for it unless others wait for it in a fence.
    */
   rankGone(rank: number, finalized: boolean, succeeded = false): PmiAction[] {
     const state = this.#ranks.get(rank);
@@ -150,8 +151,7 @@ export class PmiServer {
     }
     const fence = this.#fence.failBy(state, (past) => this.#space.failureOf(past) !== undefined);
     if (fence === null) return this.#advance([]);
-    const message = `rank ${String(rank)} died in or before fence ${String(fence)}`;
-    return this.#sayAbsent([{ kind: 'fenceFailed', fence, message }]);
+    return this.#sayAbsent([{ kind: 'fenceFailed', fence, message: deathText(rank, fence) }]);
   }
 
   /** Dead ranks of other sandboxes, for the attribute PMI_dead_processes. */
@@ -398,6 +398,10 @@ export class PmiServer {
 
   #release(state: RankState, fence: number, consume: number): PmiAction[] {
     const message = this.#space.failureOf(fence);
+    if (message !== undefined && this.#shape.onRankDeath === 'Abort') {
+      state.waiting = { until: 'fence', consume };
+      return [{ kind: 'broken', rank: state.rank, fence, dead: deadRankOf(message), message }];
+    }
     state.fences = fence;
     if (message === undefined) {
       return this.#answer(state, consume, barrierOut, noteOf('released', state.rank, fence));

@@ -12,7 +12,7 @@ export type PmiShape = {
   readonly mapping: string | null;
   /** null: not limited. */
   readonly universeSize: number | null;
-  /** What the death of a rank does to the fences of the others; Abort: nothing, the owner ends the job. */
+  /** What a failed fence does to who waits in it. Continue: they get an error. Abort: nothing, the owner ends the job. */
   readonly onRankDeath: 'Abort' | 'Continue';
   readonly spawnEnabled: boolean;
   /** Pairs that stand in the key-value space before the first rank starts. */

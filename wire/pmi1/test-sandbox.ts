@@ -108,6 +108,7 @@ export class TestSandbox {
           break;
         case 'ask':
         case 'abort':
+        case 'broken':
           this.other.push(action);
       }
     }
