@@ -62,6 +62,8 @@ export const reasons = {
   StartFailed:
     'Correct the command, workingDir, path or user: the message names the rank, the node and what was missing.',
   SandboxFailed: "See the agent's log on the node named in the message: the sandbox could not be built.",
+  NotAllowed:
+    "Ask the administrator of the node named in the message, or ask for what its agent's configuration lets ranks have.",
   NodeLost: "Start the node's agent again or remove the node; then create the group anew.",
   RestartsExhausted:
     'Look into why it fails: it was started again as often as failurePolicy.maxRestarts lets it.',
@@ -103,6 +105,7 @@ export const reasons = {
   // NodeMonitor
   AgentReady: 'Nothing to do.',
   AgentGone: 'Start the agent on the node: its heartbeats ended. Its ranks go on running.',
+  AgentStopped: 'Start the agent on the node again: it was stopped there. Its ranks go on running.',
   AgentVersion: 'Install an agent of this version or of the one before it on the node.',
   ChecksPassed: 'Nothing to do.',
   NoChecks: 'Nothing to do: no health check is configured.',

@@ -50,7 +50,11 @@ export class FactTable {
       }
       const key = sandboxKey(id);
       present.add(key);
-      const failed = fact.failures.length > 0 || fact.abort !== null || fact.state === 'Failed';
+      const failed =
+        fact.failures.length > 0 ||
+        fact.abort !== null ||
+        fact.brokenFence !== null ||
+        fact.state === 'Failed';
       const failureOrder = own.known.get(key)?.failureOrder ?? (failed ? ++this.#failures : undefined);
       own.known.set(key, { fact, failureOrder });
       own.lost.delete(key);

@@ -289,7 +289,10 @@ export class Hub implements AsyncDisposable {
       if (facts.full) session.begin();
       for (const uid of folded.groups) this.#options.groupChanged(uid);
     } else if (message.verbReply) this.#verbs.replied(node, message.verbReply);
-    else if (message.event) this.#options.agentEvent?.(node, message.event);
+    else if (message.goodbye) {
+      this.nodes.left(node);
+      this.#ended(session);
+    } else if (message.event) this.#options.agentEvent?.(node, message.event);
   }
 
   #ended(session: Session): void {

@@ -16,6 +16,8 @@ export interface NodeState {
   readonly connected: boolean;
   /** The agent has told all its facts in this session. */
   readonly told: boolean;
+  /** The agent said that it was being stopped. */
+  readonly left: boolean;
   readonly heardMs: number;
   /** The newest revision of the desired book that the agent has taken into account in this session. */
   readonly desiredRevision: number;
@@ -66,7 +68,7 @@ export class NodeTable {
 
   connected(hello: AgentHello, version: number): void {
     const { node } = hello;
-    this.#set(node, { hello, version, connected: true, told: false, desiredRevision: 0 });
+    this.#set(node, { hello, version, connected: true, told: false, left: false, desiredRevision: 0 });
     this.#disarm(node);
     this.#changed(node);
   }
@@ -80,6 +82,11 @@ export class NodeTable {
     const before = this.#nodes.get(node);
     this.#set(node, { told: full || (before?.told ?? false), desiredRevision });
     if (full && !before?.told) this.#changed(node);
+  }
+
+  /** It is known at once that it is not there; leases run on, since it may be back before they are out. */
+  left(node: string): void {
+    this.#set(node, { left: true });
   }
 
   disconnected(node: string): void {
@@ -112,7 +119,7 @@ export class NodeTable {
   #set(node: string, change: Partial<NodeState>): void {
     const before = this.#nodes.get(node) ?? {
       node, hello: undefined, version: undefined, load: undefined,
-      connected: false, told: false, heardMs: 0, desiredRevision: 0,
+      connected: false, told: false, left: false, heardMs: 0, desiredRevision: 0,
     }; // prettier-ignore
     this.#nodes.set(node, { ...before, heardMs: this.#clock.steady(), ...change });
   }

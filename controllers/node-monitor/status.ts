@@ -1,6 +1,6 @@
 /**
  * The status of a NodeMonitor from what its agent said and whether it is there. Pure. Ready is False when the lease is
- * out; a node whose agent is away for less keeps the condition it had.
+ * out or the agent said goodbye; a node whose agent is away for less keeps the condition it had.
  */
 import { conditionOf, setCondition, type ConditionInput } from '../../crds/conditions.ts';
 import type { Condition } from '../../crds/objects.ts';
@@ -26,7 +26,7 @@ export function nodeStatusOf(seen: NodeSeen): NodeMonitorStatus {
     ...before,
     ...(generation === undefined ? {} : { observedGeneration: generation }),
     phase: !ready
-      ? standing === 'Lost' || before.phase === 'NotReady'
+      ? standing === 'Lost' || state?.left || before.phase === 'NotReady'
         ? 'NotReady'
         : 'Pending'
       : cordoned
@@ -47,18 +47,28 @@ function conditionsOf(seen: NodeSeen): Condition[] {
   const ready: Omit<ConditionInput, 'type'> =
     standing === 'Connected'
       ? { status: 'True', reason: 'AgentReady', message: 'the agent is connected' }
-      : standing === 'Lost'
+      : state?.left
         ? {
             status: 'False',
-            reason: 'AgentGone',
-            message: `nothing was heard of the agent for ${Math.round(silentMs / 1000)} s; start it again`,
+            reason: 'AgentStopped',
+            message: 'the agent was stopped on the node, its ranks go on; start it again',
           }
-        : unchanged
-          ? { status: unchanged.status, reason: 'AgentReady', message: unchanged.message }
-          : { status: 'Unknown', reason: 'Progressing', message: 'the agent has not told yet what it holds' };
+        : standing === 'Lost'
+          ? {
+              status: 'False',
+              reason: 'AgentGone',
+              message: `nothing was heard of the agent for ${Math.round(silentMs / 1000)} s; start it again`,
+            }
+          : unchanged
+            ? { status: unchanged.status, reason: 'AgentReady', message: unchanged.message }
+            : {
+                status: 'Unknown',
+                reason: 'Progressing',
+                message: 'the agent has not told yet what it holds',
+              };
   const draining = monitor.spec?.drain?.enabled === true;
   const inputs: ConditionInput[] = [
-    ...(standing === 'Away' && unchanged ? [] : [{ type: 'Ready' as const, ...ready }]),
+    ...(standing === 'Away' && unchanged && !state?.left ? [] : [{ type: 'Ready' as const, ...ready }]),
     { type: 'Healthy', status: 'True', reason: 'NoChecks', message: 'no health check is configured' },
     { type: 'Reconciling', status: 'False', reason: 'Settled', message: 'as it is to be' },
     draining || (monitor.spec?.healthChecks?.length ?? 0) > 0 || monitor.spec?.ownerReclaim

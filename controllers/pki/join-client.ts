@@ -30,7 +30,7 @@ export class JoinError extends Error {
   readonly code: string;
 
   constructor(code: string, message: string, options?: ErrorOptions) {
-    super(message, options);
+    super(`${code}: ${message}`, options);
     this.code = code;
   }
 }

@@ -18,6 +18,7 @@ const fact: SandboxFact = {
   abort: null, frozen: false, startedNs: 1, ranksStartedNs: 1, endedNs: 0, cpuUs: 0, memoryBytes: 0, memoryPeakBytes: 0, oomKills: 0,
   logBytes: 0, logsComplete: false, pmiInitialized: false, pmiFinalized: false, pmiBadLines: 0, limitExceeded: '', bootId: 'b', initPid: 1,
   forksRefused: 0, bindings: [],
+  brokenFence: null,
 }; // prettier-ignore
 const rankEnd: RankEnd = {
   rank: 0,
@@ -62,7 +63,8 @@ function seenOf({ spec, status, meta, facts = [], standing = 'Connected', more }
   };
   let order = 0;
   const sandboxes = facts.map((some, ordinal): SandboxView => {
-    const failed = (some?.failures?.length ?? 0) > 0 || some?.abort || some?.state === 'Failed';
+    const failed =
+      (some?.failures?.length ?? 0) > 0 || some?.abort || some?.brokenFence || some?.state === 'Failed';
     const known = some
       ? { fact: { ...fact, ...some }, failureOrder: failed ? ++order : undefined }
       : undefined;
@@ -330,7 +332,7 @@ describe('ProcessGroup', () => {
     const first = seenOf({ facts: [failing, {}], status: ran });
     const status = statusOf(first, 'Ending');
     const second = seenOf({
-      facts: [{ ...failing, failures: [{ ...rankEnd, waitStatus: 11 }] }, {}],
+      facts: [{ ...failing, failures: [{ ...rankEnd, waitStatus: 4 << 8 }] }, {}],
       status,
     });
     expect(statusOf(second, phaseOf(second)).exitSummary).toMatchObject({
@@ -338,6 +340,36 @@ describe('ProcessGroup', () => {
       code: 3,
       reason: 'RankFailed',
     });
+  });
+
+  it('prefers a crash that is told of after an exit that follows from it', () => {
+    const first = seenOf({ facts: [failing, {}], status: ran });
+    const status = statusOf(first, 'Ending');
+    const crash = { failures: [{ ...rankEnd, rank: 2, waitStatus: 11 }], failuresTotal: 1 };
+    const second = seenOf({ facts: [failing, crash], status });
+    const summary = { rank: 2, node: 'node2', signal: 'SIGSEGV', reason: 'RankSignaled' };
+    expect(statusOf(second, phaseOf(second)).exitSummary).toMatchObject(summary);
+  });
+
+  it('names the rank that left others waiting, not those that wait', () => {
+    const brokenFence = { fence: 1, rank: 2, message: 'rank 2 died in or before fence 1', atNs: 1 };
+    const seen = seenOf({ facts: [{ brokenFence }, { ...ended, succeeded: '2-3' }], status: ran });
+    expect(phaseOf(seen)).toBe('Ending');
+    expect(statusOf(seen, 'Ending').exitSummary).toMatchObject({
+      rank: 2,
+      node: 'node2',
+      code: 0,
+      reason: 'RankFailed',
+      message: 'rank 2 on node2 exited with 0 while other ranks wait for it in MPI',
+    });
+  });
+
+  it('tells what a node does not allow', () => {
+    const refused = { ...ended, state: 'Failed', succeeded: '', reason: 'NotAllowed', message: 'uid 0' };
+    const seen = seenOf({ facts: [refused] });
+    const status = statusOf(seen, phaseOf(seen));
+    expect(status.exitSummary).toMatchObject({ reason: 'NotAllowed', node: 'node1' });
+    expect(status.conditions?.find(({ type }) => type === 'Failed')?.reason).toBe('NotAllowed');
   });
 
   it('prefers what ranks did themselves to what was done to them, and says what could not start', () => {

@@ -1,12 +1,14 @@
 /**
  * Why a group has to end, if it has to: the first rank that failed, a limit, a client that is gone, a lost sandbox. Pure.
- * Once written to status (exitSummary, with Running False and reason Stopping) a verdict stands, whatever comes after.
+ * Once written to status (exitSummary, with Running False and reason Stopping) a verdict stands, unless it turns out to follow
+ * from a failure that is told of later.
  */
 import { constants } from 'node:os';
 import { conditionOf, type Reason } from '../../crds/conditions.ts';
 import { RankSet } from '../../crds/rank-set.ts';
 import type { ProcessGroupExitSummary, ProcessGroupSpec } from '../../crds/types.gen.ts';
-import type { RankEnd, SandboxFact } from '../../wire/agent-types.ts';
+import type { BrokenFence, RankEnd, SandboxFact } from '../../wire/agent-types.ts';
+import { causeOf, isOriginal, type FoundCause } from './cause.ts';
 import type { SandboxView, Seen } from './seen.ts';
 import { activeMsOf } from './wall-time.ts';
 
@@ -18,7 +20,9 @@ export interface Verdict {
 const signalNames = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]));
 
 export function verdictOf(seen: Seen): Verdict | undefined {
-  return storedVerdict(seen) ?? failureOf(seen) ?? limitOf(seen) ?? requestOf(seen);
+  const stored = storedVerdict(seen);
+  if (stored) return consequences.has(stored.reason) ? (originOf(seen) ?? stored) : stored;
+  return failureOf(seen) ?? limitOf(seen) ?? requestOf(seen);
 }
 
 /** The verdict on record of a group that is being ended. */
@@ -33,16 +37,18 @@ export function storedVerdict({ group }: Seen): Verdict | undefined {
   };
 }
 
-/** The first failure of a rank or sandbox that ends the group. */
+const consequences: ReadonlySet<Reason> = new Set<Reason>(['Aborted', 'RankFailed']);
+
+/** A failure that does not follow from another one, though it may be told of after those that follow from it. */
+function originOf(seen: Seen): Verdict | undefined {
+  const found = causeOf(seen.sandboxes, seen.group.spec.failurePolicy?.rank === 'Continue');
+  return found && isOriginal(found.cause) ? causeVerdict(found, seen) : undefined;
+}
+
+/** What ends the group by itself: a failed rank or sandbox, one that is lost. */
 function failureOf(seen: Seen): Verdict | undefined {
-  const goesOn = seen.group.spec.failurePolicy?.rank === 'Continue';
-  const failed = seen.sandboxes
-    .filter((view) => view.known?.failureOrder !== undefined)
-    .sort((a, b) => a.known!.failureOrder! - b.known!.failureOrder!);
-  for (const view of failed) {
-    const verdict = sandboxFailure(view, seen.group.spec, goesOn);
-    if (verdict) return verdict;
-  }
+  const found = causeOf(seen.sandboxes, seen.group.spec.failurePolicy?.rank === 'Continue');
+  if (found) return causeVerdict(found, seen);
   for (const view of seen.sandboxes) {
     if (view.known?.fact.limitExceeded)
       return limitVerdict(view, view.known.fact.limitExceeded, seen.group.spec);
@@ -57,8 +63,8 @@ export function firstFailure(seen: Seen): Verdict | undefined {
     .filter((view) => view.known?.failureOrder !== undefined)
     .sort((a, b) => a.known!.failureOrder! - b.known!.failureOrder!);
   for (const view of failed) {
-    const verdict = sandboxFailure(view, seen.group.spec, false) ?? anyEnd(view, seen.group.spec);
-    if (verdict) return verdict;
+    const { fact } = view.known!;
+    if (fact.failures[0]) return endVerdict(view, fact.failures[0], fact, seen.group.spec);
   }
   return undefined;
 }
@@ -75,38 +81,61 @@ export function unaccounted(seen: Seen): Verdict | undefined {
   return undefined;
 }
 
-function sandboxFailure(view: SandboxView, spec: ProcessGroupSpec, goesOn: boolean): Verdict | undefined {
+/** Reasons that a failed sandbox gives. */
+const sandboxReasons = ['NodeLost', 'StartFailed', 'NotAllowed'] as const satisfies Reason[];
+
+function causeVerdict({ view, cause }: FoundCause, seen: Seen): Verdict {
+  const { spec } = seen.group;
   const { fact } = view.known!;
-  if (fact.limitExceeded) return limitVerdict(view, fact.limitExceeded, spec);
-  const own = fact.failures.filter((end) => !end.byUs);
-  const unstarted = own.find((end) => end.stage !== 0);
-  if (unstarted) return endVerdict(view, unstarted, fact, spec);
-  if (fact.abort) {
-    const { rank, exitCode, message } = fact.abort;
-    const text = message === '' ? '' : `: ${message.slice(0, 500)}`;
-    return verdict(
-      'Aborted',
-      { rank, ...named(rank, spec), code: exitCode, node: view.node },
-      `rank ${rank} on ${view.node} called MPI_Abort with code ${exitCode}${text}`,
-    );
+  switch (cause.kind) {
+    case 'limit':
+      return limitVerdict(view, cause.limit, spec);
+    case 'notStarted':
+    case 'crash':
+    case 'exit':
+      return endVerdict(view, cause.end, fact, spec);
+    case 'abort': {
+      const { rank, exitCode, message } = cause.abort;
+      const text = message === '' ? '' : `: ${message.slice(0, 500)}`;
+      return verdict(
+        'Aborted',
+        { rank, ...named(rank, spec), code: exitCode, node: view.node },
+        `rank ${rank} on ${view.node} called MPI_Abort with code ${exitCode}${text}`,
+      );
+    }
+    case 'brokenFence':
+      return brokenVerdict(view, cause.broken, seen);
+    case 'sandbox': {
+      const reason = sandboxReasons.find((each) => each === fact.reason) ?? 'SandboxFailed';
+      const text = fact.message === '' ? fact.reason : fact.message;
+      return verdict(
+        reason,
+        { node: view.node },
+        `sandbox ${view.ordinal} (ranks ${shortRanks(view.ranks)}) on ${view.node}: ${text}`,
+      );
+    }
   }
-  if (own[0] && !goesOn) return endVerdict(view, own[0], fact, spec);
-  if (fact.state === 'Failed') {
-    const reason: Reason =
-      fact.reason === 'NodeLost' || fact.reason === 'StartFailed' ? fact.reason : 'SandboxFailed';
-    const text = fact.message === '' ? fact.reason : fact.message;
-    return verdict(
-      reason,
-      { node: view.node },
-      `sandbox ${view.ordinal} (ranks ${shortRanks(view.ranks)}) on ${view.node}: ${text}`,
-    );
-  }
-  return undefined;
 }
 
-function anyEnd(view: SandboxView, spec: ProcessGroupSpec): Verdict | undefined {
-  const { fact } = view.known!;
-  return fact.failures[0] ? endVerdict(view, fact.failures[0], fact, spec) : undefined;
+/** The cause is the rank that left: those that wait for it are on any node. */
+function brokenVerdict(waiting: SandboxView, broken: BrokenFence, seen: Seen): Verdict {
+  const { rank, message } = broken;
+  if (rank < 0) {
+    const text = `ranks ${shortRanks(waiting.ranks)} on ${waiting.node} wait in a fence of MPI that failed: ${message}`;
+    return verdict('SandboxFailed', { node: waiting.node }, text);
+  }
+  const view = seen.sandboxes.find(({ ranks }) => RankSet.parse(ranks).has(rank));
+  const succeeded = RankSet.parse(view?.known?.fact.succeeded ?? '').has(rank);
+  return verdict(
+    'RankFailed',
+    {
+      rank,
+      ...named(rank, seen.group.spec),
+      ...(succeeded ? { code: 0 } : {}),
+      ...(view ? { node: view.node } : {}),
+    },
+    `rank ${rank}${view ? ` on ${view.node}` : ''} ${succeeded ? 'exited with 0' : 'ended'} while other ranks wait for it in MPI`,
+  );
 }
 
 function endVerdict(view: SandboxView, end: RankEnd, fact: SandboxFact, spec: ProcessGroupSpec): Verdict {
@@ -208,7 +237,7 @@ function verdict(reason: Reason, exit: ProcessGroupExitSummary, message: string)
 function reasonOf(text: string): Reason {
   const known: readonly Reason[] = [
     'RankFailed', 'RankSignaled', 'StartFailed', 'SandboxFailed', 'NodeLost', 'WallTimeExceeded', 'CpuTimeExceeded',
-    'MemoryExceeded', 'ClientGone', 'Aborted',
+    'MemoryExceeded', 'ClientGone', 'Aborted', 'NotAllowed',
   ]; // prettier-ignore
   return known.find((reason) => reason === text) ?? 'Deleted';
 }

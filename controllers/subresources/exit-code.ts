@@ -17,6 +17,7 @@ const codesOfReasons: Readonly<Record<string, number>> = {
   Deleted: 143,
   InvalidSpec: 2,
   NotSupported: 2,
+  NotAllowed: 126,
 };
 
 /** Undefined while the group has not ended. */

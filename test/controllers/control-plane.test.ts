@@ -327,6 +327,26 @@ describe('control plane', () => {
     });
   });
 
+  it('knows at once that an agent was stopped, and that it is back', async () => {
+    const one = await agent('node1');
+    const ready = async (): Promise<object | undefined> =>
+      (await store.get<NodeMonitor>(nodeMonitorType, { name: 'node1' })).status?.conditions?.find(
+        ({ type }) => type === 'Ready',
+      );
+    const { metadata } = await create('a');
+    await reaches('a', 'Running');
+    one.goodbye();
+    await eventually(async () =>
+      expect(await ready()).toMatchObject({ status: 'False', reason: 'AgentStopped' }),
+    );
+    expect((await get('a')).status?.phase).toBe('Running');
+    one.connect(plane.hub.port);
+    await eventually(async () => expect(await ready()).toMatchObject({ status: 'True' }));
+    one.finish(metadata.uid!);
+    await reaches('a', 'Succeeded');
+    expect([...one.starts.values()]).toEqual([1]);
+  });
+
   it('says NotSupported before anything starts', async () => {
     const one = await agent('node1');
     await create('a', { queueName: 'q' });

@@ -95,6 +95,13 @@ export class TestAgent {
     this.#call = undefined;
   }
 
+  /** As an agent that is stopped. */
+  goodbye(): void {
+    this.#send({ body: 'goodbye', goodbye: { message: 'stopped' } });
+    this.#call?.end();
+    this.#call = undefined;
+  }
+
   heartbeat(): void {
     this.#send({ body: 'heartbeat', heartbeat: { sequence: 1, clockNs: 0 } });
   }

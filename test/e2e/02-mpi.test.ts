@@ -143,21 +143,19 @@ describe('ranks that go astray', () => {
     await gone(pids);
   });
 
-  test('a rank that exits with 0 and never came to the fence frees the others with an error', async () => {
+  test('a rank that exits with 0 while others wait for it in a fence ends the job, with it as the cause', async () => {
     const { env, pids } = tag();
-    const ended = await cluster.run([
-      '-n',
-      '3',
-      ...two,
-      ...env,
-      program('pmibench'),
-      '3',
-      '3',
-      ':',
-      '-n',
-      '1',
-      'true',
-    ]);
+    const ended = await cluster.run(['-n', '3', ...two, ...env, program('cpi'), ':', '-n', '1', 'true']);
+    expect(ended.code).toBe(1);
+    expect(ended.stderr).toMatch(/rank 3 on node2 exited with 0 while other ranks wait for it in MPI/);
+    expect(ended.ms).toBeLessThan(9_000);
+    await gone(pids);
+  });
+
+  test('with --keep-going it frees the others with an error', async () => {
+    const { env, pids } = tag();
+    const bench = ['-n', '3', ...two, ...env, program('pmibench'), '3', '3'];
+    const ended = await cluster.run(['--keep-going', ...bench, ':', '-n', '1', 'true']);
     expect(ended.code).toBe(3);
     expect(ended.stderr).toContain('barrier_out rc=-1 msg=rank_3_died_in_or_before_fence_1');
     await gone(pids);
