@@ -34,12 +34,7 @@ const rows: readonly Row[] = [
   {
     field: 'suspendPolicy',
     asks: (spec) => when(spec.suspendPolicy, 'Checkpoint'),
-    why: 'there are no checkpoints; use Freeze',
-  },
-  {
-    field: 'suspendPolicy',
-    asks: (spec) => when(spec.suspendPolicy, 'Stop'),
-    why: 'groups are not started a second time; use Freeze',
+    why: 'there are no checkpoints; use Freeze or Stop',
   },
   {
     field: 'stdio.whenFull',

@@ -35,7 +35,7 @@ export interface ProcessGroupSpec {
   externalConnections?: 'Reset' | 'Refuse';
   /** Whether the group is to stand still. Written by users, or by a queue manager that manages the group. */
   suspend?: boolean;
-  /** How the group is suspended; Freeze stops its processes in place, Checkpoint saves and vacates, Stop ends them to start anew later. Absent, as the cluster offers; the choice stands in status.resolved. */
+  /** How the group is suspended; Freeze stops its processes in place, Checkpoint saves and vacates, Stop ends them, gives back the nodes and starts the group from its beginning when it is resumed, with new logs. Absent, as the cluster offers; the choice stands in status.resolved. */
   suspendPolicy?: 'Freeze' | 'Checkpoint' | 'Stop';
   /** Checkpoints taken without being asked for. */
   checkpointPolicy?: ProcessGroupCheckpointPolicy;
@@ -371,6 +371,8 @@ export interface ProcessGroupStatus {
   usage?: ProcessGroupUsage;
   /** The latest restorable checkpoint. Also in the annotation muster.dev/last-checkpoint, for schedulers that choose victims. */
   lastCheckpoint?: ProcessGroupLastCheckpoint;
+  /** The highest incarnation of its sandboxes before it gave back its nodes; absent while it never did. */
+  incarnation?: number;
   /** How often the whole group was started again. */
   restarts?: number;
   /** Choices that the cluster made where the spec left them open. Fixed for the life of the group. */

@@ -51,6 +51,10 @@ export async function perform(
     case 'want':
       await want(action.wishOf, seen, group, ports, signal);
       return group;
+    case 'vacate':
+      for (const { node, spec } of hub.desired.sandboxesOf(uid)) hub.facts.drop(node, spec.id);
+      hub.desired.forget(uid);
+      return group;
     case 'remove':
       if (!hub.desired.has(uid))
         await want(() => ({ want: 'Kill', graceSeconds: 0, mayStart: false }), seen, group, ports, signal);

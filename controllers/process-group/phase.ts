@@ -3,7 +3,7 @@
  */
 import { isTrue } from '../../crds/conditions.ts';
 import type { SandboxView, Seen } from './seen.ts';
-import { verdictOf } from './verdict.ts';
+import { isVacating, verdictOf } from './verdict.ts';
 
 export type Phase =
   | 'Deleting'
@@ -20,6 +20,10 @@ export type Phase =
   | 'Suspending'
   | 'Frozen'
   | 'Resuming'
+  /** Ranks are being ended for a suspension. */
+  | 'Vacating'
+  /** They have ended; the nodes are to be given back. */
+  | 'Vacated'
   /** A verdict stands, and ranks are still there. */
   | 'Ending'
   /** Nothing runs any more; how it ended is to be written. */
@@ -31,8 +35,12 @@ export function phaseOf(seen: Seen): Phase {
   if (isFinished(seen)) return 'Finished';
   if (sandboxes.length === 0) return unplacedPhase(seen);
   const verdict = verdictOf(seen);
+  const vacating = isVacating(seen);
+  // A lost node is waited for: what runs there must not run twice.
+  if (vacating && !verdict) return sandboxes.every((view) => isOver(view, false)) ? 'Vacated' : 'Vacating';
   if (sandboxes.every((view) => isOver(view, verdict !== undefined))) return 'Ended';
   if (verdict) return 'Ending';
+  if (group.spec.suspend === true && group.spec.suspendPolicy === 'Stop') return 'Vacating';
   const live = sandboxes.filter((view) => view.state === 'Live');
   const frozen = live.filter((view) => view.known?.fact.frozen);
   if (group.spec.suspend === true) {

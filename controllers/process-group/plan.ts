@@ -14,6 +14,8 @@ export type Action =
   | { readonly kind: 'addFinalizer' }
   /** Agents are to hold the group's sandboxes, each with its wish. */
   | { readonly kind: 'want'; readonly wishOf: (view: SandboxView) => Wish }
+  /** Agents are to forget its sandboxes, which have ended; others may follow. */
+  | { readonly kind: 'vacate' }
   /** Agents are to end and forget all of it. */
   | { readonly kind: 'remove' }
   | { readonly kind: 'dropFinalizer'; readonly lostNodes: readonly string[] }
@@ -47,6 +49,8 @@ const plan = {
   Suspending: (seen) => ({ ...nothing, after: [wanted(seen, 'Freeze')], againAfterMs: nextMs(seen, true) }),
   Frozen: (seen) => ({ ...nothing, after: [wanted(seen, 'Freeze')], againAfterMs: nextMs(seen, false) }),
   Resuming: run,
+  Vacating: (seen) => ({ ...nothing, after: [wanted(seen, 'End')], againAfterMs: seen.clientLeaseLeftMs }),
+  Vacated: () => ({ ...nothing, after: [{ kind: 'vacate' }], againAfterMs: soonMs }),
   Ending: ending,
   Ended: () => ({ ...nothing, after: [kept()] }),
 } satisfies Record<Phase, (seen: Seen) => Plan>;

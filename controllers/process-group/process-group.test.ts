@@ -101,6 +101,18 @@ const ran: ProcessGroupStatus = {
   runningTime: '2026-01-01T00:00:01Z',
   activeSince: '2026-01-01T00:00:00.000Z',
 };
+const vacating: ProcessGroupStatus = {
+  ...ran,
+  conditions: [
+    {
+      type: 'Suspended',
+      status: 'False',
+      reason: 'Vacating',
+      message: '',
+      lastTransitionTime: ran.startTime!,
+    },
+  ],
+};
 const ended = { state: 'Ended', ranksRunning: 0, succeeded: '0-1' };
 const endedToo = { ...ended, succeeded: '2-3' };
 const failing = {
@@ -168,6 +180,41 @@ const table: [string, Case, Phase, string, string][] = [
     'Frozen',
     'Freeze',
     'Placed Suspended',
+  ],
+  [
+    'is being stopped for its suspension',
+    { facts: [{}, ended], spec: { suspend: true, suspendPolicy: 'Stop' }, status: ran },
+    'Vacating',
+    'End',
+    'Placed Reconciling',
+  ],
+  [
+    'is stopped although it was resumed meanwhile, and although a rank failed',
+    { facts: [failing, ended], status: vacating },
+    'Vacating',
+    'End',
+    'Placed Reconciling',
+  ],
+  [
+    'waits for a lost node before it gives back the others',
+    { facts: [ended, {}], status: vacating, standing: 'Lost' },
+    'Vacating',
+    'End',
+    'Placed Reconciling',
+  ],
+  [
+    'has been stopped',
+    { facts: [ended, { ...ended, ...failing, ranksRunning: 0 }], status: vacating },
+    'Vacated',
+    'vacate',
+    'Suspended',
+  ],
+  [
+    'ended by itself before it could be stopped',
+    { facts: [ended, endedToo], spec: { suspend: true, suspendPolicy: 'Stop' }, status: ran },
+    'Ended',
+    'Keep',
+    'Succeeded',
   ],
   [
     'is thawed',
@@ -388,6 +435,20 @@ describe('ProcessGroup', () => {
       message: 'rank 2 on node2 could not be started: exec /x: no such file',
     });
     expect(status.ranks).toMatchObject({ startFailed: 1, failed: 1 });
+  });
+
+  it('keeps nothing of the run that was stopped but the incarnation it used', () => {
+    const seen = seenOf({ facts: [ended, endedToo], status: { ...vacating, nodeCount: 2, restarts: 0 } });
+    const status = JSON.parse(JSON.stringify(statusOf(seen, 'Vacated'))) as ProcessGroupStatus;
+    expect(status).toMatchObject({ phase: 'Suspended', incarnation: 1, ranks: { running: 0, succeeded: 0 } });
+    for (const field of ['placement', 'nodeCount', 'startTime', 'runningTime', 'activeSince', 'usage'])
+      expect(status).not.toHaveProperty(field);
+    const placing = {
+      kind: 'placed',
+      sandboxes: [{ ordinal: 0, node: 'a', ranks: '0', rankCount: 1 }],
+    } as const;
+    const resumed = statusOf(seenOf({ status, more: { placing } }), 'Placing');
+    expect(resumed.placement).toMatchObject([{ incarnation: 2 }]);
   });
 
   it('counts wall time without suspended time', () => {

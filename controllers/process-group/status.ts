@@ -34,7 +34,6 @@ type Conditions = Record<
 >;
 
 const warned = 'warned of the end of the wall time';
-const first = 1;
 
 /** Whether the warning before the end of the wall time is on record. */
 export function warnedOf(status: ProcessGroupStatus | undefined): boolean {
@@ -44,7 +43,8 @@ export function warnedOf(status: ProcessGroupStatus | undefined): boolean {
 /** Sandboxes of a group that is being placed, as they will stand in status. */
 export function newAssignments(seen: Seen): readonly Assignment[] {
   if (seen.placing?.kind !== 'placed') return [];
-  return seen.placing.sandboxes.map((sandbox) => ({ ...sandbox, incarnation: first }));
+  const incarnation = (seen.group.status?.incarnation ?? 0) + 1;
+  return seen.placing.sandboxes.map((sandbox) => ({ ...sandbox, incarnation }));
 }
 
 /** `warns` when this visit sends the warning before the end of the wall time. */
@@ -55,6 +55,7 @@ export function statusOf(seen: Seen, phase: Phase, warns = false): ProcessGroupS
   const observed = generation === undefined ? {} : { observedGeneration: generation };
   if (phase === 'Deleting') return deletingStatus(seen);
   if (phase === 'Finished') return { ...before, ...observed };
+  if (phase === 'Vacated') return { ...vacatedStatus(seen), ...observed };
   const verdict = phase === 'Ending' || phase === 'Ended' ? verdictOf(seen) : undefined;
   const end = phase === 'Ended' ? (verdict ?? firstFailure(seen) ?? unaccounted(seen)) : verdict;
   const now = timeOf(new Date(nowMs));
@@ -86,6 +87,25 @@ export function statusOf(seen: Seen, phase: Phase, warns = false): ProcessGroupS
   };
 }
 
+/** Dropped where the status is written. */
+const ofOneRun = {
+  placement: undefined, nodeCount: undefined, startTime: undefined, runningTime: undefined,
+  activeSince: undefined, activeSeconds: undefined, usage: undefined,
+}; // prettier-ignore
+
+/** As of a group that was never started, but for what is said of it and for the incarnations that are used up. */
+function vacatedStatus(seen: Seen): ProcessGroupStatus {
+  const unplaced: Seen = { ...seen, sandboxes: [] };
+  return {
+    ...seen.group.status,
+    ...(ofOneRun as object),
+    phase: 'Suspended',
+    conditions: conditionsOf(unplaced, 'Vacated', undefined, false),
+    ranks: ranksOf(unplaced, false),
+    incarnation: Math.max(...seen.sandboxes.map(({ incarnation }) => incarnation)),
+  };
+}
+
 const printed: Record<
   Exclude<Phase, 'Deleting' | 'Finished'>,
   (end: Verdict | undefined) => NonNullable<ProcessGroupStatus['phase']>
@@ -100,6 +120,8 @@ const printed: Record<
   Suspending: () => 'Suspending',
   Frozen: () => 'Suspended',
   Resuming: () => 'Resuming',
+  Vacating: () => 'Suspending',
+  Vacated: () => 'Suspended',
   Ending: () => 'Stopping',
   Ended: (end) => (end ? 'Failed' : 'Succeeded'),
 };
@@ -164,7 +186,20 @@ function statesOf(
     case 'NotSupported':
       return { ...base, Stalled: ['True', 'NotSupported', seen.unsupported.join('; ')] };
     case 'Held':
-      return { ...base, Suspended: ['True', 'Vacated', 'spec.suspend is true; nothing was started'] };
+    case 'Vacated': {
+      const before = seen.group.status?.incarnation !== undefined || phase === 'Vacated';
+      const text = before
+        ? 'every rank was ended and the nodes given back; the group starts from its beginning when it is resumed'
+        : 'spec.suspend is true; nothing was started';
+      return { ...base, Suspended: ['True', 'Vacated', text] };
+    }
+    case 'Vacating':
+      return {
+        ...base,
+        Running: ['False', 'Vacating', 'ranks are being ended for the suspension'],
+        Suspended: ['False', 'Vacating', 'ranks are being ended; then the nodes are given back'],
+        Reconciling: reconciles('ranks are being ended for the suspension'),
+      };
     case 'Pending': {
       const { placing } = seen;
       const why: State =

@@ -19,10 +19,17 @@ export interface Verdict {
 
 const signalNames = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]));
 
+/** Of a group whose ranks are ended to give back its nodes, how they end says nothing. */
 export function verdictOf(seen: Seen): Verdict | undefined {
   const stored = storedVerdict(seen);
   if (stored) return consequences.has(stored.reason) ? (originOf(seen) ?? stored) : stored;
+  if (isVacating(seen)) return requestOf(seen);
   return failureOf(seen) ?? limitOf(seen) ?? requestOf(seen);
+}
+
+/** It is on record that the ranks are being ended for a suspension, whatever spec says by now. */
+export function isVacating({ group }: Seen): boolean {
+  return conditionOf(group.status?.conditions, 'Suspended')?.reason === 'Vacating';
 }
 
 /** The verdict on record of a group that is being ended. */

@@ -235,3 +235,64 @@ describe.skipIf(!isRoot)('limits', () => {
     );
   });
 });
+
+describe('suspendPolicy Stop', () => {
+  test('suspending ends the ranks and gives back the node; resuming starts anew', async () => {
+    await group({
+      name: 'stopped',
+      size: 2,
+      script: 'trap "exit 0" TERM; echo begun; while ! test -e /var/tmp/go-$MUSTER_UID; do sleep 0.05; done',
+      spec: { suspendPolicy: 'Stop', placement: { nodes: ['node1', 'node2'] } },
+    });
+    const shown = await cluster.get('pg', 'stopped');
+    const go = `/var/tmp/go-${shown.metadata.uid}`;
+    try {
+      await eventually(async () => (await logs('stopped')) === 'begun\nbegun\n', 'both ranks to begin');
+      await cluster.done(['suspend', 'stopped']);
+      const { status } = await cluster.get('pg', 'stopped');
+      expect(status?.conditions?.find(({ type }) => type === 'Suspended')).toMatchObject({
+        status: 'True',
+        reason: 'Vacated',
+      });
+      expect(status?.placement).toBeUndefined();
+      await eventually(
+        () => cluster.cgroups().every((path) => !path.includes(shown.metadata.uid)),
+        'no sandbox',
+      );
+      await cluster.done(['resume', 'stopped']);
+      await eventually(async () => (await logs('stopped')) === 'begun\nbegun\n', 'both ranks to begin anew');
+      expect(
+        (await cluster.get('pg', 'stopped')).status?.placement?.map((each) => each.incarnation),
+      ).toContain(2);
+      writeFileSync(go, '');
+      expect((await ended('stopped'))?.phase).toBe('Succeeded');
+    } finally {
+      rmSync(go, { force: true });
+    }
+  });
+
+  test('a group that was told to stop by kill -9 of the control plane in between ends up stopped', async () => {
+    await group({
+      name: 'stopped-2',
+      script: 'trap "" TERM; while :; do sleep 0.1; done',
+      spec: { suspendPolicy: 'Stop', gracePeriodSeconds: 2 },
+    });
+    await cluster.wait('stopped-2', 'Running');
+    const suspending = cluster.spawn(['suspend', 'stopped-2'], { stdin: '' });
+    await eventually(
+      async () => (await cluster.condition('stopped-2', 'Suspended'))?.reason === 'Vacating',
+      'the end to begin',
+    );
+    const record = readFileSync(join(cluster.home, 'run', 'controller.pid.json'), 'utf8');
+    process.kill(Number(/\d+/.exec(record)?.[0]), 'SIGKILL');
+    await suspending.result;
+    await eventually(
+      async () =>
+        (await cluster.muster(['get', 'pg', 'stopped-2', '-o', 'json'])).stdout.includes(
+          '"reason": "Vacated"',
+        ),
+      'the group to be vacated',
+    );
+    await cluster.done(['delete', 'pg', 'stopped-2']);
+  });
+});
