@@ -7,7 +7,7 @@ import type { WebSocket } from 'ws';
 import { kinds, type KindInfo } from '../crds/objects.ts';
 import { HttpStore, type HttpStoreOptions, pathOf } from '../store/client/http-store.ts';
 import type { WebSocketRequest } from '../store/client/web-socket.ts';
-import type { ObjectKey, ObjectStore, ResourceType } from '../store/object-store.ts';
+import type { ObjectStore, ResourceType } from '../store/object-store.ts';
 import { builtinTypes, findResourceType } from '../store/resource.ts';
 import type { Table } from '../store/server/table.ts';
 import { CommandError } from './errors.ts';
@@ -45,11 +45,6 @@ export interface Client {
   request(method: string, path: string, body?: unknown): Promise<unknown>;
   stream(path: string, query: URLSearchParams, accept: string): Promise<IncomingMessage>;
   webSocket(request: WebSocketRequest): Promise<WebSocket>;
-}
-
-export function subresourcePath(key: ObjectKey, verb: string): string {
-  const namespace = encodeURIComponent(key.namespace ?? 'default');
-  return `/apis/subresources.muster.dev/v1alpha1/namespaces/${namespace}/processgroups/${encodeURIComponent(key.name)}/${verb}`;
 }
 
 export function connect(server: HttpStoreOptions): Client {

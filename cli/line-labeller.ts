@@ -17,6 +17,7 @@ export class LineLabeller {
   }
 
   async write(frame: LogFrame): Promise<void> {
+    if (frame.error) return emit(2, Buffer.from(`muster: ${frame.bytes.toString('utf8')}\n`));
     if (!this.#label) return emit(frame.stream, frame.bytes);
     const key = `${frame.rank}.${frame.stream}`;
     const before = this.#partial.get(key);

@@ -162,6 +162,47 @@ program
   .action(handler(async () => (await import('./commands/ps.ts')).ps));
 
 program
+  .command('attach')
+  .description("a running job's output here, and its input from here with -i")
+  .argument('<group>')
+  .option('-i, --stdin', 'what is typed or piped in here is read by the job')
+  .option('-r, --ranks <set>', 'only the output of these ranks')
+  .option('--tail <lines>', 'begin with the last lines of each rank', '0')
+  .option('--no-label', 'do not begin lines with their rank')
+  .option('-n, --namespace <ns>')
+  .addHelpText('after', '\nCtrl-P Ctrl-Q (on a terminal of the job) or Ctrl-C leaves it; the job runs on.')
+  .action(handler(async () => (await import('./commands/attach.ts')).attach));
+
+program
+  .command('exec')
+  .description('run a program beside a rank of a running job, as its user: muster exec GROUP -- PROGRAM ...')
+  .argument('<group>')
+  .argument('<command...>')
+  .option('-r, --rank <rank>', 'beside this rank', '0')
+  .option('-i, --stdin', 'what is typed or piped in here is its input')
+  .option('-t, --tty', 'give it a terminal')
+  .option('-n, --namespace <ns>')
+  .action(handler(async () => (await import('./commands/exec.ts')).exec));
+
+program
+  .command('shell')
+  .description('a shell beside a rank of a running job, as its user')
+  .argument('<group>')
+  .argument('[command...]', 'another program than /bin/sh')
+  .option('-r, --rank <rank>', 'beside this rank', '0')
+  .option('-n, --namespace <ns>')
+  .action(handler(async () => (await import('./commands/exec.ts')).shell));
+
+program
+  .command('top')
+  .description('what jobs use; with --nodes how loaded the nodes are')
+  .argument('[names...]')
+  .option('--nodes', 'nodes in place of jobs')
+  .option('-n, --namespace <ns>')
+  .option('-o, --output <format>', 'json')
+  .action(handler(async () => (await import('./commands/top.ts')).top));
+
+program
   .command('signal')
   .description('send a signal to a job or to some of its ranks, at most once')
   .argument('<signal>')

@@ -10,7 +10,7 @@ export interface Features {
 }
 
 export function featuresOf(agentUid: number, cgroups: Cgroups | null): Features {
-  const features = ['sandbox', 'pmi1', 'logs', 'stdin', 'tty', 'network-host'];
+  const features = ['sandbox', 'pmi1', 'logs', 'stdin', 'tty', 'exec', 'network-host'];
   const missing: string[] = [];
   const offer = (name: string, why: string | null) => {
     if (why === null) features.push(name);

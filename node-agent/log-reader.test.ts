@@ -21,6 +21,7 @@ describe('a reader who follows', () => {
   it('hears of the end of a sandbox that never had a stream', async () => {
     const logs = new SandboxLogs(directory);
     const reader = readLogs(logs, everything, new AbortController().signal);
+    expect(await reader.next()).toMatchObject({ value: { begun: true } });
     const first = reader.next();
     logs.loadEnded(nextId);
     expect(await first).toEqual({ done: true, value: undefined });
@@ -30,6 +31,7 @@ describe('a reader who follows', () => {
     writeFileSync(join(directory, `0.out.${'0'.repeat(20)}`), 'hello\n');
     const logs = new SandboxLogs(directory);
     const reader = readLogs(logs, everything, new AbortController().signal);
+    expect(await reader.next()).toMatchObject({ value: { begun: true } });
     const first = reader.next();
     logs.loadEnded(nextId);
     expect(await first).toMatchObject({ value: { rank: 0, stream: 1, offset: 0, end: true } });

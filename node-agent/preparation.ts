@@ -14,7 +14,8 @@ import type { Binding } from './processors.ts';
 import { startPlanOf, type ProcessStart, type StartPlan } from './ranks.ts';
 
 /** Processes that may be started later in a sandbox beside those of its spec. */
-const spareSlots = 256;
+/** For programs that are run beside the ranks; a slot is used once. */
+const spareSlots = 1024;
 
 export interface Preparation {
   readonly launch: LaunchRequest;

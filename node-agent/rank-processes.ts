@@ -6,12 +6,13 @@ import { encodeClose, encodeHold, slotStates, type CloseWhich, type Slot } from 
 import type { RankEnd, SandboxSpec } from '../wire/agent-types.ts';
 import type { AdoptedSandbox } from './adopted-sandbox.ts';
 import type { Backend } from './backend.ts';
+import { endLeftExec } from './execution.ts';
 import type { InputSpool } from './input.ts';
 import type { StreamNumber } from './log-stream.ts';
 import type { SandboxLogs } from './output.ts';
 import type { PmiPort } from './pmi-port.ts';
 import { isSuccess, rankEndOf } from './rank-end.ts';
-import type { ProcessStart } from './ranks.ts';
+import { firstExecStart, type ProcessStart } from './ranks.ts';
 
 export interface ProcessEvents {
   /** A stream ended, an input was read to its end. */
@@ -35,9 +36,13 @@ export class RankProcesses {
   readonly #pmi: PmiPort | null;
   readonly #events: ProcessEvents;
   readonly #endingSinceNs: () => number | null;
+  /** Slots that there were when this agent came. */
+  readonly #slotsFound: number;
   /** Index in slotStates by slot. */
   readonly #states: number[] = [];
   readonly #slots = new Map<number, number>();
+  readonly #execs = new Map<number, (ended: Slot | null) => void>();
+  #lastExecStart = 0;
 
   constructor(options: {
     sandbox: AdoptedSandbox;
@@ -59,6 +64,7 @@ export class RankProcesses {
     this.#pmi = options.pmi;
     this.#endingSinceNs = options.endingSinceNs;
     this.#events = options.events;
+    this.#slotsFound = options.sandbox.table.slotsUsed;
   }
 
   slotOf(rank: number): number | undefined {
@@ -82,11 +88,39 @@ export class RankProcesses {
       const slot = table.slot(index);
       if (known === undefined) this.#connect(slot);
       this.#states[index] = slotStates.indexOf(slot.state);
+      if (slot.startId >= firstExecStart) this.#execChanged(slot);
       if (slot.rank === null || slot.startId !== firstStart) continue;
       if (slot.state === 'running') this.running++;
       else this.#ended(slot, slot.rank, known !== undefined);
     }
     this.#pmi?.look();
+    if (this.#sandbox.isGone) for (const slot of [...this.#execs.keys()]) this.#execEnded(slot, null);
+  }
+
+  /** A number that no start in this sandbox has had, whoever asked for it. */
+  nextExecStart(): number {
+    this.#lastExecStart = Math.max(this.#lastExecStart + 1, firstExecStart + this.#sandbox.table.slotsUsed);
+    return this.#lastExecStart;
+  }
+
+  /** Calls back when the program of this slot has ended; with null when all of the sandbox has. */
+  watchExec(slot: number, ended: (slot: Slot | null) => void): void {
+    this.#execs.set(slot, ended);
+    const now = this.#sandbox.table.slot(slot);
+    this.#states[slot] = slotStates.indexOf(now.state);
+    if (now.state !== 'running') this.#execEnded(slot, now);
+  }
+
+  #execChanged(slot: Slot): void {
+    if (this.#execs.has(slot.index)) {
+      if (slot.state !== 'running') this.#execEnded(slot.index, slot);
+    } else if (slot.index < this.#slotsFound) endLeftExec(this.#sandbox, slot);
+  }
+
+  #execEnded(slot: number, ended: Slot | null): void {
+    const tell = this.#execs.get(slot);
+    this.#execs.delete(slot);
+    tell?.(ended);
   }
 
   #ended(slot: Slot, rank: number, wasRunning: boolean): void {

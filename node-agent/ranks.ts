@@ -17,6 +17,9 @@ import type { Account } from './mounts.ts';
 import type { Binding } from './processors.ts';
 import { cpuMaskOf } from './topology.ts';
 
+/** Starts of this number and above are neither ranks' nor co-processes': somebody runs a program beside them. */
+export const firstExecStart = 0x8000_0000;
+
 export type StdioKind = 'null' | 'pipe' | 'pty' | 'file';
 
 export interface ProcessStart {

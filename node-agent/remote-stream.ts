@@ -7,6 +7,7 @@ import { RankSet } from '../crds/rank-set.ts';
 import type { Chunk, OpenStream, Sent } from '../wire/agent-types.ts';
 import type { HubClient } from '../wire/load.ts';
 import { messageOf } from './agent-error.ts';
+import { serveExec } from './exec-stream.ts';
 import { readLogs } from './log-reader.ts';
 import type { Sandbox } from './sandbox.ts';
 
@@ -42,7 +43,8 @@ export function serveStream(
       call.write({ streamId, error: messageOf(error) });
       call.end();
     });
-  } else takeInput(streamId, sandbox, call, both);
+  } else if (order.kind === 'Exec') serveExec(order, sandbox, call, both);
+  else takeInput(streamId, sandbox, call, both);
 }
 
 async function sendLogs(order: OpenStream, sandbox: Sandbox, call: Call, signal: AbortSignal): Promise<void> {

@@ -18,6 +18,7 @@ import type { Backend } from './backend.ts';
 import { backoff } from './backoff.ts';
 import type { SandboxCgroup, Usage } from './cgroups.ts';
 import { until } from './until.ts';
+import { type ExecOrder, Execution, type ExecutionEvents } from './execution.ts';
 import { factOf } from './fact.ts';
 import { InputSpool } from './input.ts';
 import { TreeMember } from './job-tree.ts';
@@ -270,6 +271,26 @@ export class Sandbox {
           `verb ${verb.kind} is not known to the agent of ${this.#backend.config.node}; update it`,
         );
     }
+  }
+
+  /** Runs a program beside the ranks, as the rank named is run. */
+  async execute(rank: number, order: ExecOrder, events: ExecutionEvents): Promise<Execution> {
+    const { node } = this.#backend.config;
+    const refused = (why: string): AgentError =>
+      new AgentError(
+        'refused',
+        'NotStarted',
+        'MUSTER_NOT_RUNNING',
+        `rank ${String(rank)} on ${node}: ${why}`,
+      );
+    const [adopted, processes, start] = [this.#adopted, this.processes, this.#starts.get(rank)];
+    if (!adopted || adopted.isGone || !processes || processes.running === 0 || !start)
+      throw refused('its sandbox does not run');
+    if (this.isEnding) throw refused('its sandbox is being ended');
+    if (this.isFrozen) throw refused('its sandbox is suspended; resume the group first');
+    const { sharedEnv } = planFor(this.spec, this.#backend);
+    const ports = { adopted, processes, backend: this.#backend, rank: start, sharedEnv };
+    return Execution.start(ports, order, events);
   }
 
   async #passes(): Promise<void> {

@@ -2,7 +2,7 @@
 // program, directory or user, and says what to do where that is known. "Could not start" is never "exited 127".
 import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
-import type { ProcessStart } from './ranks.ts';
+import { firstExecStart, type ProcessStart } from './ranks.ts';
 import { privatePathHint } from './mounts.ts';
 
 /** enum start_stage of native/rank-init/protocol.h. */
@@ -25,7 +25,8 @@ export function errnoText(errno: number): string {
 }
 
 export function startFailureMessage(stage: number, errno: number, start: ProcessStart, node: string): string {
-  const who = start.rank === null ? 'co-process' : `rank ${String(start.rank)}`;
+  const other = start.startId >= firstExecStart ? 'exec' : 'co-process';
+  const who = start.rank === null ? other : `rank ${String(start.rank)}`;
   return `MUSTER_START_FAILED: ${who} on ${node}: ${whatOf(stage, errno, start)}`;
 }
 

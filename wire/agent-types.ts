@@ -293,6 +293,11 @@ export interface OpenStream {
   from: LogPosition[];
   follow: boolean;
   tailLines: number;
+  command: string[];
+  tty: boolean;
+  stdin: boolean;
+  rows: number;
+  columns: number;
 }
 
 export interface LogPosition {
@@ -311,6 +316,10 @@ export interface Chunk {
   error: string;
   window: number;
   allEnded: boolean;
+  begun: boolean;
+  rows: number;
+  columns: number;
+  waitStatus: number;
 }
 
 export interface TreeMessage {

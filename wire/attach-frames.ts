@@ -13,6 +13,8 @@ export interface Notice {
   /** Begun: all positions from which this connection reads are known to the client. */
   readonly kind: 'Begun' | 'Waiting' | 'Suspended' | 'Running' | 'NoInput' | 'Problem';
   readonly message: string;
+  /** Of a condition. */
+  readonly reason?: string;
 }
 
 export type FromClient =
@@ -88,7 +90,8 @@ export function decodeFromServer(bytes: Buffer): FromServer | undefined {
     case channels.notice: {
       const notice = objectOf(body) as Partial<Notice> | undefined;
       if (typeof notice?.kind !== 'string' || typeof notice.message !== 'string') return undefined;
-      return { kind: 'notice', notice: { kind: notice.kind, message: notice.message } };
+      const reason = typeof notice.reason === 'string' ? { reason: notice.reason } : {};
+      return { kind: 'notice', notice: { kind: notice.kind, message: notice.message, ...reason } };
     }
     default:
       return undefined;

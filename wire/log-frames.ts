@@ -1,7 +1,7 @@
 /**
  * Log output on its way from the API server to a reader: frames of a 24-byte header and bytes. Every frame carries its rank,
  * stream and offset, so a reader that lost its connection says what it has and goes on without a byte lost or doubled.
- * Header, little endian: u32 length, u32 rank, u8 stream (1, 2), u8 flags (1 = stream ended, 2 = text of an error), u16 0,
+ * Header, little endian: u32 length, u32 rank, u8 stream (1, 2), u8 flags (1 = stream ended, 2 = text of an error, 4 = begun), u16 0,
  * u32 0, u64 offset. Pure.
  */
 export interface LogFrame {
@@ -10,6 +10,8 @@ export interface LogFrame {
   readonly offset: number;
   readonly end: boolean;
   readonly error: boolean;
+  /** Of no rank: all positions that the reading begins at have been told, in frames without bytes. */
+  readonly begun?: boolean;
   readonly bytes: Buffer;
 }
 
@@ -22,7 +24,7 @@ export function encodeLogFrame(frame: LogFrame): Buffer {
   header.writeUInt32LE(frame.bytes.length, 0);
   header.writeUInt32LE(frame.rank, 4);
   header.writeUInt8(frame.stream, 8);
-  header.writeUInt8((frame.end ? 1 : 0) | (frame.error ? 2 : 0), 9);
+  header.writeUInt8((frame.end ? 1 : 0) | (frame.error ? 2 : 0) | (frame.begun ? 4 : 0), 9);
   header.writeBigUInt64LE(BigInt(frame.offset), 16);
   return Buffer.concat([header, frame.bytes]);
 }
@@ -49,6 +51,7 @@ export class LogFrameReader {
         offset: Number(all.readBigUInt64LE(16)),
         end: (flags & 1) !== 0,
         error: (flags & 2) !== 0,
+        ...((flags & 4) === 0 ? {} : { begun: true }),
         bytes: all.subarray(headerBytes, headerBytes + length),
       });
       const rest = all.subarray(headerBytes + length);

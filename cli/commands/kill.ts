@@ -1,5 +1,6 @@
 /** `muster kill`: ends jobs; the objects and their logs stay. */
-import { type Client, connect, subresourcePath } from '../client.ts';
+import { groupVerbPath } from '../../controllers/subresources/paths.ts';
+import { type Client, connect } from '../client.ts';
 import type { Config } from '../config.ts';
 import { CommandError } from '../errors.ts';
 import { untilGroup } from '../group-wait.ts';
@@ -17,7 +18,7 @@ export async function kill(config: Config, args: string[], options: KillOptions)
   if (args.length === 0 || options.all === true)
     throw new CommandError('name the jobs to end; --all goes with --unknown only', 2);
   for (const name of args) {
-    await client.request('POST', subresourcePath({ namespace: config.namespace, name }, 'end'), {
+    await client.request('POST', groupVerbPath({ namespace: config.namespace, name }, 'kill'), {
       now: options.now === true,
     });
   }

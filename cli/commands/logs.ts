@@ -3,11 +3,13 @@
  * for as long as the server stays away at most 30 s; nothing is lost or doubled.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { connect, subresourcePath, type Client } from '../client.ts';
+import { groupVerbPath } from '../../controllers/subresources/paths.ts';
+import { connect, type Client } from '../client.ts';
 import type { Config } from '../config.ts';
 import { CommandError } from '../errors.ts';
-import { formatPositions, logFrameType, LogFrameReader, type LogFrame } from '../../wire/log-frames.ts';
+import { logFrameType, LogFrameReader, type LogFrame } from '../../wire/log-frames.ts';
 import { isStoreError } from '../../store/object-store.ts';
+import { LogPlace } from '../log-place.ts';
 import { LineLabeller } from '../line-labeller.ts';
 
 export interface LogsOptions {
@@ -24,25 +26,27 @@ const awayAtMostMs = 30_000;
 export async function logs(config: Config, args: string[], options: LogsOptions): Promise<number> {
   const name = args[0] ?? '';
   const client = connect(config.server);
-  const positions = new Map<string, number>();
   const labeller = new LineLabeller(options.label);
-  const streams = options.stdout === true ? '1' : options.stderr === true ? '2' : '1,2';
+  const streams =
+    options.stdout === true
+      ? [1 as const]
+      : options.stderr === true
+        ? [2 as const]
+        : [1 as const, 2 as const];
   if (options.tail !== undefined && !/^\d{1,9}$/.test(options.tail)) {
     throw new CommandError(`--tail ${options.tail}: expected a number of lines`, 2);
   }
+  const place = new LogPlace({ ranks: options.ranks, tail: options.tail, streams });
   let uid = '';
   let awaySince: number | undefined;
   for (;;) {
-    const query = new URLSearchParams({ streams, follow: String(options.follow === true) });
-    if (options.ranks !== undefined) query.set('ranks', options.ranks);
-    if (options.tail !== undefined && positions.size === 0) query.set('tail', options.tail);
-    if (positions.size > 0) query.set('from', formatPositions(positions));
+    const query = place.query();
+    query.set('follow', String(options.follow === true));
     if (uid !== '') query.set('uid', uid);
     try {
       const finished = await readOnce(client, config.namespace, name, query, (frame) => {
         awaySince = undefined;
-        positions.set(`${frame.rank}.${frame.stream}`, frame.offset + frame.bytes.length);
-        return labeller.write(frame);
+        return place.took(frame) ? labeller.write(frame) : Promise.resolve();
       });
       uid = finished.uid;
       if (finished.complete) {
@@ -71,15 +75,14 @@ async function readOnce(
   query: URLSearchParams,
   take: (frame: LogFrame) => Promise<void>,
 ): Promise<{ complete: boolean; uid: string }> {
-  const response = await client.stream(subresourcePath({ namespace, name }, 'log'), query, logFrameType);
+  const response = await client.stream(groupVerbPath({ namespace, name }, 'log'), query, logFrameType);
   const uid = String(response.headers['x-muster-group-uid'] ?? '');
   const reader = new LogFrameReader();
   let complete = false;
   try {
     for await (const bytes of response) {
       for (const frame of reader.push(bytes as Buffer)) {
-        if (frame.error) process.stderr.write(`muster: ${frame.bytes.toString('utf8')}\n`);
-        else if (frame.end && frame.rank === 0xffffffff) complete = true;
+        if (frame.end && frame.rank === 0xffffffff) complete = true;
         else await take(frame);
       }
     }

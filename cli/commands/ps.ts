@@ -1,8 +1,10 @@
 /** `muster ps`: a job's ranks, where they are and how they fare; without a name all jobs that hold a node. */
 import { dump } from 'js-yaml';
 import type { RankRow } from '../../controllers/subresources/rank-rows.ts';
-import { connect, processGroupType, subresourcePath } from '../client.ts';
+import { groupVerbPath } from '../../controllers/subresources/paths.ts';
+import { connect } from '../client.ts';
 import type { Config } from '../config.ts';
+import { placedGroups } from '../placed-groups.ts';
 import { formatTable, plainTable } from '../table.ts';
 import { readUnknown, type UnknownRow } from '../unknown.ts';
 
@@ -14,18 +16,11 @@ export interface PsOptions {
 export async function ps(config: Config, args: string[], options: PsOptions): Promise<number> {
   const client = connect(config.server);
   if (options.unknown === true) return showUnknown(config, options, (await readUnknown(client)).sandboxes);
-  const names =
-    args.length > 0
-      ? args
-      : (await client.store.list(processGroupType, { namespace: config.namespace })).items
-          .filter(
-            (item) => ((item.status as { placement?: unknown[] } | undefined)?.placement ?? []).length > 0,
-          )
-          .map((item) => item.metadata.name ?? '');
+  const names = args.length > 0 ? args : await placedGroups(client, config.namespace);
   for (const name of names) {
     const { ranks } = (await client.request(
       'GET',
-      subresourcePath({ namespace: config.namespace, name }, 'ranks'),
+      groupVerbPath({ namespace: config.namespace, name }, 'ps'),
     )) as { ranks: RankRow[] };
     if (options.output === 'json') process.stdout.write(`${JSON.stringify(ranks, null, 2)}\n`);
     else if (options.output === 'yaml') process.stdout.write(dump(ranks));

@@ -1,6 +1,7 @@
 /** `muster signal`: a signal to a job's ranks through the hub, at most once; says how many processes it reached. */
 import { constants } from 'node:os';
-import { connect, subresourcePath } from '../client.ts';
+import { groupVerbPath } from '../../controllers/subresources/paths.ts';
+import { connect } from '../client.ts';
 import type { Config } from '../config.ts';
 import { CommandError } from '../errors.ts';
 
@@ -10,7 +11,7 @@ export async function signal(config: Config, args: string[], options: { ranks?: 
   const number = signalNumberOf(word);
   const answer = (await client.request(
     'POST',
-    subresourcePath({ namespace: config.namespace, name }, 'signal'),
+    groupVerbPath({ namespace: config.namespace, name }, 'signal'),
     { signal: number, ...(options.ranks === undefined ? {} : { ranks: options.ranks }) },
   )) as {
     reached: number;

@@ -22,12 +22,14 @@ import { apiSocketOf, frontSocketOf, type Home, hubFileOf, makeHome } from '../h
 import { hasCluster, isLocalNode, openCluster } from './cluster-keys.ts';
 import { type HubFile, readHubFile } from './hub-file.ts';
 import { FrontServer } from './front-server.ts';
+import { InputDesk } from '../../controllers/subresources/input-desk.ts';
+import { addVerbs } from '../../controllers/subresources/verbs.ts';
 import { GroupBook } from '../../controllers/subresources/group-book.ts';
 import { logDestination } from './log-destination.ts';
 import { keepOwnAnnotations, localUser, localVerdict, submittedGroup } from './local-access.ts';
 import { PrivateRecords } from './private-records.ts';
 import { clientPresence, runPorts } from './run-ports.ts';
-import { addSubresources } from './subresources.ts';
+import { addMachineRoutes } from './subresources.ts';
 
 export async function runController(home: Home, host: string, signal: AbortSignal): Promise<void> {
   const logger = pino({ base: { part: 'controller' }, level: 'info' }, logDestination());
@@ -109,19 +111,27 @@ export async function runController(home: Home, host: string, signal: AbortSigna
     authorize: (access) => localVerdict(store, access),
     prepareCreate: (user, object) => (object.kind === 'ProcessGroup' ? submittedGroup(user, object) : object),
   });
-  addSubresources(api, {
+  const failed = (error: unknown, message: string): void => logger.warn({ err: error }, message);
+  using presence = clientPresence(plane, leaseMs);
+  const ports = runPorts(plane, store, presence, failed);
+  addVerbs(api.routes, {
     store,
     hub: plane.hub,
+    groups,
+    inputs: new InputDesk(),
+    end: (group, now) => ports.end(group, now),
+    lease: (uid, present) => presence.set(uid, present),
+    failed,
+  });
+  addMachineRoutes(api.routes, {
+    hub: plane.hub,
     unknown: plane.unknown,
-    end: async (group, now) => ports.end(group, now),
     createToken: async ({ ttlSeconds, node }) => ({
       token: await tokens.create({ ttlMs: ttlSeconds * 1000, ...(node === undefined ? {} : { node }) }),
       caHash: `sha256:${authorityHash(authority.cert)}`,
       address: `${host}:${joining.port}`,
     }),
   });
-  using presence = clientPresence(plane, leaseMs);
-  const ports = runPorts(plane, store, presence, (error, message) => logger.warn({ err: error }, message));
   const apiSocket = apiSocketOf(home);
   rmSync(apiSocket, { force: true });
   await api.listen({ path: apiSocket });

@@ -3,7 +3,7 @@
  * ProcessGroup, tells the front where output is to be had, and how it ended. Output of this machine's nodes never passes
  * here: the front gets it from their agents. Nothing is kept but connections: after a restart fronts attach again.
  */
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { annotations, finalizers } from '../../crds/names.ts';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
 import { native, type Packet, type PacketServer, type PacketSocket } from '../../native/addon/index.ts';
@@ -22,6 +22,7 @@ import {
   frontTypes,
   requestLimitBytes,
 } from './front-request.ts';
+import { isOwnClient, tokenHash } from '../../controllers/subresources/input-desk.ts';
 import type { GroupBook } from '../../controllers/subresources/group-book.ts';
 import { mappedIds } from './local-access.ts';
 import type { PrivateRecords } from './private-records.ts';
@@ -39,8 +40,6 @@ export interface FrontServerOptions {
   readonly ownerUid: number;
   readonly log: { error(facts: object, message: string): void };
 }
-
-export const tokenHash = (token: string): string => createHash('sha256').update(token).digest('hex');
 
 export class FrontServer {
   readonly #options: FrontServerOptions;
@@ -181,19 +180,11 @@ export class FrontServer {
 
   #attach(socket: PacketSocket, { uid, token }: { uid: string; token: string }): RunSession | undefined {
     const group = this.#options.groups.get(uid);
-    const lease = group?.metadata.annotations?.[annotations.clientLease.name];
-    const hash = tokenHash(token);
     if (!group) {
       socket.send(encodeDone(1, 0, 'muster: the job is gone'));
       return undefined;
     }
-    if (
-      lease === undefined ||
-      lease.length !== hash.length ||
-      !timingSafeEqual(Buffer.from(lease), Buffer.from(hash))
-    ) {
-      throw new Error('this job belongs to another client');
-    }
+    if (!isOwnClient(group, token)) throw new Error('this job belongs to another client');
     return new RunSession(socket, group, this.#options.groups, this.#options.ports);
   }
 }

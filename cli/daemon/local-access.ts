@@ -40,8 +40,9 @@ export async function localVerdict(store: ObjectStore, access: AccessRequest): P
   const { resource, verb, subresource } = access;
   if (resource === undefined) return reading.has(verb) ? { allowed: true } : no('only an administrator may');
   if (access.group === 'subresources.muster.dev') {
+    if (resource === 'nodemonitors') return { allowed: true };
     if (resource !== 'processgroups') return no('only an administrator may');
-    return subresource === 'ranks' ? { allowed: true } : ownVerdict(store, access);
+    return subresource === 'ps' || subresource === 'top' ? { allowed: true } : ownVerdict(store, access);
   }
   if (!readable.has(resource)) return no(`only an administrator may see ${resource}`);
   if (reading.has(verb)) return { allowed: true };

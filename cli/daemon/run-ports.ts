@@ -9,7 +9,6 @@ import type { ProcessGroup } from '../../crds/types.gen.ts';
 import type { ObjectStore } from '../../store/object-store.ts';
 import { processGroupType } from '../client.ts';
 import type { RunPorts } from './run-session.ts';
-import { keyOf } from './subresources.ts';
 
 const renewAtMostEveryMs = 5_000;
 
@@ -61,10 +60,15 @@ export function runPorts(
     stdin: (uid, signal) => plane.hub.openStdin(uid, signal),
     signal: (uid, number) => plane.hub.signal(uid, number),
     suspend: async (group, suspended) => {
-      await store.patch(processGroupType, keyOf(group), {
-        type: 'merge',
-        patch: { spec: { suspend: suspended } },
-      });
+      const { namespace, name } = group.metadata;
+      await store.patch(
+        processGroupType,
+        { namespace, name },
+        {
+          type: 'merge',
+          patch: { spec: { suspend: suspended } },
+        },
+      );
     },
 
     end: async (group, now) => endOnce(group, now),

@@ -24,7 +24,7 @@ import { NodeTable } from './node-table.ts';
 import { sandboxKey } from './sandbox-key.ts';
 import { Session, type SessionView } from './session.ts';
 import type { StdinStream } from './stdin-stream.ts';
-import { Streams, type LogChunk, type LogOptions } from './streams.ts';
+import { type ExecCall, type ExecOptions, type LogChunk, type LogOptions, Streams } from './streams.ts';
 import { Verbs, type VerbOrder, type VerbOutcome } from './verbs.ts';
 
 export interface HubTls {
@@ -87,6 +87,7 @@ export class Hub implements AsyncDisposable {
       clock,
       send: (node, openStream) => this.#send(node, { body: 'openStream', openStream }),
       isConnected: (node) => this.#sessions.has(node),
+      hasFeature: (node, feature) => this.nodes.get(node)?.hello?.features.includes(feature) ?? false,
       nodeChange: (node, signal) => this.nodeChange(node, signal),
       sandboxesOf: (uid) => this.desired.sandboxesOf(uid),
     });
@@ -118,6 +119,10 @@ export class Hub implements AsyncDisposable {
 
   openLogs(uid: string, options: LogOptions, signal: AbortSignal): AsyncIterable<LogChunk> {
     return this.#streams.logs(uid, options, signal);
+  }
+
+  openExec(uid: string, rank: number, options: ExecOptions, signal: AbortSignal): Promise<ExecCall> {
+    return this.#streams.openExec(uid, rank, options, signal);
   }
 
   openStdin(uid: string, signal: AbortSignal): StdinStream {

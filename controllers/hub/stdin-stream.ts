@@ -22,6 +22,8 @@ interface Channel {
   call: StreamCall | undefined;
   streamId: number;
   sent: number;
+  /** What was in the spool when it was first opened; undefined: not told yet. */
+  begins: number | undefined;
   done: boolean;
 }
 
@@ -33,6 +35,7 @@ export class StdinStream {
   #kept: Buffer[] = [];
   #keptFrom: number | undefined;
   #ended = false;
+  readonly #begins = Promise.withResolvers<number | undefined>();
 
   constructor(targets: readonly StdinTarget[], signal: AbortSignal) {
     const both = AbortSignal.any([signal, this.#giveUp.signal]);
@@ -42,6 +45,7 @@ export class StdinStream {
       call: undefined,
       streamId: 0,
       sent: 0,
+      begins: undefined,
       done: false,
     }));
     targets.forEach((target, index) => void this.#serve(this.#channels[index]!, target, both));
@@ -53,6 +57,17 @@ export class StdinStream {
     // Nobody reads any more: whoever writes may write to the end.
     if (open.length === 0) return Number.MAX_SAFE_INTEGER;
     return Math.min(...open.map(({ safe, window }) => Math.min(window, safe + keptBytes)));
+  }
+
+  /** Input before this is in every spool. */
+  get safe(): number {
+    const open = this.#channels.filter((channel) => !channel.done);
+    return open.length === 0 ? this.#length : Math.min(...open.map((channel) => channel.safe));
+  }
+
+  /** What had been written before, once all spools have told; undefined when they differ, or it was closed before. */
+  get begins(): Promise<number | undefined> {
+    return this.#begins.promise;
   }
 
   /** Settles when the window has moved, or the stream is closed. */
@@ -74,6 +89,7 @@ export class StdinStream {
   close(): void {
     this.#giveUp.abort();
     for (const { call } of this.#channels) call?.end();
+    this.#begins.resolve(undefined);
     this.#moved();
   }
 
@@ -93,6 +109,7 @@ export class StdinStream {
       channel.call = undefined;
       if (!signal.aborted && !channel.done) channel.done = !(await target.again(signal));
     }
+    this.#begin();
     this.#moved();
   }
 
@@ -116,6 +133,8 @@ export class StdinStream {
     if (chunk.error) return;
     channel.safe = Math.max(channel.safe, chunk.offset);
     channel.window = Math.max(channel.window, chunk.window);
+    channel.begins ??= chunk.offset;
+    this.#begin();
     this.#trim();
     this.#moved();
   }
@@ -145,6 +164,13 @@ export class StdinStream {
     const safe = open.length === 0 ? Infinity : Math.min(...open.map((channel) => channel.safe));
     while (this.#kept[0] && this.#keptFrom! + this.#kept[0].length <= safe)
       this.#keptFrom! += this.#kept.shift()!.length;
+  }
+
+  #begin(): void {
+    const open = this.#channels.filter((channel) => !channel.done);
+    if (open.some(({ begins }) => begins === undefined)) return;
+    const [first = 0, ...others] = open.map(({ begins }) => begins);
+    this.#begins.resolve(others.every((other) => other === first) ? first : undefined);
   }
 
   #moved(): void {

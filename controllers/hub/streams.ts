@@ -3,6 +3,7 @@
  * reader slows only itself. A log stream that breaks is taken up again where the reader stands: no byte is lost or
  * doubled, whatever dies in between. Nothing is stored here.
  */
+import { RankSet } from '../../crds/rank-set.ts';
 import type { Chunk, LogPosition, OpenStream, SandboxId, Sent } from '../../wire/agent-types.ts';
 import type { StreamCall } from '../../wire/load.ts';
 import type { Clock } from '../runtime/clock.ts';
@@ -32,12 +33,32 @@ export interface LogChunk {
   readonly end: boolean;
   /** What could not be read, and why; then there is no data. */
   readonly error: string;
+  /** The positions at which all sandboxes' streams are read from have been told, in chunks without data; told once. */
+  readonly begun: boolean;
+}
+
+export interface ExecOptions {
+  readonly command: readonly string[];
+  readonly tty: boolean;
+  readonly stdin: boolean;
+  readonly rows: number;
+  readonly columns: number;
+}
+
+/** A program that runs beside a rank; its chunks come from `call`, after `first`. */
+export interface ExecCall {
+  readonly call: StreamCall;
+  readonly first: Chunk;
+  readonly streamId: number;
+  readonly node: string;
 }
 
 export interface StreamPorts {
   readonly clock: Clock;
   readonly send: (node: string, order: Sent<OpenStream>) => boolean;
   readonly isConnected: (node: string) => boolean;
+  /** Whether the node's agent has said that it can do this. */
+  readonly hasFeature: (node: string, feature: string) => boolean;
   /** Settles at the next change of the node's connection or facts. */
   readonly nodeChange: (node: string, signal: AbortSignal) => Promise<void>;
   readonly sandboxesOf: (uid: string) => readonly Entry[];
@@ -77,6 +98,7 @@ export class Streams {
     const both = AbortSignal.any([signal, inner.signal]);
     const readers = this.#ports.sandboxesOf(uid).map((entry) => this.#sandboxLogs(entry, options, both));
     const next = new Map(readers.map((reader) => [reader, step(reader)]));
+    const notBegun = new Set(readers);
     try {
       while (next.size > 0) {
         const { reader, result } = await Promise.race(next.values());
@@ -86,11 +108,30 @@ export class Streams {
         }
         next.delete(reader);
         next.set(reader, step(reader));
-        yield result.value;
+        if (!result.value.begun) yield result.value;
+        else if (notBegun.delete(reader) && notBegun.size === 0) yield result.value;
       }
     } finally {
       inner.abort();
     }
+  }
+
+  /** Runs a program beside a rank, for as long as the call lives. */
+  async openExec(uid: string, rank: number, options: ExecOptions, signal: AbortSignal): Promise<ExecCall> {
+    const entry = this.#ports.sandboxesOf(uid).find(({ spec }) => RankSet.parse(spec.ranks ?? '').has(rank));
+    if (!entry) {
+      throw new HubError(
+        'MUSTER_GROUP_NOT_PLACED',
+        `ProcessGroup with uid ${uid} has no rank ${rank} on any node`,
+      );
+    }
+    const { node, spec } = entry;
+    if (!this.#ports.hasFeature(node, 'exec')) {
+      const message = `node ${node}: its agent cannot run programs beside ranks, or is not connected; start or update it`;
+      throw new HubError('MUSTER_NODE_NOT_CONNECTED', message);
+    }
+    const order: Sent<OpenStream> = { kind: 'Exec', ranks: String(rank), ...options };
+    return { ...(await this.#open(node, spec.id, order, signal)), node };
   }
 
   openStdin(uid: string, signal: AbortSignal): StdinStream {
@@ -112,8 +153,9 @@ export class Streams {
     const { node, spec } = entry;
     const positions = new Map<string, LogPosition>();
     for (const position of options.from ?? []) positions.set(`${position.rank}/${position.stream}`, position);
-    const chunk = { node, ordinal: spec.id.ordinal };
-    for (let attempt = 0; !signal.aborted; attempt++) {
+    const chunk = { node, ordinal: spec.id.ordinal, begun: false };
+    let begun = false;
+    while (!signal.aborted) {
       try {
         const order: Sent<OpenStream> = {
           kind: 'Logs',
@@ -121,7 +163,7 @@ export class Streams {
           streams: options.streams ?? [1, 2],
           from: [...positions.values()],
           follow: options.follow ?? false,
-          tailLines: attempt === 0 || positions.size === 0 ? (options.tailLines ?? -1) : -1,
+          tailLines: begun ? -1 : (options.tailLines ?? -1),
         };
         const { call, first } = await this.#open(node, spec.id, order, signal);
         for await (const received of chunksOf(call, first, signal)) {
@@ -131,7 +173,12 @@ export class Streams {
           const key = `${received.rank}/${received.stream}`;
           const have = positions.get(key)?.offset ?? received.offset;
           const data = received.data.subarray(Math.max(0, have - received.offset));
-          if (data.length > 0 || received.end) {
+          if (received.begun && !begun) {
+            begun = true;
+            yield { ...chunk, rank: 0, stream: 0, offset: 0, data, end: false, error: '', begun };
+          }
+          const isPosition = !begun && received.stream > 0;
+          if (data.length > 0 || received.end || isPosition) {
             const offset = received.offset + received.data.length - data.length;
             positions.set(key, {
               rank: received.rank,

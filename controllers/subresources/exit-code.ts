@@ -41,6 +41,12 @@ export function runEndOf(group: ProcessGroup): RunEnd | undefined {
   return { code, text: plainExit ? '' : text };
 }
 
+/** As a shell: 128 and the signal's number. */
+export function codeOfWaitStatus(waitStatus: number): number {
+  const signal = waitStatus & 127;
+  return signal === 0 ? (waitStatus >> 8) & 255 : 128 + signal;
+}
+
 function codeOf(code: number | undefined, signal: string | undefined): number {
   const number = signal === undefined ? undefined : signalNumberOf(signal);
   if (number !== undefined) return 128 + number;

@@ -160,17 +160,21 @@ static void send_signal(const struct request *request) {
     answer(request, -EINVAL, 1, 0, 0);
     return;
   }
-  if (order->signal_id <= table->last_signal) {
+  /* Without a number it is for programs beside the ranks, which may be signalled as often as need be. */
+  bool beside = order->signal_id == 0 && order->count > 0;
+  if (!beside && order->signal_id <= table->last_signal) {
     answer(request, -EALREADY, 1, 0, 0);
     return;
   }
-  table->last_signal = order->signal_id;
-  slots_touch();
+  if (!beside) {
+    table->last_signal = order->signal_id;
+    slots_touch();
+  }
   uint32_t reached = 0;
   uint32_t count = order->count ? order->count : table->slots_used;
   for (uint32_t i = 0; i < count; i++) {
     const struct slot *slot = slot_at(order->count ? order->slots[i] : i);
-    if (slot) reached += reach(slot, order->signal);
+    if (slot && (!beside || slot->rank == START_NO_RANK)) reached += reach(slot, order->signal);
   }
   answer(request, 0, 1, reached, 0);
 }

@@ -122,7 +122,7 @@ struct answer {
 };
 
 struct signal_order {
-  uint64_t signal_id;
+  uint64_t signal_id; /* 0: not numbered, and only to slots without a rank that are named */
   int32_t signal;
   uint32_t count; /* 0: every running slot. A slot's whole process group (session) is signalled */
   uint32_t slots[];

@@ -68,7 +68,8 @@ function keepAlive(socket: WebSocket, signal: AbortSignal): void {
   socket.on('pong', () => (alive = true));
   socket.on('error', () => socket.terminate());
   const timer = setInterval(() => {
-    if (!alive) return socket.terminate();
+    // Of one that is made to wait nothing is read, no pong either.
+    if (!alive && !socket.isPaused) return socket.terminate();
     alive = false;
     socket.ping();
   }, pingEveryMs);
