@@ -22,13 +22,19 @@ export class AgentProcess implements AsyncDisposable {
   uid: number | undefined;
   readonly config: string;
   readonly #hub: TestHub;
+  #mounts: string | undefined;
   #child: ChildProcess | null = null;
   ended: Promise<void> = Promise.resolve();
 
   static async start(
     hub: TestHub,
     node: string,
-    overrides: { nodeConfig?: Partial<NodeConfig>; uid?: number } = {},
+    overrides: {
+      nodeConfig?: Partial<NodeConfig>;
+      uid?: number;
+      /** Shell commands first carried out in a mount namespace of the agent's own, which then stands for the host's. */
+      mounts?: string;
+    } = {},
   ): Promise<AgentProcess> {
     const stateDir = join(hub.directory, node);
     mkdirSync(stateDir, { recursive: true });
@@ -43,11 +49,13 @@ export class AgentProcess implements AsyncDisposable {
       localSocket: join(uid === undefined ? hub.directory : stateDir, `${node}.sock`),
       nativeDir,
       nodeConfig: { ...defaultNodeConfig, ...overrides.nodeConfig },
+      keepNamespaces: overrides.mounts !== undefined,
       build: 'test',
     };
     if (uid !== undefined) for (const path of [stateDir, config.tls.key]) chownSync(path, uid, uid);
     const agent = new AgentProcess(hub, node, stateDir, config.localSocket, JSON.stringify(config));
     agent.uid = uid;
+    agent.#mounts = overrides.mounts;
     agent.run();
     await hub
       .until(() => hub.nodes.has(node), `agent ${node}`)
@@ -70,7 +78,11 @@ export class AgentProcess implements AsyncDisposable {
   }
 
   run(): void {
-    const child = spawn(process.execPath, [join(checkout, 'test/agent/agent-process.ts'), this.config], {
+    const words = [process.execPath, join(checkout, 'test/agent/agent-process.ts'), this.config];
+    if (this.#mounts !== undefined)
+      words.unshift('unshare', '--mount', 'sh', '-ec', `${this.#mounts}; exec "$@"`, 'sh');
+    const [file = '', ...args] = words;
+    const child = spawn(file, args, {
       stdio: ['ignore', 'inherit', 'pipe'],
       env: environment,
       ...(this.uid === undefined ? {} : { uid: this.uid, gid: this.uid }),

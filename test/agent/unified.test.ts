@@ -1,0 +1,79 @@
+/**
+ * An agent on a machine that has the unified cgroup hierarchy alone: a mount namespace in which it is all of /sys/fs/cgroup.
+ * Which controllers it has there is the machine's choice: where memory, cpu and pids belong to v1 hierarchies, the agent says
+ * that it has none, and refuses what needs them.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { AgentProcess, specOf } from './harness.ts';
+import { TestHub } from './hub.ts';
+
+const isRoot = process.getuid?.() === 0;
+const onlyUnified =
+  'umount --recursive --lazy /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; ! grep -q " - cgroup " /proc/self/mountinfo';
+const script = 'i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done; echo counted; exec sleep 1000';
+
+describe.skipIf(!isRoot)('the unified hierarchy alone', () => {
+  let hub: TestHub;
+  let agent: AgentProcess;
+  let missing: string[];
+
+  beforeAll(async () => {
+    hub = await TestHub.start();
+    agent = await AgentProcess.start(hub, 'node1', { mounts: onlyUnified });
+    missing = hub.nodes.get('node1')?.hello.missing ?? [];
+  });
+  afterAll(async () => {
+    await agent[Symbol.asyncDispose]();
+    await hub[Symbol.asyncDispose]();
+  });
+
+  test('runs, freezes, thaws, counts and ends a job, also after the agent was killed', async () => {
+    const spec = specOf({ argv: ['sh', '-c', script], size: 2, overrides: { graceSeconds: 1 } });
+    hub.desire('node1', spec);
+    await hub.until(() => (hub.fact(spec.id)?.ranksRunning ?? 0) === 2, 'the ranks to run');
+    const init = hub.fact(spec.id)?.initPid ?? 0;
+    const cgroup = /^0::(.*)$/m.exec(readFileSync(`/proc/${String(init)}/cgroup`, 'utf8'))?.[1];
+    expect(cgroup).toContain('/muster.slice/');
+    hub.desire('node1', { ...spec, want: 'Freeze' });
+    await hub.until(() => hub.fact(spec.id)?.frozen === true, 'the ranks to be frozen');
+    await agent.kill();
+    agent.run();
+    await hub.until(
+      () => hub.nodes.has('node1') && hub.fact(spec.id)?.frozen === true,
+      'the agent to be back',
+    );
+    hub.desire('node1', spec);
+    await hub.until(() => hub.fact(spec.id)?.frozen === false, 'the ranks to be thawed');
+    await hub.until(
+      () => (hub.fact(spec.id)?.logBytes ?? 0) === 2 * 'counted\n'.length,
+      'the ranks to have counted',
+    );
+    hub.desire('node1', { ...spec, want: 'End' });
+    const fact = await hub.ended(spec.id);
+    expect(fact.failures.map(({ waitStatus, byUs }) => [waitStatus, byUs])).toEqual([
+      [15, true],
+      [15, true],
+    ]);
+    expect(fact.cpuUs).toBeGreaterThan(0);
+    hub.remove('node1', spec.id);
+    await hub.until(() => !existsSync(`/proc/${String(init)}`), 'rank-init to be gone');
+  });
+
+  test.each([
+    ['memory-limit', { memoryLimitBytes: 64 << 20 }, 'limits.memory or resources.limits.memory'],
+    ['cpu-limit', { cpuLimitMilli: 500 }, 'resources.limits.cpu'],
+  ])('%s is held, or said to be missing and refused', async (feature, overrides, field) => {
+    const spec = specOf({ argv: ['true'], overrides });
+    hub.desire('node1', spec);
+    const fact = await hub.ended(spec.id);
+    const why = missing.find((text) => text.startsWith(`${feature}:`));
+    if (why === undefined) expect(fact).toMatchObject({ state: 'Ended', succeeded: '0' });
+    else {
+      expect(why).toContain('controller is mounted or delegated');
+      expect(fact).toMatchObject({ state: 'Failed', reason: 'NotAllowed' });
+      expect(fact.message).toContain(`node node1: ${field} cannot be held here`);
+    }
+    hub.remove('node1', spec.id);
+  });
+});
