@@ -17,6 +17,7 @@ test('every key is read', () => {
     roots: [/srv/debian]
     devices: { fuse: [/dev/fuse] }
     processesPerSandbox: 50
+    cgroupParent: muster.slice/muster-sandboxes.service
     logQuota: 1Mi`;
   expect(nodeConfigOf(load(text), 'node.yaml')).toEqual({
     binds: [{ source: '/run/munge' }, { source: '/data', target: '/scratch', readOnly: true }],
@@ -24,6 +25,7 @@ test('every key is read', () => {
     allowedRoots: ['/srv/debian'],
     devices: { fuse: ['/dev/fuse'] },
     processesPerSandbox: 50,
+    cgroupParent: 'muster.slice/muster-sandboxes.service',
     logQuotaBytes: 1 << 20,
   });
 });
@@ -39,6 +41,7 @@ test.each([
   ['binds: [{ from: /a }]', 'node.yaml: binds[0].from: there is no such key'],
   ['binds: [null]', 'node.yaml: binds[0].source: expected an absolute path'],
   ['processesPerSandbox: 0', 'node.yaml: processesPerSandbox: expected a number from 1'],
+  ['cgroupParent: ../other', 'node.yaml: cgroupParent: expected a path below the root of all cgroups'],
   ['logQuota: 5', 'node.yaml: logQuota: expected a quantity of at least 4Ki'],
 ])('%s is refused by file and key', (text, message) => {
   expect(() => nodeConfigOf(load(text), 'node.yaml')).toThrow(message);

@@ -24,6 +24,12 @@ const readers: Readonly<Record<string, (value: unknown, where: string) => Given>
     ),
   }),
   processesPerSandbox: (value, where) => ({ processesPerSandbox: countOf(value, where) }),
+  cgroupParent: (value, where) => {
+    const path = textOf(value, where);
+    if (path === '' || path.split('/').some((part) => ['', '.', '..'].includes(part)))
+      throw wrong(where, 'a path below the root of all cgroups, such as muster.slice', value);
+    return { cgroupParent: path };
+  },
   logQuota: (value, where) => {
     const bytes = typeof value === 'string' || typeof value === 'number' ? quantityOf(value) : NaN;
     if (!(bytes >= 4096)) throw wrong(where, 'a quantity of at least 4Ki, such as 256Mi', value);

@@ -6,6 +6,9 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { errnoOf } from './agent-error.ts';
 
+/** Says below which cgroup an agent has those of its sandboxes. */
+export const cgroupParentFileOf = (stateDir: string): string => `${stateDir}/cgroup-parent`;
+
 export interface Hierarchy {
   readonly mount: string;
   readonly version: 1 | 2;

@@ -1,11 +1,11 @@
 // The node agent: puts its parts together, runs until told to stop, and lets go of everything without touching a rank.
 // One agent a state directory, held by a lock on a file in it.
-import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { randomUUID } from 'node:crypto';
 import { native as loadNative } from '../native/addon/index.ts';
 import { loadWire } from '../wire/load.ts';
 import type { Backend } from './backend.ts';
-import { Cgroups, parseHierarchies } from './cgroups.ts';
+import { cgroupParentFileOf, Cgroups, parseHierarchies } from './cgroups.ts';
 import type { AgentConfig } from './config.ts';
 import { parseUidList } from './credentials.ts';
 import { featuresOf } from './features.ts';
@@ -166,7 +166,9 @@ function makeBackend(config: AgentConfig, giving: AsyncDisposableStack): Backend
 function findCgroups(config: AgentConfig): Cgroups | null {
   const hierarchies = parseHierarchies(readFileSync('/proc/self/mountinfo', 'utf8'));
   if (hierarchies.length === 0) return null;
-  return new Cgroups(hierarchies, config.nodeConfig.cgroupParent, config.stateDir, config.node);
+  const { cgroupParent } = config.nodeConfig;
+  writeFileSync(cgroupParentFileOf(config.stateDir), cgroupParent); // for whoever sweeps up after the agent
+  return new Cgroups(hierarchies, cgroupParent, config.stateDir, config.node);
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -2,10 +2,10 @@
  * Ends what the agents of this home left running, for when the agents themselves have stopped for good: every pid 1 they had on
  * record, and with it all that lives in its sandbox; then the cgroups. Pids are checked against start time and namespace.
  */
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { Cgroups, parseHierarchies } from '../../node-agent/cgroups.ts';
+import { cgroupParentFileOf, Cgroups, parseHierarchies } from '../../node-agent/cgroups.ts';
 import { defaultNodeConfig } from '../../node-agent/config.ts';
 import { bootId, isSameProcess } from '../../node-agent/process-table.ts';
 import { SandboxDirectory } from '../../node-agent/sandbox-directory.ts';
@@ -20,7 +20,7 @@ export async function sweepNodes(home: Home): Promise<number> {
   let ended = 0;
   for (const node of entriesOf(home.nodes)) {
     const state = nodeStateOf(home, node);
-    const cgroups = new Cgroups(hierarchies, defaultNodeConfig.cgroupParent, state, node);
+    const cgroups = new Cgroups(hierarchies, cgroupParentOf(state), state, node);
     const keys = new Set([...entriesOf(join(state, 'sandboxes')), ...cgroups.list()]);
     for (const key of keys) {
       const identity = new SandboxDirectory(join(state, 'sandboxes', key)).read('identity');
@@ -38,6 +38,11 @@ export async function sweepNodes(home: Home): Promise<number> {
     cgroups.close();
   }
   return ended;
+}
+
+function cgroupParentOf(state: string): string {
+  const file = cgroupParentFileOf(state);
+  return existsSync(file) ? readFileSync(file, 'utf8') : defaultNodeConfig.cgroupParent;
 }
 
 function entriesOf(directory: string): string[] {

@@ -3,7 +3,7 @@
  * Which controllers it has there is the machine's choice: where memory, cpu and pids belong to v1 hierarchies, the agent says
  * that it has none, and refuses what needs them.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { AgentProcess, specOf } from './harness.ts';
 import { TestHub } from './hub.ts';
@@ -11,6 +11,8 @@ import { TestHub } from './hub.ts';
 const isRoot = process.getuid?.() === 0;
 const onlyUnified =
   'umount --recursive --lazy /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; ! grep -q " - cgroup " /proc/self/mountinfo';
+/** Two levels, as below a delegated unit of systemd. */
+const cgroupParent = `muster.slice/test-${String(process.pid)}.service`;
 const script = 'i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done; echo counted; exec sleep 1000';
 
 describe.skipIf(!isRoot)('the unified hierarchy alone', () => {
@@ -20,12 +22,19 @@ describe.skipIf(!isRoot)('the unified hierarchy alone', () => {
 
   beforeAll(async () => {
     hub = await TestHub.start();
-    agent = await AgentProcess.start(hub, 'node1', { mounts: onlyUnified });
+    agent = await AgentProcess.start(hub, 'node1', {
+      mounts: onlyUnified,
+      nodeConfig: { cgroupParent },
+    });
     missing = hub.nodes.get('node1')?.hello.missing ?? [];
   });
   afterAll(async () => {
     await agent[Symbol.asyncDispose]();
     await hub[Symbol.asyncDispose]();
+    for (const [, mount = ''] of readFileSync('/proc/self/mountinfo', 'utf8').matchAll(
+      /(\S+) \S+ - cgroup2 /g,
+    ))
+      if (existsSync(`${mount}/${cgroupParent}`)) rmdirSync(`${mount}/${cgroupParent}`);
   });
 
   test('runs, freezes, thaws, counts and ends a job, also after the agent was killed', async () => {
@@ -34,7 +43,7 @@ describe.skipIf(!isRoot)('the unified hierarchy alone', () => {
     await hub.until(() => (hub.fact(spec.id)?.ranksRunning ?? 0) === 2, 'the ranks to run');
     const init = hub.fact(spec.id)?.initPid ?? 0;
     const cgroup = /^0::(.*)$/m.exec(readFileSync(`/proc/${String(init)}/cgroup`, 'utf8'))?.[1];
-    expect(cgroup).toContain('/muster.slice/');
+    expect(cgroup).toContain(`/${cgroupParent}/`);
     hub.desire('node1', { ...spec, want: 'Freeze' });
     await hub.until(() => hub.fact(spec.id)?.frozen === true, 'the ranks to be frozen');
     await agent.kill();
