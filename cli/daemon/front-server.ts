@@ -27,7 +27,6 @@ import type { GroupBook } from '../../controllers/subresources/group-book.ts';
 import { mappedIds } from './local-access.ts';
 import type { PrivateRecords } from './private-records.ts';
 import { RunSession, type RunPorts } from './run-session.ts';
-import { keyOf } from './subresources.ts';
 import { dump } from 'js-yaml';
 
 export interface FrontServerOptions {
@@ -173,8 +172,10 @@ export class FrontServer {
       store.create<ProcessGroup>(processGroupType, object),
     ]);
     if (kept.status === 'fulfilled' && made.status === 'fulfilled') return { object: made.value, token };
-    if (made.status === 'fulfilled') await store.delete(processGroupType, keyOf(made.value));
-    else records.remove(record);
+    if (made.status === 'fulfilled') {
+      const { namespace, name } = made.value.metadata;
+      await store.delete(processGroupType, { namespace, name });
+    } else records.remove(record);
     throw made.status === 'rejected' ? made.reason : (kept as PromiseRejectedResult).reason;
   }
 
