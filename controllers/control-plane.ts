@@ -14,7 +14,6 @@ import { offersOf } from './node-monitor/offers.ts';
 import { NodeMonitorReconciler } from './node-monitor/reconcile.ts';
 import type { GroupSecrets } from './process-group/perform.ts';
 import { ProcessGroupReconciler } from './process-group/reconcile.ts';
-import type { EndRequest } from './process-group/seen.ts';
 import { assignmentsOf } from './process-group/observe.ts';
 import { checkpointType, migrationType, nodeMonitorType, processGroupType } from './resource-types.ts';
 import { systemClock, type Clock } from './runtime/clock.ts';
@@ -50,8 +49,6 @@ export interface ControlPlane extends AsyncDisposable {
   readonly ready: Promise<void>;
   /** Settles when everything has stopped. */
   readonly stopped: Promise<void>;
-  /** Ends a group though its spec says nothing of it, as Ctrl-C does. False when the group is not known. */
-  endGroup(uid: string, request: EndRequest): boolean;
   close(): Promise<void>;
 }
 
@@ -186,11 +183,6 @@ export async function runControlPlane(
     unknown,
     ready,
     stopped,
-    endGroup: (uid, request) => {
-      const key = reconciler.requestEnd(uid, request);
-      if (key !== undefined) groupQueue.add(key);
-      return key !== undefined;
-    },
     close,
     [Symbol.asyncDispose]: close,
   };

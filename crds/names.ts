@@ -95,6 +95,20 @@ export const annotations = {
     'hub',
     "Name of the private record that holds the caller's environment, which is kept out of the object.",
   ),
+  end: name(
+    'end',
+    'ProcessGroups',
+    'API server, on the word of a user: Ctrl-C of muster run, muster kill',
+    'ProcessGroup controller',
+    'End: the group is to end, with its grace period. Kill: at once. Never taken back.',
+  ),
+  submission: name(
+    'submission',
+    'ProcessGroups of muster run',
+    'API server, at creation',
+    'API server',
+    'Hash of the key of the request, by which a client that asks again finds what it has made already.',
+  ),
   lastCheckpoint: name(
     'last-checkpoint',
     'ProcessGroups',

@@ -97,6 +97,14 @@ export function decodeFrontRequest(bytes: Buffer): FrontRequest {
   };
 }
 
+/** `key again(0|1)`: the front's own secret, by which it finds its job after a lost connection, and whether it asks again. */
+export function decodeSubmission(bytes: Buffer): { key: string; again: boolean } {
+  const [, key, again] = /^([0-9a-f]{32}) ([01])$/.exec(bytes.toString('latin1', 4)) ?? [];
+  if (key === undefined)
+    throw new Error('a broken request to run: expected a key and whether it is asked again');
+  return { key, again: again === '1' };
+}
+
 /** Which job a front goes on with, after a lost connection: `uid token`, its length before it. */
 export function decodeAttach(bytes: Buffer): { uid: string; token: string } {
   const textAt = 12;

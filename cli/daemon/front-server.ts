@@ -3,7 +3,6 @@
  * ProcessGroup, tells the front where output is to be had, and how it ended. Output of this machine's nodes never passes
  * here: the front gets it from their agents. Nothing is kept but connections: after a restart fronts attach again.
  */
-import { randomBytes } from 'node:crypto';
 import { annotations, finalizers } from '../../crds/names.ts';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
 import { native, type Packet, type PacketServer, type PacketSocket } from '../../native/addon/index.ts';
@@ -16,6 +15,7 @@ import { processGroupType } from '../client.ts';
 import {
   decodeAttach,
   decodeFrontRequest,
+  decodeSubmission,
   encodeDone,
   encodeJob,
   encodeText,
@@ -97,6 +97,7 @@ export class FrontServer {
   async #run(socket: PacketSocket, packet: Packet): Promise<RunSession | undefined> {
     const [fd] = packet.fds;
     if (fd === undefined) throw new Error('the request came without its memory file');
+    const { key: token, again } = decodeSubmission(packet.bytes);
     const { argv, caller } = decodeFrontRequest(native().readAll(fd, requestLimitBytes));
     const peer = socket.peerCredentials();
     const asked = parseRun(argv);
@@ -109,20 +110,21 @@ export class FrontServer {
       stemOf(request.programs[0]?.argv[0] ?? 'job'),
     );
     if (request.dryRun) return answer(socket, dump(draft, { lineWidth: 120, noRefs: true }));
-    const group = await this.#create(
-      draft,
-      request,
-      peer,
-      inheritedEnvironment(request, caller.environment),
-      caller.rlimits,
-    );
-    if (request.detach) {
-      answer(socket, `${group.object.metadata.name}\n`);
-      return undefined;
-    }
-    const { uid = '', name } = group.object.metadata;
-    socket.send(encodeJob(uid, name, group.token, request.labels));
-    return new RunSession(socket, group.object, this.#options.groups, this.#options.ports);
+    const environment = inheritedEnvironment(request, caller.environment);
+    const group =
+      (again ? await this.#made(token) : undefined) ??
+      (await this.#create(draft, request, peer, environment, caller.rlimits, token));
+    const { uid = '', name } = group.metadata;
+    if (request.detach) return answer(socket, `${name}\n`);
+    socket.send(encodeJob(uid, name, token, request.labels));
+    return new RunSession(socket, group, this.#options.groups, this.#options.ports);
+  }
+
+  /** What this request has made before: its client lost the control plane before it had heard of it. */
+  async #made(token: string): Promise<ProcessGroup | undefined> {
+    const hash = tokenHash(token);
+    const { items } = await this.#options.store.list<ProcessGroup>(processGroupType);
+    return items.find(({ metadata }) => metadata.annotations?.[annotations.submission.name] === hash);
   }
 
   async #create(
@@ -131,7 +133,8 @@ export class FrontServer {
     peer: { uid: number; gid: number },
     environment: Record<string, string>,
     rlimits: readonly { name: string; soft: number | 'Unlimited'; hard: number | 'Unlimited' }[],
-  ): Promise<{ object: ProcessGroup; token: string }> {
+    token: string,
+  ): Promise<ProcessGroup> {
     const { store, records, ownerUid } = this.#options;
     const account = native().user(peer.uid);
     const runAs = request.user === undefined ? undefined : native().user(request.user);
@@ -140,7 +143,6 @@ export class FrontServer {
     if (runAs && runAs.uid !== peer.uid && peer.uid !== 0 && peer.uid !== ownerUid) {
       throw new Error(`--user ${request.user}: only an administrator may run jobs as somebody else`);
     }
-    const token = randomBytes(16).toString('hex');
     const { id: record, durable } = records.put({ environment, frontToken: token });
     const { name, ...metadata } = draft.metadata;
     const object = {
@@ -153,6 +155,7 @@ export class FrontServer {
           [annotations.submittedBy.name]: account?.name ?? `uid:${peer.uid}`,
           [annotations.submittedUid.name]: mappedIds(peer.uid, peer.gid),
           [annotations.environmentSecret.name]: record,
+          [annotations.submission.name]: tokenHash(token),
           ...(request.detach ? {} : { [annotations.clientLease.name]: tokenHash(token) }),
         },
       },
@@ -171,7 +174,7 @@ export class FrontServer {
       durable,
       store.create<ProcessGroup>(processGroupType, object),
     ]);
-    if (kept.status === 'fulfilled' && made.status === 'fulfilled') return { object: made.value, token };
+    if (kept.status === 'fulfilled' && made.status === 'fulfilled') return made.value;
     if (made.status === 'fulfilled') {
       const { namespace, name } = made.value.metadata;
       await store.delete(processGroupType, { namespace, name });

@@ -68,12 +68,14 @@ async function ownVerdict(store: ObjectStore, access: AccessRequest): Promise<Ve
 
 const no = (reason: string): Verdict => ({ allowed: false, reason });
 
-/** Annotations that only the control plane writes: whom a job belongs to and where its environment lies. */
+/** Annotations that only the control plane writes: whom a job belongs to, where its environment lies, what was asked of it. */
 const ownAnnotations = [
   annotations.submittedBy.name,
   annotations.submittedUid.name,
   annotations.environmentSecret.name,
   annotations.clientLease.name,
+  annotations.end.name,
+  annotations.submission.name,
 ];
 
 /** A new ProcessGroup of the API, marked with who made it; one that asks for another user needs an administrator. */

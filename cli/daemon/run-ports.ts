@@ -3,9 +3,9 @@
  * group's lease by being connected.
  */
 import { existsSync, readFileSync } from 'node:fs';
+import { requestEnd } from '../../controllers/process-group/end-request.ts';
 import type { ControlPlane } from '../../controllers/control-plane.ts';
 import { clientLeaseSeconds } from '../../crds/names.ts';
-import type { ProcessGroup } from '../../crds/types.gen.ts';
 import type { ObjectStore } from '../../store/object-store.ts';
 import { processGroupType } from '../client.ts';
 import type { RunPorts } from './run-session.ts';
@@ -43,10 +43,6 @@ export function runPorts(
   failed: RunPorts['failed'],
 ): RunPorts {
   const ownBootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-  const endOnce = (group: ProcessGroup, now: boolean): void => {
-    const request = { kill: now, reason: 'Deleted', message: now ? 'killed by a user' : 'ended by a user' };
-    plane.endGroup(group.metadata.uid ?? '', request);
-  };
   return {
     localSocketOf: (node) => {
       const hello = plane.hub.nodes.get(node)?.hello;
@@ -71,7 +67,7 @@ export function runPorts(
       );
     },
 
-    end: async (group, now) => endOnce(group, now),
+    end: (group, now) => requestEnd(store, group, now),
     windowSize: (uid, rows, columns) => plane.hub.order(uid, { kind: 'Window', rows, columns }),
     lease: (uid, present) => presence.set(uid, present),
     failed,

@@ -12,7 +12,8 @@ import type { Hub } from '../hub/hub.ts';
 import { place, type NodeOffer, type Placing } from '../placement/place.ts';
 import { expandPlacement, type Assignment } from '../placement/placement-status.ts';
 import type { Clock } from '../runtime/clock.ts';
-import { sandboxStateOf, type EndRequest, type SandboxView, type Seen } from './seen.ts';
+import { endRequestOf } from './end-request.ts';
+import { sandboxStateOf, type SandboxView, type Seen } from './seen.ts';
 
 export interface ObservePorts {
   readonly hub: Pick<Hub, 'facts' | 'nodes' | 'desired'>;
@@ -21,7 +22,6 @@ export interface ObservePorts {
   readonly offers: (exceptUid: string) => NodeOffer[];
   /** Why a group without a place must not get one now, whatever nodes offer. */
   readonly reasonToWait?: (group: ProcessGroup) => string | undefined;
-  readonly endRequest: (uid: string) => EndRequest | undefined;
   readonly removedForMs: (uid: string) => number | undefined;
 }
 
@@ -46,7 +46,7 @@ export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
     invalid,
     unsupported: refused,
     clientLeaseLeftMs: isForeground ? leases.leftMs(uid) : undefined,
-    endRequest: ports.endRequest(uid),
+    endRequest: endRequestOf(group),
     removedForMs: ports.removedForMs(uid),
   });
 }

@@ -11,12 +11,11 @@ import { observe, type ObservePorts } from './observe.ts';
 import { perform, type PerformPorts } from './perform.ts';
 import { phaseOf } from './phase.ts';
 import { planOf } from './plan.ts';
-import type { EndRequest, Seen } from './seen.ts';
+import type { Seen } from './seen.ts';
 import { statusOf } from './status.ts';
 import { eventsOf } from './transition-events.ts';
 
-export type ProcessGroupPorts = Omit<ObservePorts, 'endRequest' | 'removedForMs'> &
-  Omit<PerformPorts, 'removed' | 'gone'>;
+export type ProcessGroupPorts = Omit<ObservePorts, 'removedForMs'> & Omit<PerformPorts, 'removed' | 'gone'>;
 
 /**
  * That a group runs is written this much later: one that ends at once is spared a write, and who waits for its end the time
@@ -31,7 +30,6 @@ export class ProcessGroupReconciler implements Reconciler {
   readonly #ports: ObservePorts & PerformPorts;
   readonly #uids = new Map<Key, string>();
   readonly #keys = new Map<string, Key>();
-  readonly #endRequests = new Map<string, EndRequest>();
   readonly #removedMs = new Map<string, number>();
   readonly #usageMs = new Map<string, number>();
   /** Since when groups run of which that is not on record yet. */
@@ -41,7 +39,6 @@ export class ProcessGroupReconciler implements Reconciler {
     const { clock } = ports;
     this.#ports = {
       ...ports,
-      endRequest: (uid) => this.#endRequests.get(uid),
       removedForMs: (uid) => {
         const since = this.#removedMs.get(uid);
         return since === undefined ? undefined : clock.steady() - since;
@@ -55,13 +52,6 @@ export class ProcessGroupReconciler implements Reconciler {
 
   keyOf(uid: string): Key | undefined {
     return this.#keys.get(uid);
-  }
-
-  /** The group is to end, whatever its spec says. False when it is not known. */
-  requestEnd(uid: string, request: EndRequest): Key | undefined {
-    const key = this.#keys.get(uid);
-    if (key !== undefined) this.#endRequests.set(uid, request);
-    return key;
   }
 
   async reconcile(key: Key, signal: AbortSignal): Promise<Outcome> {
@@ -143,7 +133,6 @@ export class ProcessGroupReconciler implements Reconciler {
     hub.desired.forget(uid);
     leases.forget(uid);
     events.drop(uid);
-    this.#endRequests.delete(uid);
     this.#removedMs.delete(uid);
     this.#usageMs.delete(uid);
     this.#startedMs.delete(uid);

@@ -283,6 +283,42 @@ describe('muster run', () => {
     expect(await exited()).toEqual([0, null]);
   });
 
+  it('asks again, with the same key, when the control plane went away before it had accepted the job', async () => {
+    start(['run', 'prog', 'one']);
+    await control.accept();
+    const asked = await control.expect(type.run);
+    const request = n.readAll(asked.fds[0]!, 1 << 22);
+    n.close(asked.fds[0]!);
+    expect(asked.body.toString()).toMatch(/^[0-9a-f]{32} 0$/);
+    control.close();
+    control = new Side(controlPath());
+    await control.accept();
+    const again = await control.expect(type.run);
+    expect(again.body.toString()).toBe(asked.body.toString().replace(/0$/, '1'));
+    expect(n.readAll(again.fds[0]!, 1 << 22)).toEqual(request);
+    n.close(again.fds[0]!);
+    control.send(type.job, 'uid-1 name-1 token-1 0');
+    control.send(type.done, 0, 0);
+    expect(await exited()).toEqual([0, null]);
+    expect(stderr).toBe('');
+  });
+
+  it('asks again for the end of the job, of which a killed control plane may know nothing', async () => {
+    start();
+    await accepted();
+    control.send(type.text, 1, 'up\n');
+    await once(child.stdout!, 'data');
+    child.kill('SIGINT');
+    expect((await control.expect(type.signal)).body.readInt32LE(0)).toBe(2);
+    control.close();
+    control = new Side(controlPath());
+    await control.accept();
+    await control.expect(type.attach);
+    expect((await control.expect(type.signal)).body.readInt32LE(0)).toBe(2);
+    control.send(type.done, 130, 0);
+    expect(await exited()).toEqual([130, null]);
+  });
+
   it('takes relayed output by offset: twice told, once shown', async () => {
     start();
     await accepted();

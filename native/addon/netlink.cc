@@ -125,8 +125,9 @@ void perform(napi_env, void *data) {
   sockaddr_nl kernel = {};
   kernel.nl_family = AF_NETLINK;
   ssize_t sent;
-  do sent = sendto(request->fd, request->message.data(), request->message.size(), 0, reinterpret_cast<sockaddr *>(&kernel),
-                   sizeof kernel);
+  do
+    sent = sendto(request->fd, request->message.data(), request->message.size(), 0, reinterpret_cast<sockaddr *>(&kernel),
+                  sizeof kernel);
   while (sent < 0 && errno == EINTR);
   if (sent < 0) return fail("sendto", errno);
   std::vector<uint8_t> packet(1 << 16);
@@ -148,12 +149,10 @@ void perform(napi_env, void *data) {
 void settle(napi_env env, napi_status, void *data) {
   std::unique_ptr<Request> request(static_cast<Request *>(data));
   napi_value buffer;
-  if (request->error != 0)
-    napi_reject_deferred(env, request->deferred, errnoError(env, request->call, request->error));
+  if (request->error != 0) napi_reject_deferred(env, request->deferred, errnoError(env, request->call, request->error));
   else if (napi_create_buffer_copy(env, request->answers.size(), request->answers.data(), nullptr, &buffer) == napi_ok)
     napi_resolve_deferred(env, request->deferred, buffer);
-  else
-    napi_reject_deferred(env, request->deferred, errnoError(env, "buffer", ENOMEM));
+  else napi_reject_deferred(env, request->deferred, errnoError(env, "buffer", ENOMEM));
   napi_delete_async_work(env, request->work);
 }
 

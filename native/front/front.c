@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -28,6 +29,7 @@ enum {
   PACKETS_A_TURN = 64,
   RELAYED_MOST = 16 << 20,
   INTERRUPTS_MOST = 3, /* with no control plane to hear them */
+  KEY_BYTES = 16,
 };
 static const uint64_t SECOND_NS = 1000000000;
 static const uint64_t RETRY_NS = 100000000;
@@ -38,6 +40,10 @@ static struct {
   uint64_t retry_ns, give_up_ns;
   char uid[256], token[512];
   bool accepted;
+  int request; /* its memfd, until the job is accepted */
+  char key[2 * KEY_BYTES + 1];
+  int end_signal,
+      ends_sent; /* the last request to end the job, and how many were sent: a killed control plane may not have kept them */
   int signals[MOST_SIGNALS]; /* not yet sent */
   size_t signal_count;
   int interrupts;
@@ -50,7 +56,7 @@ static struct {
   char *text;
   bool out_ended;
   int exit; /* the exit code, -1: go on */
-} job = {.control = -1, .exit = -1};
+} job = {.control = -1, .request = -1, .exit = -1};
 
 static struct sink out, err;
 
@@ -84,13 +90,25 @@ static void print_all(int fd, const char *text, size_t length) {
 
 /* Signals. */
 
+static bool ends_job(int signal) { return signal == SIGINT || signal == SIGTERM || signal == SIGHUP || signal == SIGQUIT; }
+
 static void send_signals(void) {
   while (job.signal_count > 0 && job.control >= 0) {
     int32_t signal = job.signals[0];
     if (packet_send(job.control, FRONT_SIGNAL, &signal, sizeof signal, -1) != 0) return;
+    if (ends_job(signal)) {
+      job.end_signal = signal;
+      job.ends_sent++;
+    }
     job.signal_count--;
     memmove(job.signals, job.signals + 1, job.signal_count * sizeof *job.signals);
   }
+}
+
+/* To a new control plane: asking once more for what was asked for already does no harm. */
+static void send_ends_again(void) {
+  int32_t signal = job.end_signal;
+  for (int i = 0; i < job.ends_sent && i < 2; i++) packet_send(job.control, FRONT_SIGNAL, &signal, sizeof signal, -1);
 }
 
 static void pass_on(int signal) {
@@ -149,33 +167,45 @@ static void lose_control(void) {
   if (job.control >= 0) close(job.control);
   job.control = -1;
   if (job.done) return;
-  if (!job.accepted)
-    return fail("the control plane went away before it had accepted the job; see \"muster get pg\" before trying again");
   job.retry_ns = clock_ns() + RETRY_NS;
-  job.give_up_ns = clock_ns() + 30 * SECOND_NS;
+  /* One that falls over each time it is asked is not asked for ever. */
+  if (job.accepted || job.give_up_ns == 0) job.give_up_ns = clock_ns() + 30 * SECOND_NS;
+}
+
+/* 0, or a negative errno. */
+static int submit(int control, bool again) {
+  char text[sizeof job.key + 2];
+  int length = snprintf(text, sizeof text, "%s %d", job.key, again);
+  return packet_send(control, FRONT_RUN, text, (size_t)length, job.request);
+}
+
+static int attach(int control) {
+  uint8_t body[1024];
+  int length = snprintf((char *)body + sizeof(uint64_t), sizeof body - sizeof(uint64_t), "%s %s", job.uid, job.token);
+  uint64_t text_length = (uint64_t)length;
+  memcpy(body, &text_length, sizeof text_length);
+  return packet_send(control, FRONT_ATTACH, body, sizeof text_length + (size_t)length, -1);
 }
 
 static void find_control(uint64_t now) {
   if (job.control >= 0 || job.done || job.exit >= 0 || job.retry_ns > now) return;
   job.retry_ns = now + RETRY_NS;
   if (now >= job.give_up_ns) {
-    say("the control plane did not come back within 30 s; the job may still be running: see \"muster get pg\"");
+    say("the control plane did not come back within 30 s; the job %s: see \"muster get pg\"",
+        job.accepted ? "may still be running" : "was not accepted, or only just");
     job.exit = FAILED;
     return;
   }
   int fd = packet_connect(job.path);
   if (fd < 0) return;
-  uint8_t body[1024];
-  int length = snprintf((char *)body + sizeof(uint64_t), sizeof body - sizeof(uint64_t), "%s %s", job.uid, job.token);
-  uint64_t text_length = (uint64_t)length;
-  memcpy(body, &text_length, sizeof text_length);
-  if (packet_send(fd, FRONT_ATTACH, body, sizeof text_length + (size_t)length, -1) != 0) {
+  if ((job.accepted ? attach(fd) : submit(fd, true)) != 0) {
     close(fd);
     return;
   }
   job.control = fd;
   job.interrupts = 0;
   if (input.road == INPUT_RELAY) input_again();
+  send_ends_again();
   send_signals();
 }
 
@@ -189,6 +219,8 @@ static bool accept_job(const struct packet *packet) {
   if (sscanf(text, "%255s %511s %511s %d", job.uid, name, job.token, &labels) != 4) return false;
   streams.labels = labels != 0;
   job.accepted = true;
+  close(job.request);
+  job.request = -1;
   sandboxes_of(job.uid, job.token);
   return true;
 }
@@ -357,10 +389,21 @@ static bool turn(int signals, bool more) {
   return again;
 }
 
+static bool make_key(void) {
+  uint8_t bytes[KEY_BYTES];
+  if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes) return false;
+  for (size_t i = 0; i < sizeof bytes; i++) snprintf(job.key + 2 * i, 3, "%02x", bytes[i]);
+  return true;
+}
+
 int front_run(const char *path, int control, int argc, char *const *argv, char *const *envp) {
-  int request = request_make(argc, argv, envp);
-  if (request < 0) {
-    say("cannot describe the job: %s", strerror(-request));
+  job.request = request_make(argc, argv, envp);
+  if (job.request < 0) {
+    say("cannot describe the job: %s", strerror(-job.request));
+    return FAILED;
+  }
+  if (!make_key()) {
+    say("cannot make a key for the job: %s", strerror(errno));
     return FAILED;
   }
   struct rlimit files;
@@ -375,9 +418,9 @@ int front_run(const char *path, int control, int argc, char *const *argv, char *
   sink_open(&err, STDERR_FILENO);
   streams.out = &out;
   streams.err = sink_same(STDOUT_FILENO, STDERR_FILENO) ? &out : &err;
-  int result = packet_send(control, FRONT_RUN, NULL, 0, request);
-  close(request);
-  if (result != 0) {
+  int result = submit(control, false);
+  if (result == -EPIPE || result == -ECONNRESET) lose_control();
+  else if (result != 0) {
     say("cannot hand the job to the control plane: %s", strerror(-result));
     return FAILED;
   }

@@ -11,7 +11,8 @@
 
 enum front_type {
   /* front to control plane */
-  FRONT_RUN = 1,    /* one descriptor: memfd with struct front_request */
+  FRONT_RUN = 1, /* text "key again(0|1)", one descriptor: memfd with struct front_request. The key is 32 hexadecimal digits that
+                         nobody else knows; asked again with the same key the same job is meant, and made once */
   FRONT_SIGNAL = 2, /* i32: SIGINT once ends the job, twice kills it; SIGTSTP suspends, SIGCONT resumes; others are passed on */
   FRONT_STDIN = 3,  /* u64 offset, bytes: only for a stdin whose node is not of this machine; empty: end */
   FRONT_ATTACH = 4, /* after a lost connection: u64 length of the text, text "uid token", to go on. Input that was relayed

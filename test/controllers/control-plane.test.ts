@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { runControlPlane, type ControlPlane } from '../../controllers/control-plane.ts';
+import { requestEnd } from '../../controllers/process-group/end-request.ts';
 import { issue, makeAuthority, type KeyAndCertificate } from '../../controllers/pki/certificate.ts';
 import {
   checkpointType,
@@ -377,12 +378,26 @@ describe('control plane', () => {
 
   it('ends a group on request', async () => {
     await agent('node1');
-    const { metadata } = await create('a');
+    const group = await create('a');
     await reaches('a', 'Running');
-    expect(
-      plane.endGroup(metadata.uid!, { kill: false, reason: 'Interrupted', message: 'ended by its client' }),
-    ).toBe(true);
-    expect((await reaches('a', 'Failed')).status?.exitSummary).toMatchObject({ reason: 'Interrupted' });
+    await requestEnd(store, group, false);
+    expect((await reaches('a', 'Failed')).status?.exitSummary).toMatchObject({ message: 'ended by a user' });
+  });
+
+  it('ends a group on a request that it accepted before it was killed', async () => {
+    const one = await agent('node1');
+    const group = await create('a');
+    await reaches('a', 'Running');
+    await plane.close();
+    one.disconnect();
+    await requestEnd(store, group, false);
+    await requestEnd(store, group, true);
+    await requestEnd(store, group, false);
+    await store.close();
+    await openStore();
+    await startPlane();
+    one.connect(plane.hub.port);
+    expect((await reaches('a', 'Failed')).status?.exitSummary).toMatchObject({ message: 'killed by a user' });
   });
 
   it('ends a group whose agent was never told of it', async () => {
@@ -396,7 +411,7 @@ describe('control plane', () => {
       { subresource: 'status' },
     );
     await reaches('a', 'Starting');
-    plane.endGroup(group.metadata.uid!, { kill: false, reason: 'Deleted', message: 'ended by a user' });
+    await requestEnd(store, group, false);
     await reaches('a', 'Stopping');
     const one = await agent('node1');
     expect((await reaches('a', 'Failed')).status?.exitSummary).toMatchObject({ reason: 'Deleted' });

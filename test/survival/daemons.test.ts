@@ -29,6 +29,27 @@ describe('daemons one by one', () => {
     await cluster[Symbol.asyncDispose]();
   });
 
+  it('Ctrl-C ends a job though the control plane is killed as it hears of it', async () => {
+    const random = new Random();
+    for (let round = 0; round < 5; round++) {
+      const name = jobName('interrupted');
+      const { client } = await cluster.submit(name, () => ({
+        client: cluster.spawn(['run', '-n', '2', '--name', name, 'sleep', '600']),
+      }));
+      const left = once(client, 'exit');
+      client.kill('SIGINT');
+      await pause(random.between(0, 10));
+      await cluster.controller.restart();
+      await left;
+      await eventually(
+        async () => (await cluster.group(name)).status?.phase === 'Failed',
+        `the end of ${name}; MUSTER_SEED=${random.seed}`,
+      );
+      await eventually(() => cluster.daemons.every((daemon) => daemon.isUp), 'the control plane is up again');
+    }
+    await cluster.ready();
+  });
+
   it('agents stopped by SIGTERM and started again lose nothing', async () => {
     const random = new Random();
     let done = false;

@@ -1,0 +1,31 @@
+/**
+ * A user's word that a group is to end, whatever its spec says: Ctrl-C of `muster run`, `muster kill`. It stands in an
+ * annotation, so once it is accepted it is carried out whoever is killed in between. It only ever grows, from End to Kill.
+ */
+import { annotations } from '../../crds/names.ts';
+import type { ProcessGroup } from '../../crds/types.gen.ts';
+import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
+import { processGroupType } from '../resource-types.ts';
+import type { EndRequest } from './seen.ts';
+
+const { name: annotation } = annotations.end;
+
+export function endRequestOf({ metadata }: ProcessGroup): EndRequest | undefined {
+  const word = metadata.annotations?.[annotation];
+  if (word === undefined) return undefined;
+  const kill = word === 'Kill';
+  return { kill, reason: 'Deleted', message: kill ? 'killed by a user' : 'ended by a user' };
+}
+
+/** Settles once the word is on disk. A group that is gone needs none. */
+export async function requestEnd(store: ObjectStore, group: ProcessGroup, kill: boolean): Promise<void> {
+  const { namespace, name, uid } = group.metadata;
+  const key = { namespace, name };
+  try {
+    if (!kill && endRequestOf(await store.get<ProcessGroup>(processGroupType, key))) return;
+    const patch = { metadata: { uid, annotations: { [annotation]: kill ? 'Kill' : 'End' } } };
+    await store.patch(processGroupType, key, { type: 'merge', patch });
+  } catch (error) {
+    if (!isStoreError(error, 'NotFound')) throw error;
+  }
+}
