@@ -5,6 +5,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { configOf, type Config } from './config.ts';
 import { exitCodeOf, showError } from './errors.ts';
+import { helpExamples } from './help-examples.ts';
 
 interface GlobalOptions {
   home?: string;
@@ -276,6 +277,9 @@ program
 
 for (const command of program.commands) {
   command.exitOverride();
+  const examples = helpExamples[command.name()];
+  if (examples)
+    command.addHelpText('after', `\nExamples:\n${examples.map((line) => `  ${line}`).join('\n')}`);
   // kubectl's users write these anywhere; the words after `run` belong to the program.
   if (command.name() !== 'run') {
     command.addOption(new Option('--kubeconfig <file>').hideHelp());

@@ -21,6 +21,7 @@ export async function apply(
 ): Promise<number> {
   const client = connect(config.server);
   let failed = 0;
+  let found = 0;
   for (const { file, text } of sourcesOf(options.filename)) {
     const parsed = parseManifests(text, file);
     for (const error of parsed.errors) {
@@ -29,9 +30,15 @@ export async function apply(
     }
     if (parsed.errors.length > 0) continue;
     for (const manifest of parsed.objects) {
+      found++;
       const object = manifest.object as AnyObject;
-      const label = `${String(object.kind).toLowerCase()}/${object.metadata?.name ?? '?'}`;
+      const label = `${String(object.kind ?? '?').toLowerCase()}/${object.metadata?.name ?? '?'}`;
       try {
+        const missing = missingOf(object);
+        if (missing !== undefined)
+          throw new CommandError(
+            `${missing} is missing; every object says apiVersion, kind and metadata.name`,
+          );
         const [type] = client.typesOf(String(object.kind));
         if (type === undefined) throw new CommandError(`unknown kind ${String(object.kind)}`);
         const namespace = type.namespaced ? (object.metadata.namespace ?? config.namespace) : undefined;
@@ -44,20 +51,28 @@ export async function apply(
         process.stdout.write(`${label} ${how}${options.dryRun === true ? ' (dry run)' : ''}\n`);
       } catch (error) {
         failed++;
-        process.stderr.write(
-          `${file}:${manifest.line}: ${label}: ${error instanceof Error ? error.message : ''}\n`,
-        );
-        if (isStoreError(error)) {
-          for (const cause of error.details.causes ?? []) {
-            const line = manifest.lineOf?.(cause.field);
-            const where = line === undefined ? '' : `${file}:${line}: `;
-            process.stderr.write(`  ${where}${cause.field}: ${cause.message}\n`);
-          }
-        }
+        const said = error instanceof Error ? error.message : String(error);
+        const causes = isStoreError(error) ? (error.details.causes ?? []) : [];
+        const lines = causes.map(({ field, message }) => ({
+          line: manifest.lineOf?.(field),
+          text: `${field}: ${message}`,
+        }));
+        if (lines.length === 0) lines.push({ line: undefined, text: said });
+        for (const { line = manifest.line, text } of lines)
+          process.stderr.write(`${file}:${line}: ${label}: ${text}\n`);
       }
     }
   }
+  if (found === 0 && failed === 0) throw new CommandError(`${options.filename} holds no object`);
   return failed === 0 ? 0 : 1;
+}
+
+/** What stands between an object and being looked up at all. */
+function missingOf(object: { apiVersion?: unknown; kind?: unknown; metadata?: unknown }): string | undefined {
+  if (typeof object.kind !== 'string') return 'kind';
+  if (typeof object.apiVersion !== 'string') return 'apiVersion';
+  const { name } = (object.metadata ?? {}) as { name?: unknown };
+  return typeof name === 'string' && name !== '' ? undefined : 'metadata.name';
 }
 
 async function applyOne(

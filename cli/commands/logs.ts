@@ -4,9 +4,10 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { groupVerbPath } from '../../controllers/subresources/paths.ts';
-import { connect, type Client } from '../client.ts';
+import { connect, processGroupType, type Client } from '../client.ts';
 import type { Config } from '../config.ts';
 import { CommandError } from '../errors.ts';
+import { viewOf } from '../group-wait.ts';
 import { logFrameType, LogFrameReader, type LogFrame } from '../../wire/log-frames.ts';
 import { isStoreError } from '../../store/object-store.ts';
 import { LogPlace } from '../log-place.ts';
@@ -22,6 +23,7 @@ export interface LogsOptions {
 }
 
 const awayAtMostMs = 30_000;
+const tellWaitingAfterMs = 2_000;
 
 export async function logs(config: Config, args: string[], options: LogsOptions): Promise<number> {
   const name = args[0] ?? '';
@@ -39,6 +41,7 @@ export async function logs(config: Config, args: string[], options: LogsOptions)
   const place = new LogPlace({ ranks: options.ranks, tail: options.tail, streams });
   let uid = '';
   let awaySince: number | undefined;
+  using _waiting = options.follow === true ? tellWaiting(client, config.namespace, name) : undefined;
   for (;;) {
     const query = place.query();
     query.set('follow', String(options.follow === true));
@@ -65,6 +68,21 @@ export async function logs(config: Config, args: string[], options: LogsOptions)
     }
     await pause(200);
   }
+}
+
+/** Says once why there is nothing to see: the job waits for its nodes. */
+function tellWaiting(client: Client, namespace: string, name: string): Disposable {
+  const timer = setTimeout(() => {
+    client.store.get(processGroupType, { namespace, name }).then(
+      (object) => {
+        const placed = viewOf(object).condition('Placed');
+        if (placed?.status === 'False' && viewOf(object).is('Reconciling'))
+          process.stderr.write(`muster: ${name} waits for nodes: ${placed.message}\n`);
+      },
+      () => undefined, // whoever reads the output says what is wrong
+    );
+  }, tellWaitingAfterMs);
+  return { [Symbol.dispose]: () => clearTimeout(timer) };
 }
 
 /** One connection. `complete` when the server said that there is no more, rather than going away. */

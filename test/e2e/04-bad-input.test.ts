@@ -89,7 +89,11 @@ describe('manifests', () => {
   test('text that is not YAML', async () => {
     await refused('kind: [a\n', /job\.yaml:\d/);
     await refused(' \0\x01\x02', /job\.yaml/);
-    expect((await cluster.apply('')).code).toBeLessThan(3);
+    await refused('# nothing\n', /job\.yaml holds no object/);
+    await refused(
+      'apiVersion: muster.dev/v1alpha1\nkind: ProcessGroup\nspec: {}\n',
+      /job\.yaml:1: .*metadata/,
+    );
   });
 
   test('a YAML bomb is refused quickly', async () => {

@@ -1,0 +1,31 @@
+/** What `muster COMMAND --help` ends with: a few lines to copy. It knows words only; `muster run --help` has its own. */
+export const helpExamples: Readonly<Record<string, readonly string[]>> = {
+  up: [
+    'muster up --detach                    a control plane and one agent, until muster down',
+    'muster up --detach --agents 2         two nodes on this machine, node1 and node2',
+    'muster up --detach --listen 10.0.0.1  other machines may join: muster token create',
+  ],
+  agent: ['muster agent --join HOST:PORT --token TOKEN --ca-hash HASH   as muster token create prints it'],
+  apply: [
+    'muster apply -f job.yaml              what the file says becomes so',
+    'muster apply -f jobs/ --dry-run       checks a directory of manifests',
+  ],
+  get: [
+    'muster get pg                         all jobs of the namespace',
+    'muster get pg cpi -o yaml             all there is to know of one',
+    'muster get pg,nm -w                   jobs and nodes, and what changes',
+  ],
+  describe: ['muster describe pg cpi                why it waits, or how it ended'],
+  delete: [
+    'muster delete pg cpi                  ends the job if it runs',
+    'muster delete -f job.yaml             what the file created',
+  ],
+  logs: [
+    'muster logs -f cpi                    until the job has ended',
+    'muster logs cpi -r 0 --no-label       what rank 0 wrote, as it was',
+  ],
+  signal: ['muster signal USR1 cpi -r 0-3         to four of its ranks'],
+  wait: ['muster wait cpi --for Running --timeout 60'],
+  token: ['muster token create --ttl 600         prints the command for the other machine'],
+  completion: ['source <(muster completion bash)'],
+};
