@@ -54,11 +54,11 @@ export async function apply(
         const said = error instanceof Error ? error.message : String(error);
         const causes = isStoreError(error) ? (error.details.causes ?? []) : [];
         const lines = causes.map(({ field, message }) => ({
-          line: manifest.lineOf?.(field),
+          line: manifest.lineOf(field),
           text: `${field}: ${message}`,
         }));
-        if (lines.length === 0) lines.push({ line: undefined, text: said });
-        for (const { line = manifest.line, text } of lines)
+        if (lines.length === 0) lines.push({ line: manifest.line, text: said });
+        for (const { line, text } of lines)
           process.stderr.write(`${file}:${line}: ${label}: ${text}\n`);
       }
     }
