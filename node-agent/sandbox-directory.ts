@@ -2,10 +2,12 @@
 // whole (written aside, then renamed). Which of them exist says how far the sandbox has come. After a power loss a file may
 // be missing, never torn unseen: JSON that does not parse counts as missing, and the kernel has forgotten the rest anyway.
 import {
+  closeSync,
+  constants,
+  fsyncSync,
+  ftruncateSync,
   mkdirSync,
   openSync,
-  closeSync,
-  fsyncSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -62,6 +64,9 @@ interface Files {
   ended: EndedRecord;
 }
 
+/** A record of how a sandbox ended is mostly smaller. */
+const roomBytes = 4096;
+
 export class SandboxDirectory {
   readonly path: string;
 
@@ -81,6 +86,12 @@ export class SandboxDirectory {
     mkdirSync(this.logs, { recursive: true, mode: 0o700 });
   }
 
+  /** Sets room aside for what must be written at the end, when the job's output may have filled the disk. */
+  keepRoom(): void {
+    for (const name of ['ending', 'ended'])
+      writeFileSync(`${this.path}/.${name}`, new Uint8Array(roomBytes), { mode: 0o600 });
+  }
+
   read<K extends keyof Files>(name: K): Files[K] | null {
     try {
       return JSON.parse(readFileSync(`${this.path}/${name}`, 'utf8')) as Files[K];
@@ -92,9 +103,12 @@ export class SandboxDirectory {
 
   write<K extends keyof Files>(name: K, content: Files[K], durable = false): void {
     const aside = `${this.path}/.${name}`;
-    const fd = openSync(aside, 'w', 0o600);
+    // Not truncated before it is written: it may hold the room kept for it.
+    const fd = openSync(aside, constants.O_WRONLY | constants.O_CREAT, 0o600);
     try {
-      writeFileSync(fd, JSON.stringify(content));
+      const bytes = Buffer.from(JSON.stringify(content));
+      writeFileSync(fd, bytes);
+      ftruncateSync(fd, bytes.length);
       if (durable) fsyncSync(fd);
     } finally {
       closeSync(fd);

@@ -178,12 +178,21 @@ export class Sandbox {
       };
       const changed = JSON.stringify({ ...this.spec, ...mutable }) !== JSON.stringify(this.spec);
       this.spec = { ...this.spec, ...mutable };
-      if (changed && !this.ended) this.directory.write('spec', this.spec);
+      if (changed && !this.ended) this.#keepSpec();
       if (spec.tree) this.#member?.update(spec.tree);
     }
     if (this.#want === want) return;
     this.#want = want;
     this.poke();
+  }
+
+  /** On a full disk the older spec has to do: the hub tells what it wants anew to every agent. */
+  #keepSpec(): void {
+    try {
+      this.directory.write('spec', this.spec);
+    } catch (error) {
+      this.#backend.log.warn({ sandbox: this.key, errno: errnoOf(error), err: error }, 'spec not written');
+    }
   }
 
   /** Asks for another pass. */
@@ -611,6 +620,7 @@ export class Sandbox {
       const { launch: request } = preparationOf(this.spec, this.key, this.#backend);
       this.directory.create();
       this.directory.write('spec', this.spec);
+      this.directory.keepRoom();
       this.#clean = false;
       const identity = await launch(this.#backend.native, request, `${this.directory.path}/launched`);
       this.directory.write('identity', identity);

@@ -48,7 +48,7 @@ import { bookmarkOf, streamOf, tooOld } from '../watch-stream.ts';
 import { DoubtRecord, type Doubt } from './doubt.ts';
 import { nodeFileSystem, type FileSystem } from './file-system.ts';
 import { closedError, GroupCommit } from './group-commit.ts';
-import { Journal, type Log, type Problem, type Recovered } from './journal.ts';
+import { Journal, usualRoomBytes, type Log, type Problem, type Recovered } from './journal.ts';
 import { takeOwnership } from './ownership.ts';
 import { versionOf, type Operation } from './recovery.ts';
 
@@ -69,6 +69,8 @@ export interface FileStoreOptions {
   readonly bookmarkEveryMs?: number | undefined;
   readonly maxObjectBytes?: number | undefined;
   readonly compactBytes?: number | undefined;
+  /** Of the disk, kept for writes that must not fail when it is full. */
+  readonly roomBytes?: number | undefined;
 }
 
 interface Pending {
@@ -109,7 +111,7 @@ export class FileStore implements ApiStore, AsyncDisposable {
     try {
       const fileSystem = options.fileSystem ?? nodeFileSystem;
       const doubt = new DoubtRecord(fileSystem, options.directory);
-      const journal = new Journal(fileSystem, options.directory, doubt);
+      const journal = new Journal(fileSystem, options.directory, doubt, options.roomBytes ?? usualRoomBytes);
       const nowMs = (options.now ?? Date.now)();
       const recovered = await journal.open(randomUUID(), nowMs, options.existed ?? false);
       const store = new FileStore(options, ownership, journal, doubt, recovered);
@@ -421,11 +423,17 @@ export class FileStore implements ApiStore, AsyncDisposable {
         await pending?.durable;
         return change;
       }
-      return this.#commitChange(table, tableKey, pendingKey, change);
+      return this.#commitChange(table, tableKey, pendingKey, change, head === undefined);
     }
   }
 
-  async #commitChange(table: ObjectTable, key: string, pendingKey: string, change: Change): Promise<Change> {
+  async #commitChange(
+    table: ObjectTable,
+    key: string,
+    pendingKey: string,
+    change: Change,
+    isNew: boolean,
+  ): Promise<Change> {
     const version = this.#decided + 1;
     const object = withResourceVersion(change.object, version);
     const operation: Operation = [table.resource, key, change.kind === 'remove' ? version : object];
@@ -437,6 +445,8 @@ export class FileStore implements ApiStore, AsyncDisposable {
     };
     const durable = this.#commit.submit({
       text,
+      key: pendingKey,
+      dispensable: isNew,
       apply: () => {
         forget();
         this.#committed = version;

@@ -1,7 +1,8 @@
 /**
  * The lines of journal and snapshot files. A frame is one line, `CRC LENGTH JSON\n`: checksum of the JSON's bytes in
  * hex, their number, the JSON. It is whole or it is nothing; one frame of the journal is one batch of writes, so a
- * torn batch is dropped as one. Pure: bytes in, frames and the ranges it could not read out.
+ * torn batch is dropped as one. Zero bytes at the end are room that was set aside for more. Pure: bytes in, frames and
+ * the ranges it could not read out.
  */
 import { crc32 } from 'node:zlib';
 
@@ -27,10 +28,14 @@ export interface Frames {
   readonly frames: readonly { readonly at: number; readonly value: unknown }[];
   /** What is not a frame; the last one may reach to the end of the file (a torn tail). */
   readonly damage: readonly Damage[];
+  /** Where the room for more begins. */
+  readonly end: number;
 }
 
 export function decodeFrames(bytes: Uint8Array): Frames {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let used = bytes.length;
+  while (used > 0 && bytes[used - 1] === 0) used -= 1;
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, used);
   const frames: { at: number; value: unknown }[] = [];
   const damage: { from: number; to: number }[] = [];
   let at = 0;
@@ -44,7 +49,7 @@ export function decodeFrames(bytes: Uint8Array): Frames {
     else damage.push({ from: at, to: next });
     at = next;
   }
-  return { frames, damage };
+  return { frames, damage, end: used };
 }
 
 function decodeLine(line: Buffer): { json: unknown } | undefined {

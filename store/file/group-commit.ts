@@ -10,6 +10,10 @@ import type { Operation } from './recovery.ts';
 export interface Write {
   /** The JSON of its operation. */
   readonly text: string;
+  /** Of its object: writes of one object depend on one another. */
+  readonly key: string;
+  /** Refused first when the disk is full, so that what is there can still be ended and deleted. */
+  readonly dispensable: boolean;
   /** Makes the write visible. */
   apply(): void;
   /** Undoes what the decision reserved. */
@@ -97,7 +101,7 @@ export class GroupCommit {
         this.#refuse(this.#queue.splice(0), this.#lastFailure);
         return;
       }
-      const batch = this.#queue.splice(0, maxBatch);
+      const batch = this.#nextBatch();
       if (batch.length > 0) {
         try {
           await this.#journal.append(batch.map(({ write }) => write.text));
@@ -116,6 +120,24 @@ export class GroupCommit {
   }
 
   #lastFailure: unknown;
+
+  #nextBatch(): Waiting[] {
+    const batch = this.#queue.splice(0, maxBatch);
+    if (!batch.some(({ write }) => write.dispensable)) return batch;
+    const bytes = batch.reduce((sum, { write }) => sum + 4 * write.text.length, 0);
+    if (this.#journal.hasRoom(bytes)) return batch;
+    const refused = new Set<string>();
+    const isRefused = ({ write: { key, dispensable } }: Waiting): boolean => {
+      if (dispensable) refused.add(key);
+      return refused.has(key);
+    };
+    const { out = [], kept = [] } = Object.groupBy([...batch, ...this.#queue.splice(0)], (waiting) =>
+      isRefused(waiting) ? 'out' : 'kept',
+    );
+    this.#refuse(out, this.#journal.roomFailure);
+    this.#queue.unshift(...kept);
+    return this.#queue.splice(0, maxBatch);
+  }
 
   #refuse(waiting: readonly Waiting[], cause: unknown): void {
     const error = writeErrorOf(cause, this.#options.directory, this.#journal.spoiled);

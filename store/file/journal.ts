@@ -3,6 +3,8 @@
  * journals go. It knows operations (put this text, remove that key), not what they mean. Generation N is
  * `snapshot-N` (the state when `journal-N` began) and `journal-N`, `journal-N+1`, ...
  *
+ * The file is always longer than what it holds, so that writes which must not fail have room when the disk is full.
+ *
  * `append` resolves when the batch is on the disk. When it rejects, the batch is not there and never will be: the
  * journal is cut back, or, if the disk refuses even that, closed until a new generation could be written.
  */
@@ -11,7 +13,7 @@ import type { DoubtRecord } from './doubt.ts';
 import type { FileSystem, StoreFile } from './file-system.ts';
 import { encodeFrame } from './frame.ts';
 import { Quarantine } from './quarantine.ts';
-import { readStore, type Finding, type Header, type Operation } from './recovery.ts';
+import { readStore, type Finding, type Header, type Operation, type Readable } from './recovery.ts';
 
 export interface Problem {
   readonly file: string;
@@ -41,6 +43,10 @@ export interface Recovered {
   readonly journalFiles: number;
 }
 
+/** Kept free in the journal for writes that must not fail on a full disk: some thousand deletions and changes of status. */
+export const usualRoomBytes = 1024 * 1024;
+/** The file grows by more than it needs, since a sync that finds a new length costs more. */
+const stepBytes = 32 * 1024;
 /** Versions skipped after a repair, so that no version a client may have seen is given out twice. */
 const repairSkip = 1_000_000;
 
@@ -49,16 +55,21 @@ export class Journal {
   readonly #directory: string;
   readonly #doubt: DoubtRecord;
   readonly #quarantine: Quarantine;
+  readonly #roomBytes: number;
   #store = '';
   #generation = 0;
   #oldest = 0;
   #file: StoreFile | undefined;
   #length = 0;
+  /** The length of the file: from `#length` on it is zero bytes. */
+  #capacity = 0;
+  #roomFailure: unknown;
   /** Set when the current file may hold bytes of a refused batch that could not be cut off. */
   #spoiled: unknown;
   #allSetAside = true;
 
-  constructor(fs: FileSystem, directory: string, doubt: DoubtRecord) {
+  constructor(fs: FileSystem, directory: string, doubt: DoubtRecord, roomBytes: number) {
+    this.#roomBytes = roomBytes;
     this.#fs = fs;
     this.#directory = directory;
     this.#doubt = doubt;
@@ -68,6 +79,11 @@ export class Journal {
   /** Bytes in the current journal file. */
   get length(): number {
     return this.#length;
+  }
+
+  /** Why there was no room the last time. */
+  get roomFailure(): unknown {
+    return this.#roomFailure;
   }
 
   get spoiled(): boolean {
@@ -102,6 +118,7 @@ export class Journal {
       await this.#quarantine.sync();
     }
     this.#oldest = firstGeneration;
+    this.#giveBack(readable.room);
     // Never append to a file that another life of the store wrote: a new file needs no trust in the old one's end.
     await this.#startGeneration(nextGeneration, version);
     return {
@@ -136,6 +153,25 @@ export class Journal {
     return { file, message: `${file} ${why}; it could not be set aside: the disk is full` };
   }
 
+  /**
+   * Whether as many bytes fit and the room set aside is still whole after them; where it is not, tries to get more. When
+   * it cannot, the disk is full, and what is left is for what must not fail.
+   */
+  hasRoom(bytes: number): boolean {
+    const wanted = this.#length + bytes + this.#roomBytes;
+    if (wanted <= this.#capacity) return true;
+    const file = this.#file!;
+    try {
+      file.write(new Uint8Array(wanted + stepBytes - this.#capacity), this.#capacity);
+    } catch (error) {
+      this.#roomFailure = error;
+      this.#cutOff(file, this.#capacity);
+      return false;
+    }
+    this.#capacity = wanted + stepBytes;
+    return true;
+  }
+
   /** One batch; each text is the JSON of one operation. */
   async append(operations: readonly string[]): Promise<void> {
     if (this.#spoiled !== undefined) {
@@ -143,6 +179,7 @@ export class Journal {
     }
     const file = this.#file!;
     const frame = encodeFrame(`[${operations.join(',')}]`);
+    if (!this.hasRoom(frame.length) && this.#length + frame.length > this.#capacity) throw this.#roomFailure;
     try {
       file.write(frame, this.#length);
     } catch (error) {
@@ -191,9 +228,32 @@ export class Journal {
   async #cutBack(file: StoreFile, cause: unknown): Promise<void> {
     try {
       file.truncate(this.#length);
+      this.#capacity = this.#length;
       await file.sync();
     } catch {
       this.#spoiled = cause;
+    }
+  }
+
+  #cutOff(file: StoreFile, length: number): void {
+    try {
+      file.truncate(length);
+    } catch {
+      // Zero bytes beyond the end harm nobody.
+    }
+  }
+
+  /** The room of a journal to which nothing will be appended any more is that of the next one. */
+  #giveBack(room: Readable['room']): void {
+    if (room === undefined) return;
+    let file: StoreFile | undefined;
+    try {
+      file = this.#fs.open(this.#path(room.file));
+      file.truncate(room.from);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+    } finally {
+      file?.close();
     }
   }
 
@@ -202,8 +262,16 @@ export class Journal {
     const header = encodeFrame(JSON.stringify(this.#header('journal', generation, version)));
     this.#removeIfThere(`journal-${generation}`);
     const file = this.#fs.create(name);
+    let capacity = header.length;
     try {
       file.write(header, 0);
+      try {
+        file.write(new Uint8Array(this.#roomBytes), header.length);
+        capacity += this.#roomBytes;
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+        this.#cutOff(file, header.length);
+      }
       await file.sync();
       await this.#fs.syncDirectory(this.#directory);
     } catch (error) {
@@ -211,9 +279,11 @@ export class Journal {
       this.#removeIfThere(`journal-${generation}`);
       throw error;
     }
+    if (this.#file) this.#cutOff(this.#file, this.#length);
     this.#file?.close();
     this.#file = file;
     this.#length = header.length;
+    this.#capacity = capacity;
     this.#generation = generation;
   }
 

@@ -41,6 +41,8 @@ export interface Readable {
   readonly snapshotVersion: number;
   readonly journal: readonly Operation[];
   readonly journalBytes: number;
+  /** The newest journal, and where the room begins that it had set aside. */
+  readonly room: { readonly file: string; readonly from: number } | undefined;
   readonly firstGeneration: number;
   readonly nextGeneration: number;
   readonly findings: readonly Finding[];
@@ -80,6 +82,7 @@ class Reader {
     // Version 0 means "any" in the API, so an empty store is at 1.
     let version = 1;
     let journalBytes = 0;
+    let room: Readable['room'];
     let snapshot: readonly Operation[] = [];
     let snapshotVersion = 0;
     const batches: (readonly Operation[])[] = [];
@@ -111,6 +114,7 @@ class Reader {
       batches.push(read.operations);
       version = Math.max(version, read.version);
       journalBytes += read.bytes;
+      room = { file: `journal-${generation}`, from: read.bytes };
     }
     return {
       store: this.#store,
@@ -119,6 +123,7 @@ class Reader {
       snapshotVersion,
       journal: batches.flat(),
       journalBytes,
+      room,
       firstGeneration,
       nextGeneration: expected,
       findings: this.#findings,
@@ -170,7 +175,7 @@ class Reader {
     const name = `journal-${generation}`;
     const bytes = this.#bytesOf(name);
     if (bytes === undefined) return undefined;
-    const { frames, damage } = decodeFrames(bytes);
+    const { frames, damage, end } = decodeFrames(bytes);
     const header = headerOf(frames[0]?.value, 'journal', generation);
     if (header === undefined) {
       // A power loss while the file was being made leaves it empty or torn, and nothing else in it.
@@ -190,7 +195,7 @@ class Reader {
       return undefined;
     }
     for (const range of damage) {
-      if (last && range.to === bytes.length)
+      if (last && range.to === end)
         this.#setAsideRange(
           name,
           bytes,
@@ -205,7 +210,7 @@ class Reader {
       .flatMap(({ value }) => (Array.isArray(value) ? value.filter((item) => isOperation(item)) : []));
     let { version } = header;
     for (const operation of operations) version = Math.max(version, versionOf(operation));
-    return { version, operations, bytes: bytes.length };
+    return { version, operations, bytes: end };
   }
 
   #bytesOf(name: string): Uint8Array | undefined {

@@ -274,6 +274,10 @@ describe('a disk that is full', () => {
     try {
       await small.run(['-n', '1', '--detach', '--name', 'before', '--grace', '1', program('stubborn')]);
       await small.wait('before', 'Running');
+      for (const name of ['ended', 'deleted']) {
+        await small.run(['-n', '2', '--detach', '--name', name, 'sleep', '1000']);
+        await small.wait(name, 'Running');
+      }
       const filler = join(home, 'filler');
       fill(filler);
       // The last page of the store's file may still have room.
@@ -286,6 +290,12 @@ describe('a disk that is full', () => {
       expect(job.code).not.toBe(0);
       expect(job.stderr).toMatch(/space/);
       expect((await small.condition('before', 'Running'))?.status).toBe('True');
+      // What is there can be ended and deleted, and its status told, without any room.
+      await small.done(['kill', 'ended']);
+      expect((await small.condition('ended', 'Failed'))?.status).toBe('True');
+      await small.done(['delete', 'pg', 'deleted']);
+      await small.done(['delete', 'pg', 'ended']);
+      expect((await small.muster(['get', 'pg', 'deleted'])).code).toBe(1);
       rmSync(filler);
       await eventually(
         async () => (await small.run(['echo', 'room again'])).stdout === 'room again\n',

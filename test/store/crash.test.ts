@@ -25,6 +25,7 @@ function open(disk: SimulatedDisk, compactBytes = 3000): Promise<FileStore> {
     fileSystem: disk,
     own: () => ({ [Symbol.dispose]: () => undefined }),
     compactBytes,
+    roomBytes: 700,
   });
 }
 
