@@ -4,6 +4,7 @@
 import { mkdirSync, readdirSync } from 'node:fs';
 import { setTimeout as after } from 'node:timers/promises';
 import type { Desired, SandboxFact, SandboxId, SandboxSpec, Sent } from '../wire/agent-types.ts';
+import { messageOf } from './agent-error.ts';
 import type { Backend } from './backend.ts';
 import type { Want } from './plan.ts';
 import { idOfKey, isValidId, keyOf, slotOf } from './sandbox-id.ts';
@@ -149,8 +150,17 @@ export class Sandboxes {
       return;
     }
     const directory = new SandboxDirectory(`${this.#root}/${key}`);
-    directory.create();
-    directory.write('spec', spec);
+    try {
+      directory.create();
+      directory.write('spec', spec);
+    } catch (error) {
+      directory.remove();
+      const message = `MUSTER_NO_ROOM: node ${this.#backend.config.node} cannot write down sandbox ${slotOf(id)}: ${messageOf(error)}; free some space in ${this.#root}`;
+      this.#backend.log.error({ sandbox: key, err: error }, 'sandbox not taken');
+      this.#refused.set(key, { id, state: 'Failed', reason: 'SandboxFailed', message });
+      this.#events.changed(id);
+      return;
+    }
     this.#add(key, spec, directory).desire(want, null);
     this.#schedule();
   }
