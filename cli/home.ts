@@ -39,6 +39,8 @@ export function homeOf(root: string): Home {
 export const apiSocketOf = (home: Home): string => join(home.run, 'api.sock');
 export const frontSocketOf = (home: Home): string => join(home.run, 'front.sock');
 export const hubFileOf = (home: Home): string => join(home.run, 'hub.json');
+/** How kubectl reaches this cluster as its administrator. */
+export const kubeconfigOf = (home: Home): string => join(home.root, 'kubeconfig');
 export const processFileOf = (home: Home, name: string): string => join(home.run, `${name}.pid.json`);
 export const nodeDirectoryOf = (home: Home, node: string): string => join(home.nodes, node);
 export const nodeStateOf = (home: Home, node: string): string => join(home.nodes, node, 'state');

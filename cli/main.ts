@@ -258,6 +258,18 @@ program
   .action(handler(async () => (await import('./commands/token.ts')).token));
 
 program
+  .command('kubeconfig')
+  .description('print how kubectl reaches this cluster: as its administrator, or as a user with a role')
+  .option('--user <name>', 'for this user, with a client certificate of his own')
+  .option('--role <role>', 'what he may do: view, edit or admin', 'view')
+  .option('-n, --namespace <ns>', 'only in this namespace')
+  .option('--run-as <uid:gid>', 'user and group id of the jobs he makes (default: 65534:65534)')
+  .option('--ttl <seconds>', 'how long it serves', '31536000')
+  .option('--token', 'with a bearer token in place of a certificate; it can be revoked')
+  .option('--revoke <name>', 'end all tokens of this user')
+  .action(handler(async () => (await import('./commands/kubeconfig.ts')).kubeconfig));
+
+program
   .command('doctor')
   .description('check what this machine can do, and why not')
   .option('-o, --output <format>', 'json')

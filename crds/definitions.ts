@@ -49,6 +49,12 @@ export interface PrinterColumn {
   description?: string;
 }
 
+export interface ScalePaths {
+  specReplicasPath: string;
+  statusReplicasPath: string;
+  labelSelectorPath?: string;
+}
+
 export interface Definition {
   kind: string;
   group: string;
@@ -60,6 +66,9 @@ export interface Definition {
   scope: 'Namespaced' | 'Cluster';
   schema: JsonSchema;
   columns: PrinterColumn[];
+  /** JSON paths that objects are selected by. */
+  selectableFields: string[];
+  scale?: ScalePaths;
   /** The whole document, as it is applied to an API server. */
   manifest: CrdManifest;
 }
@@ -76,6 +85,8 @@ export interface CrdManifest {
       name: string;
       schema: { openAPIV3Schema: JsonSchema };
       additionalPrinterColumns?: PrinterColumn[];
+      selectableFields?: { jsonPath: string }[];
+      subresources?: { status?: object; scale?: ScalePaths };
     }[];
   };
 }
@@ -95,6 +106,8 @@ export function definitionFrom(manifest: CrdManifest): Definition {
     scope,
     schema: version.schema.openAPIV3Schema,
     columns: version.additionalPrinterColumns ?? [],
+    selectableFields: (version.selectableFields ?? []).map(({ jsonPath }) => jsonPath),
+    ...(version.subresources?.scale === undefined ? {} : { scale: version.subresources.scale }),
     manifest,
   };
 }

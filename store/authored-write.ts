@@ -65,13 +65,21 @@ export function updatedBy(
   return signed(old, change, managersAfterUpdate(context, old, change.object, input.metadata));
 }
 
+export interface ApplyOptions {
+  readonly force: boolean;
+  readonly birth: Birth;
+  readonly admit: Admit | undefined;
+  /** What a new object becomes before it is admitted. */
+  readonly prepare?: (object: KubernetesObject) => KubernetesObject;
+}
+
 /** What an apply makes of the live object; of none, a new one. */
 export function appliedBy(
   author: Author,
   type: ResourceType,
   live: StoredObject | undefined,
   wanted: KubernetesObject,
-  options: { readonly force: boolean; readonly birth: Birth; readonly admit: Admit | undefined },
+  options: ApplyOptions,
 ): Change {
   const name = live?.metadata.name ?? wanted.metadata.name;
   if ((wanted.metadata.managedFields ?? []).length > 0) {
@@ -85,7 +93,8 @@ export function appliedBy(
     }
     const { resourceVersion: _, ...metadata } = wanted.metadata;
     const result = applied(context, { metadata: {} }, { ...wanted, metadata }, options.force);
-    const born = createdObject(type, result.object, options.birth, options.admit);
+    const prepared = options.prepare?.(result.object) ?? result.object;
+    const born = createdObject(type, prepared, options.birth, options.admit);
     return { kind: 'put', object: withManagers(born, result.managedFields) };
   }
   checkPreconditions(type, live, wanted.metadata);

@@ -3,9 +3,10 @@
  * that Muster uses, and the admission that goes with them. Definitions are read when first asked for.
  */
 import { admit } from '../crds/admission.ts';
-import { definitionOf } from '../crds/definitions.ts';
+import { definitionOf, type Definition } from '../crds/definitions.ts';
 import { group, kinds } from '../crds/objects.ts';
-import { builtinTypes, type ResourceType } from './resource.ts';
+import { builtinKinds, completed } from './builtin-kinds.ts';
+import type { ResourceType } from './resource.ts';
 import type { Admit } from './transition.ts';
 
 let known: readonly ResourceType[] | undefined;
@@ -22,16 +23,20 @@ export function musterTypes(): readonly ResourceType[] {
       shortNames: info.shortNames,
       categories: ['muster'],
       namespaced: info.scope === 'Namespaced',
-      printerColumns: definitionOf(info.kind)?.columns ?? [],
+      ...shapeOf(definitionOf(info.kind)!),
     })),
-    ...Object.values(builtinTypes),
+    ...builtinKinds,
   ];
   return known;
 }
 
+function shapeOf({ schema, columns, selectableFields, scale }: Definition): Partial<ResourceType> {
+  return { schema, printerColumns: columns, selectableFields, ...(scale === undefined ? {} : { scale }) };
+}
+
 /** Our kinds go through `crds/admission.ts`; the built-in ones are taken as they are. */
 export const musterAdmit: Admit = (operation, object, oldObject) => {
-  if (object.apiVersion?.startsWith(`${group}/`) !== true) return { object };
+  if (object.apiVersion?.startsWith(`${group}/`) !== true) return { object: completed(object) };
   const old = oldObject as Parameters<typeof admit>[2];
   const verdict = old === undefined ? admit(operation, object) : admit(operation, object, old);
   return verdict.errors === undefined ? { object: verdict.object } : { errors: verdict.errors };

@@ -12,6 +12,8 @@ export interface PrinterColumn {
   readonly format?: string;
   /** 0 is always printed; higher only in wide output. */
   readonly priority?: number;
+  /** In place of a path, for kinds whose columns no path leads to. */
+  readonly cell?: ((object: object, nowMs: number) => unknown) | undefined;
 }
 
 export interface ResourceType {
@@ -44,7 +46,7 @@ export interface ScalePaths {
 }
 
 /** `muster.dev/v1alpha1`, or `v1` for the core group. */
-export function apiVersionOf(type: ResourceType): string {
+export function apiVersionOf(type: Pick<ResourceType, 'group' | 'version'>): string {
   return type.group === '' ? type.version : `${type.group}/${type.version}`;
 }
 
@@ -72,6 +74,14 @@ export function findResourceType(types: readonly ResourceType[], name: string): 
 
 /** The few built-in kinds that Muster also keeps in its own store. */
 export const builtinTypes = {
+  namespace: {
+    group: '',
+    version: 'v1',
+    kind: 'Namespace',
+    plural: 'namespaces',
+    namespaced: false,
+    shortNames: ['ns'],
+  },
   secret: {
     group: '',
     version: 'v1',

@@ -8,6 +8,7 @@ export type StoreReason =
   | 'Forbidden'
   | 'NotFound'
   | 'MethodNotAllowed'
+  | 'NotAcceptable'
   | 'AlreadyExists'
   | 'Conflict'
   | 'Expired'
@@ -17,6 +18,7 @@ export type StoreReason =
   | 'UnsupportedMediaType'
   | 'InternalError'
   | 'Unavailable'
+  | 'Timeout'
   | 'InsufficientStorage';
 
 /** What an error means for the caller: try again as it is, read again and retry, or never. */
@@ -65,6 +67,7 @@ const codes = {
   Forbidden: 403,
   NotFound: 404,
   MethodNotAllowed: 405,
+  NotAcceptable: 406,
   AlreadyExists: 409,
   Conflict: 409,
   Expired: 410,
@@ -74,6 +77,7 @@ const codes = {
   TooManyRequests: 429,
   InternalError: 500,
   Unavailable: 503,
+  Timeout: 504,
   InsufficientStorage: 507,
 } as const satisfies Record<StoreReason, number>;
 
@@ -117,6 +121,7 @@ export class StoreError extends Error {
       case 'TooManyRequests':
       case 'InternalError':
       case 'Unavailable':
+      case 'Timeout':
       case 'InsufficientStorage':
         return 'transient';
       default:
@@ -145,10 +150,7 @@ export class StoreError extends Error {
           : {
               causes: causes.map((cause) => ({
                 reason: cause.reason ?? 'FieldValueInvalid',
-                message:
-                  cause.expected === undefined
-                    ? cause.message
-                    : `${cause.message} (expected ${cause.expected})`,
+                message: causeText(cause),
                 field: cause.field,
               })),
             }),
@@ -170,12 +172,36 @@ export class StoreError extends Error {
         : {
             causes: details.causes.map((cause) => ({
               field: cause.field ?? '',
-              message: cause.message ?? '',
+              message: withoutPrefix(cause.reason, cause.message ?? ''),
               ...(cause.reason === undefined ? {} : { reason: cause.reason }),
             })),
           }),
     });
   }
+}
+
+/** How Kubernetes begins the message of a cause, by its reason. */
+const prefixes: Readonly<Record<string, string>> = {
+  FieldValueRequired: 'Required value',
+  FieldValueInvalid: 'Invalid value',
+  FieldValueTypeInvalid: 'Invalid value',
+  FieldValueNotSupported: 'Unsupported value',
+  FieldValueForbidden: 'Forbidden',
+  FieldValueDuplicate: 'Duplicate value',
+  FieldValueTooLong: 'Too long',
+  FieldValueTooMany: 'Too many',
+};
+
+/** `Invalid value: must be at least 1 (expected ...)` */
+export function causeText({ reason = 'FieldValueInvalid', message, expected }: FieldError): string {
+  const prefix = prefixes[reason];
+  const text = expected === undefined ? message : `${message} (expected ${expected})`;
+  return prefix === undefined ? text : `${prefix}: ${text}`;
+}
+
+function withoutPrefix(reason: string | undefined, message: string): string {
+  const prefix = `${prefixes[reason ?? 'FieldValueInvalid']}: `;
+  return message.startsWith(prefix) ? message.slice(prefix.length) : message;
 }
 
 function reasonOf(status: Partial<Status>, httpCode: number): StoreReason {

@@ -7,13 +7,20 @@ import type {
   AnyObject,
   DeleteOptions,
   KubernetesObject,
+  ObjectKey,
   ObjectMeta,
   Preconditions,
 } from './object-store.ts';
 import { isObjectName, metadataErrors } from './metadata.ts';
 import { frozenCopy, plainCopy, samePlain } from './plain.ts';
 import { apiVersionOf, hasStatus, type ResourceType } from './resource.ts';
-import { StoreError, type FieldError, type StoreErrorDetails, type StoreReason } from './store-error.ts';
+import {
+  causeText,
+  StoreError,
+  type FieldError,
+  type StoreErrorDetails,
+  type StoreReason,
+} from './store-error.ts';
 
 export type StoredObject = AnyObject & {
   apiVersion: string;
@@ -188,7 +195,7 @@ export function checkPreconditions(type: ResourceType, old: StoredObject, wanted
       'Conflict',
       type,
       name,
-      `its uid is ${uid}, not ${wanted.uid}: it was deleted and made anew; read it again`,
+      `Precondition failed: UID in precondition: ${wanted.uid}, UID in object meta: ${uid}`,
     );
   }
   const version = wanted.resourceVersion;
@@ -197,12 +204,15 @@ export function checkPreconditions(type: ResourceType, old: StoredObject, wanted
       'Conflict',
       type,
       name,
-      `it was changed meanwhile (resourceVersion is ${resourceVersion}, the request says ${version}); read it again and redo the change`,
+      'the object has been modified; please apply your changes to the latest version and try again',
     );
   }
 }
 
-/** An error that names the object first: `processgroups.muster.dev "cpi": ...`. */
+/**
+ * An error that names the object as Kubernetes does: `processgroups.muster.dev "cpi" not found`. `why` is said of a conflict,
+ * and of what has no words of its own; the causes say what is invalid.
+ */
 export function errorOf(
   reason: StoreReason,
   type: ResourceType,
@@ -210,14 +220,47 @@ export function errorOf(
   why: string,
   causes?: readonly FieldError[],
 ): StoreError {
+  const invalid = reason === 'Invalid';
   const details: StoreErrorDetails = {
     group: type.group,
-    kind: type.plural,
+    kind: invalid ? type.kind : type.plural,
     ...(name === undefined ? {} : { name }),
     ...(causes === undefined ? {} : { causes }),
   };
-  const what = type.group === '' ? type.plural : `${type.plural}.${type.group}`;
-  return new StoreError(reason, `${what}${name === undefined ? '' : ` "${name}"`}: ${why}`, details);
+  const inGroup = (word: string): string => (type.group === '' ? word : `${word}.${type.group}`);
+  const what = `${inGroup(invalid ? type.kind : type.plural)}${name === undefined && !invalid ? '' : ` "${name ?? ''}"`}`;
+  return new StoreError(reason, sentenceOf(reason, what, why), details);
+}
+
+function sentenceOf(reason: StoreReason, what: string, why: string): string {
+  switch (reason) {
+    case 'NotFound':
+      return `${what} ${why}`;
+    case 'AlreadyExists':
+      return `${why}${what} already exists`;
+    case 'Conflict':
+      return `Operation cannot be fulfilled on ${what}: ${why}`;
+    case 'Invalid':
+      return `${what} is invalid: ${why}`;
+    case 'Forbidden':
+      return `${what} is forbidden: ${why}`;
+    default:
+      return `${what}: ${why}`;
+  }
+}
+
+export function orNotFound(type: ResourceType, key: ObjectKey, head: StoredObject | undefined): StoredObject {
+  if (head === undefined) throw notFound(type, key);
+  return head;
+}
+
+export function notFound(type: ResourceType, key: ObjectKey): StoreError {
+  return errorOf('NotFound', type, key.name, 'not found');
+}
+
+export function alreadyExists(type: ResourceType, object: StoredObject): StoreError {
+  const deleting = object.metadata.deletionTimestamp === undefined ? '' : 'object is being deleted: ';
+  return errorOf('AlreadyExists', type, object.metadata.name, deleting);
 }
 
 type Request = Record<string, unknown> & { metadata: ObjectMeta };
@@ -253,7 +296,7 @@ function cleanMeta(asked: ObjectMeta, decided: ObjectMeta): ObjectMeta {
   return meta;
 }
 
-function fixedMeta(old: StoredObject['metadata']): ObjectMeta {
+function fixedMeta(old: ObjectMeta): ObjectMeta {
   const { labels: _l, annotations: _a, finalizers: _f, ownerReferences: _o, ...fixed } = old;
   return fixed;
 }
@@ -273,17 +316,25 @@ function admitted(
 ): StoredObject {
   const object = { apiVersion: apiVersionOf(type), kind: type.kind, ...candidate };
   const invalid = (errors: readonly FieldError[]): StoreError =>
-    errorOf('Invalid', type, object.metadata.name, errors.map(describe).join('; '), errors);
+    errorOf('Invalid', type, object.metadata.name, textOf(errors), errors);
   const wrong = metadataErrors(type, object.metadata);
   if (wrong.length > 0) throw invalid(wrong);
   if (admit === undefined) return frozenCopy(object) as unknown as StoredObject;
   const verdict = old === undefined ? admit(operation, object) : admit(operation, object, old);
   if (verdict.errors !== undefined) throw invalid(verdict.errors);
-  return frozenCopy({ ...verdict.object, metadata: object.metadata }) as unknown as StoredObject;
+  // Of the metadata, only what is the user's is admission's to change.
+  const { labels, annotations } = verdict.object.metadata;
+  const metadata = cleanMeta(
+    { ...object.metadata, labels: labels ?? {}, annotations: annotations ?? {} },
+    fixedMeta(object.metadata),
+  );
+  return frozenCopy({ ...verdict.object, metadata }) as unknown as StoredObject;
 }
 
-function describe({ field, message, expected }: FieldError): string {
-  return `${field}: ${message}${expected === undefined ? '' : ` (expected ${expected})`}`;
+/** `a: Required value: ...`, or several in brackets. */
+function textOf(errors: readonly FieldError[]): string {
+  const texts = errors.map((error) => `${error.field}: ${causeText(error)}`);
+  return texts.length === 1 ? texts[0]! : `[${texts.join(', ')}]`;
 }
 
 /** What `generation` counts the changes of. */

@@ -3,6 +3,7 @@
  * join server. This file only puts them together, in the order in which they need one another.
  */
 import { chmodSync, rmSync } from 'node:fs';
+import { type AddressInfo, isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { annotations } from '../../crds/names.ts';
@@ -16,9 +17,13 @@ import { FileStore } from '../../store/file/file-store.ts';
 import { Manifests } from '../../store/file/manifests.ts';
 import { musterAdmit, musterTypes } from '../../store/muster-types.ts';
 import { ApiServer } from '../../store/server/api-server.ts';
+import { NamespaceLifecycle } from '../../store/namespace-lifecycle.ts';
 import { ownVersion } from '../commands/version.ts';
 import { clientLeaseMs } from '../config.ts';
 import { apiSocketOf, frontSocketOf, type Home, hubFileOf, makeHome } from '../home.ts';
+import { ApiTokens } from './api-tokens.ts';
+import { isTls, tlsUser } from './api-users.ts';
+import { addCredentials, tokensFileOf, writeOwnKubeconfig } from './credentials.ts';
 import { hasCluster, isLocalNode, openCluster } from './cluster-keys.ts';
 import { type HubFile, readHubFile } from './hub-file.ts';
 import { FrontServer } from './front-server.ts';
@@ -26,8 +31,9 @@ import { InputDesk } from '../../controllers/subresources/input-desk.ts';
 import { addVerbs } from '../../controllers/subresources/verbs.ts';
 import { GroupBook } from '../../controllers/subresources/group-book.ts';
 import { logDestination } from './log-destination.ts';
-import { keepOwnAnnotations, localUser, localVerdict, submittedGroup } from './local-access.ts';
+import { keepOwnAnnotations, localUser, submittedGroup, verdictOn } from './local-access.ts';
 import { PrivateRecords } from './private-records.ts';
+import { rulesOf } from './roles.ts';
 import { clientPresence, runPorts } from './run-ports.ts';
 import { addMachineRoutes } from './subresources.ts';
 
@@ -99,16 +105,19 @@ export async function runController(home: Home, host: string, signal: AbortSigna
   };
   const joinOn = (port: number) => startJoinServer({ host, port }, server, joinOptions);
   const joining = await joinOn(before?.joinPort ?? 0).catch(() => joinOn(0));
-  const hubFile: HubFile = { host, hubPort: plane.hub.port, joinPort: joining.port };
-  await writePrivately(hubFileOf(home), JSON.stringify(hubFile));
-
+  const namespaces = new NamespaceLifecycle({ store, types: musterTypes(), log: logger }, signal);
+  await namespaces.begin();
+  const keepingNamespaces = namespaces.run();
+  const apiTokens = await ApiTokens.open(tokensFileOf(home));
   await using api = new ApiServer({
     store,
     types: musterTypes(),
     version: ownVersion(),
     log: logger,
-    authenticate: (request) => localUser(request, ownerUid),
-    authorize: (access) => localVerdict(store, access),
+    authenticate: (request) =>
+      isTls(request) ? tlsUser(request, apiTokens, Date.now()) : localUser(request, ownerUid),
+    authorize: (access) => verdictOn(store, access),
+    rulesOf,
     prepareCreate: (user, object) => (object.kind === 'ProcessGroup' ? submittedGroup(user, object) : object),
   });
   const failed = (error: unknown, message: string): void => logger.warn({ err: error }, message);
@@ -136,6 +145,15 @@ export async function runController(home: Home, host: string, signal: AbortSigna
   rmSync(apiSocket, { force: true });
   await api.listen({ path: apiSocket });
   chmodSync(apiSocket, 0o666);
+  const apiTls = { ca: authority.cert, cert: server.cert, key: server.key, requestCert: true };
+  const apiOn = async (port: number) =>
+    (await api.listen({ host, port }, { ...apiTls, rejectUnauthorized: false })) as AddressInfo;
+  const { port: apiPort } = await apiOn(before?.apiPort ?? 0).catch(() => apiOn(0));
+  const apiAddress = { server: urlOf(host, apiPort), authority };
+  addCredentials(api, apiAddress, apiTokens);
+  await writeOwnKubeconfig(home, apiAddress);
+  const hubFile: HubFile = { host, hubPort: plane.hub.port, joinPort: joining.port, apiPort };
+  await writePrivately(hubFileOf(home), JSON.stringify(hubFile));
   rmSync(frontSocketOf(home), { force: true });
   const front = new FrontServer({
     store,
@@ -165,7 +183,14 @@ export async function runController(home: Home, host: string, signal: AbortSigna
     await manifests[Symbol.asyncDispose]();
     await joining.close();
     await following;
+    await keepingNamespaces;
   }
+}
+
+/** Where clients of this machine reach an address that the API listens on. */
+function urlOf(host: string, port: number): string {
+  const reached = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
+  return `https://${isIPv6(reached) ? `[${reached}]` : reached}:${port}`;
 }
 
 /** Annotations that tell whose a job is cannot be changed by anybody's update. */

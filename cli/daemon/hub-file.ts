@@ -6,6 +6,8 @@ export interface HubFile {
   readonly host: string;
   readonly hubPort: number;
   readonly joinPort: number;
+  /** Of the API over TLS; absent in files of earlier builds. */
+  readonly apiPort?: number;
 }
 
 export async function readHubFile(home: Home): Promise<HubFile | undefined> {

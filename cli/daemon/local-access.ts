@@ -9,8 +9,10 @@ import { type AnyObject, isStoreError, type ObjectStore, StoreError } from '../.
 import type { Verdict } from '../../store/server/api-server.ts';
 import type { AccessRequest, User } from '../../store/server/routes.ts';
 import { processGroupType } from '../client.ts';
+import { administrators, hasRoles, isAdministrator, roleAllows } from './roles.ts';
 
-const administrators = 'muster:administrators';
+/** Who called on the local socket, whom the kernel knows. */
+const localUsers = 'muster:local';
 
 /** The socket of node:http keeps its descriptor in its handle, which Node documents nowhere but has had since its beginning. */
 interface SocketHandle {
@@ -25,18 +27,25 @@ export function localUser(request: IncomingMessage, ownerUid: number): User | un
   return {
     name: account?.name ?? `uid:${uid}`,
     uid: `${uid}:${gid}`,
-    groups:
-      uid === 0 || uid === ownerUid ? [administrators, 'system:authenticated'] : ['system:authenticated'],
+    groups: [...(uid === 0 || uid === ownerUid ? [administrators] : []), localUsers, 'system:authenticated'],
   };
 }
 
-export const isAdministrator = (user: User): boolean => user.groups.includes(administrators);
-
 const reading = new Set(['get', 'list', 'watch']);
-const readable = new Set(['processgroups', 'checkpoints', 'migrations', 'nodemonitors', 'events', 'leases']);
+const readable = new Set([
+  ...['processgroups', 'checkpoints', 'migrations', 'nodemonitors'],
+  ...['events', 'leases', 'namespaces'],
+]);
 
-export async function localVerdict(store: ObjectStore, access: AccessRequest): Promise<Verdict> {
-  if (isAdministrator(access.user)) return { allowed: true };
+/** What a user of the socket or of TLS may do. */
+export async function verdictOn(store: ObjectStore, access: AccessRequest): Promise<Verdict> {
+  if (isAdministrator(access.user) || roleAllows(access)) return { allowed: true };
+  const { user } = access;
+  if (user.groups.includes(localUsers)) return localVerdict(store, access);
+  return no(hasRoles(user) ? 'no role of his allows it' : 'he has no role');
+}
+
+async function localVerdict(store: ObjectStore, access: AccessRequest): Promise<Verdict> {
   const { resource, verb, subresource } = access;
   if (resource === undefined) return reading.has(verb) ? { allowed: true } : no('only an administrator may');
   if (access.group === 'subresources.muster.dev') {
@@ -85,7 +94,7 @@ export function submittedGroup(user: User, object: AnyObject): AnyObject {
   const wanted = (
     object.spec as { securityContext?: { runAsUser?: number; runAsGroup?: number } } | undefined
   )?.securityContext;
-  const [uid, gid] = (user.uid ?? '').split(':').map(Number);
+  const [uid, gid] = idsOf(user);
   if (!isAdministrator(user)) {
     const foreign = (wanted?.runAsUser ?? uid) !== uid || (wanted?.runAsGroup ?? gid) !== gid;
     if (foreign) {
@@ -102,13 +111,22 @@ export function submittedGroup(user: User, object: AnyObject): AnyObject {
       annotations: {
         ...given,
         [annotations.submittedBy.name]: user.name,
-        [annotations.submittedUid.name]: mappedIds(uid ?? nobody, gid ?? nobody),
+        [annotations.submittedUid.name]: mappedIds(uid, gid),
       },
     },
   };
 }
 
 const nobody = 65_534;
+
+/** Of the caller's process, else as his credentials say, else nobody's. */
+function idsOf(user: User): [uid: number, gid: number] {
+  const mapped = user.groups
+    .find((group) => group.startsWith('muster:run-as:'))
+    ?.slice('muster:run-as:'.length);
+  const ids = /^(\d{1,10}):(\d{1,10})$/.exec(user.uid ?? mapped ?? '');
+  return ids === null ? [nobody, nobody] : [Number(ids[1]), Number(ids[2])];
+}
 
 /** `UID:GID` that a user's jobs run as unless told otherwise: himself, but root's run as nobody. */
 export const mappedIds = (uid: number, gid: number): string =>

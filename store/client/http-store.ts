@@ -155,7 +155,8 @@ export class HttpStore implements ObjectStore, Disposable {
   ): Promise<T> {
     const { namespace } = object.metadata ?? {};
     const path = pathOf(type, { namespace: type.namespaced ? (namespace ?? 'default') : undefined });
-    return frozenCopy(await this.requestJson({ method: 'POST', path, body: object }, signal)) as T;
+    const request = { method: 'POST', path, query: strictly(), body: object };
+    return frozenCopy(await this.requestJson(request, signal)) as T;
   }
 
   update<T extends KubernetesObject = AnyObject>(
@@ -182,7 +183,7 @@ export class HttpStore implements ObjectStore, Disposable {
     signal?: AbortSignal,
   ): Promise<T> {
     const path = `${pathOf(type, key)}${options.subresource === 'status' ? '/status' : ''}`;
-    const query = new URLSearchParams();
+    const query = strictly();
     if (patch.type === 'apply') {
       query.set('fieldManager', patch.fieldManager);
       if (patch.force === true) query.set('force', 'true');
@@ -219,7 +220,8 @@ export class HttpStore implements ObjectStore, Disposable {
     const { name, namespace } = object.metadata ?? {};
     if (name === undefined || name === '') throw new StoreError('Invalid', 'metadata.name is missing');
     const path = `${pathOf(type, { name, namespace })}${subresource}`;
-    return frozenCopy(await this.requestJson({ method: 'PUT', path, body: object }, signal)) as T;
+    const request = { method: 'PUT', path, query: strictly(), body: object };
+    return frozenCopy(await this.requestJson(request, signal)) as T;
   }
 
   /** Any request of the API; throws the StoreError of a failed one. */
@@ -308,6 +310,9 @@ export function pathOf(
   const name = key.name === undefined ? '' : `/${encodeURIComponent(key.name)}`;
   return `${root}${place}/${type.plural}${name}`;
 }
+
+/** Fields that the server does not know are errors, never dropped. */
+const strictly = (): URLSearchParams => new URLSearchParams({ fieldValidation: 'Strict' });
 
 function queryOf(options: SelectOptions): URLSearchParams {
   const query = new URLSearchParams();

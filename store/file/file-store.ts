@@ -35,7 +35,10 @@ import {
   createdObject,
   deletedObject,
   errorOf,
+  alreadyExists,
   keyOf,
+  notFound,
+  orNotFound,
   statusUpdatedObject,
   updatedObject,
   withResourceVersion,
@@ -636,22 +639,6 @@ export class FileStore implements ApiStore, AsyncDisposable {
 
 function tableKeyFor(type: ResourceType, key: ObjectKey): string {
   return tableKeyOf(type.namespaced ? (key.namespace ?? 'default') : undefined, key.name);
-}
-
-function orNotFound(type: ResourceType, key: ObjectKey, head: StoredObject | undefined): StoredObject {
-  if (head === undefined) throw notFound(type, key);
-  return head;
-}
-
-function notFound(type: ResourceType, key: ObjectKey): StoreError {
-  const where = type.namespaced ? ` in namespace ${key.namespace ?? 'default'}` : '';
-  return errorOf('NotFound', type, key.name, `not found${where}`);
-}
-
-function alreadyExists(type: ResourceType, object: StoredObject): StoreError {
-  const ending =
-    object.metadata.deletionTimestamp === undefined ? '' : ' and is being deleted; wait until it is gone';
-  return errorOf('AlreadyExists', type, object.metadata.name, `already exists${ending}`);
 }
 
 function randomSuffix(): string {

@@ -6,26 +6,34 @@
 import http from 'node:http';
 import https from 'node:https';
 import type net from 'node:net';
-import type { AnyObject, ObjectStore } from '../object-store.ts';
+import type { ApiStore } from '../api-store.ts';
+import type { AnyObject } from '../object-store.ts';
 import type { ResourceType } from '../resource.ts';
 import { StoreError } from '../store-error.ts';
 import type { Log } from '../file/journal.ts';
-import { discoveryAt } from './discovery.ts';
-import { serveResource, targetOf, unknownPath } from './resource-api.ts';
+import { discoveryAt, wantsAggregated } from './discovery.ts';
+import { isNamespaceType } from './namespace-rules.ts';
+import { OpenApi } from './openapi.ts';
+import { parseProtobuf, protobufMedia } from './protobuf-body.ts';
+import { serveResource, unknownPath, type ResourceApi } from './resource-api.ts';
+import { addReviews, type Rules } from './reviews.ts';
 import { Routes, type AccessRequest, type RouteContext, type RouteHandler, type User } from './routes.ts';
+import { servedTypes, type ServedType } from './served-type.ts';
+import { targetOf } from './target.ts';
 import { Upgrade } from './upgrade.ts';
 
 export interface ApiServerOptions {
-  readonly store: ObjectStore;
+  readonly store: ApiStore;
   readonly types: readonly ResourceType[];
   /** Whose request this is; undefined is answered with 401. */
   readonly authenticate: (request: http.IncomingMessage) => User | undefined | Promise<User | undefined>;
   /** Everything is allowed to an authenticated user when left out. */
   readonly authorize?: (access: AccessRequest) => Verdict | Promise<Verdict>;
+  /** What a user may do, for those who ask; everything when left out. */
+  readonly rulesOf?: (user: User, namespace: string) => Rules;
   /** What a client's new object becomes before it is stored, such as marked with who made it; may refuse it. */
   readonly prepareCreate?: ((user: User, object: AnyObject) => AnyObject) | undefined;
   readonly version?: string;
-  readonly tls?: https.ServerOptions;
   readonly log?: Log;
   readonly now?: () => number;
   readonly maxBodyBytes?: number;
@@ -43,43 +51,73 @@ export interface Verdict {
 export class ApiServer implements AsyncDisposable {
   /** Routes asked before the store's own; see `Routes.add`. */
   readonly routes = new Routes();
-  readonly server: http.Server;
   readonly #options: ApiServerOptions;
+  readonly #version: string;
+  readonly #types: readonly ServedType[];
+  readonly #openApi: OpenApi;
+  readonly #api: ResourceApi;
+  readonly #servers = new Set<http.Server>();
   readonly #stopping = new AbortController();
   readonly #watches = new Map<string, number>();
   #watchCount = 0;
 
   constructor(options: ApiServerOptions) {
     this.#options = options;
-    const onRequest: http.RequestListener = (request, response) => void this.#answer(request, response);
-    this.server =
-      options.tls === undefined ? http.createServer(onRequest) : https.createServer(options.tls, onRequest);
-    this.server.maxConnections = options.maxConnections ?? 4096;
-    this.server.on('upgrade', (request, socket, head) => {
-      const upgrade = new Upgrade(request, socket, head);
-      void this.#answer(request, upgrade.response, upgrade);
+    this.#version = options.version ?? '0.1.0';
+    this.#types = servedTypes(options.types);
+    this.#openApi = new OpenApi(this.#types, this.#version);
+    this.#api = {
+      store: options.store,
+      prepareCreate: options.prepareCreate,
+      namespaces: options.types.some(isNamespaceType),
+      now: options.now ?? Date.now,
+      takeWatch: (one: RouteContext) => this.#takeWatch(one.user),
+      maxWatchSeconds: options.maxWatchSeconds ?? 1800,
+    };
+    addReviews(this.routes, {
+      authorize: async (access) => (await options.authorize?.(access)) ?? { allowed: true },
+      rulesOf: options.rulesOf ?? (() => everything),
     });
   }
 
-  /** `{ path }` for a unix socket, `{ host, port }` for TCP (port 0 picks a free one). */
-  listen(where: { path: string } | { host: string; port: number }): Promise<net.AddressInfo | string> {
+  /**
+   * `{ path }` for a unix socket, `{ host, port }` for TCP (port 0 picks a free one), with TLS where its options are given.
+   * May be called more than once.
+   */
+  listen(
+    where: { path: string } | { host: string; port: number },
+    tls?: https.ServerOptions,
+  ): Promise<net.AddressInfo | string> {
+    const onRequest: http.RequestListener = (request, response) => void this.#answer(request, response);
+    const server = tls === undefined ? http.createServer(onRequest) : https.createServer(tls, onRequest);
+    server.maxConnections = this.#options.maxConnections ?? 4096;
+    server.on('upgrade', (request, socket, head) => {
+      const upgrade = new Upgrade(request, socket, head);
+      void this.#answer(request, upgrade.response, upgrade);
+    });
     return new Promise((resolve, reject) => {
-      this.server.once('error', reject);
-      this.server.listen(where, () => {
-        this.server.off('error', reject);
-        resolve(this.server.address()!);
+      server.once('error', reject);
+      server.listen(where, () => {
+        server.off('error', reject);
+        this.#servers.add(server);
+        resolve(server.address()!);
       });
     });
   }
 
   /** Ends watches, answers what is under way, and closes. */
-  close(): Promise<void> {
+  async close(): Promise<void> {
     this.#stopping.abort();
-    return new Promise((resolve) => {
-      this.server.close(() => resolve());
-      this.server.closeIdleConnections();
-      setTimeout(() => this.server.closeAllConnections(), 2000).unref();
-    });
+    await Promise.all(
+      [...this.#servers].map(
+        (server) =>
+          new Promise<void>((resolve) => {
+            server.close(() => resolve());
+            server.closeIdleConnections();
+            setTimeout(() => server.closeAllConnections(), 2000).unref();
+          }),
+      ),
+    );
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -98,8 +136,9 @@ export class ApiServer implements AsyncDisposable {
     response.on('error', () => gone.abort());
     try {
       const url = new URL(request.url ?? '/', 'http://local');
+      if (isHealthPath(url.pathname)) return sendHealth(response, url);
       const user = await this.#options.authenticate(request);
-      if (user === undefined) throw new StoreError('Unauthorized', 'Who you are could not be established');
+      if (user === undefined) throw new StoreError('Unauthorized', 'Unauthorized');
       const signal = AbortSignal.any([gone.signal, this.#stopping.signal]);
       const context = this.#context(request, response, url, user, signal, upgrade);
       await this.#handlerFor(context)(context);
@@ -115,25 +154,40 @@ export class ApiServer implements AsyncDisposable {
       Object.assign(context.parameters, match.parameters);
       return match.handler;
     }
-    const { types, version = '0.1.0', store } = this.#options;
-    const target = targetOf(path, types);
-    if (target !== undefined) {
-      const api = {
-        store,
-        prepareCreate: this.#options.prepareCreate,
-        now: this.#options.now ?? Date.now,
-        takeWatch: (one: RouteContext) => this.#takeWatch(one.user),
-        maxWatchSeconds: this.#options.maxWatchSeconds ?? 1800,
-      };
-      return (one) => serveResource(api, target, one);
-    }
+    const target = targetOf(path, this.#types);
+    if (target !== undefined) return (one) => serveResource(this.#api, target, one);
     return async (one) => {
-      const healthy = ['/healthz', '/livez', '/readyz'].includes(path);
-      const found = healthy ? { status: 'ok' } : discoveryAt(path, { types, version });
-      if (method !== 'GET' || found === undefined) throw unknownPath(path, types);
-      await one.requireAccess({ verb: 'get' });
-      one.sendJson(200, found);
+      await one.requireAccess({ verb: method === 'HEAD' ? 'get' : method.toLowerCase() });
+      if (method !== 'GET' && method !== 'HEAD') throw unknownPath(path, this.#options.types);
+      if (path.startsWith('/openapi/')) return this.#sendOpenApi(one);
+      const aggregated = wantsAggregated(one.request.headers.accept);
+      const found = discoveryAt(path, { types: this.#types, version: this.#version }, aggregated);
+      if (found === undefined) throw unknownPath(path, this.#options.types);
+      const media = aggregated && /^\/apis?\/?$/.test(path) ? aggregatedMedia : undefined;
+      if (media !== undefined) one.response.setHeader('vary', 'Accept');
+      sendText(one.response, 200, JSON.stringify(found), media);
     };
+  }
+
+  #sendOpenApi({ path, request, response, query }: RouteContext): void {
+    const accept = request.headers.accept ?? '*/*';
+    if (!/application\/json|\*\/\*|application\/\*/.test(accept)) {
+      throw new StoreError('NotAcceptable', 'only the following media types are accepted: application/json');
+    }
+    if (path === '/openapi/v3') return sendText(response, 200, JSON.stringify(this.#openApi.index()));
+    const document =
+      path === '/openapi/v2' ? this.#openApi.v2() : this.#openApi.v3(path.slice('/openapi/v3/'.length));
+    if (document === undefined) throw unknownPath(path, this.#options.types);
+    const etag = `"${document.hash}"`;
+    response.setHeader('etag', etag);
+    response.setHeader('vary', 'Accept');
+    // Under its hash a document never changes.
+    const forever = query.get('hash') === document.hash;
+    response.setHeader('cache-control', forever ? 'public, max-age=31536000, immutable' : 'no-cache');
+    if (request.headers['if-none-match'] === etag) {
+      response.writeHead(304);
+      response.end();
+    } else sendText(response, 200, document.text);
   }
 
   #context(
@@ -160,6 +214,10 @@ export class ApiServer implements AsyncDisposable {
       body: readBody,
       json: async () => parseJson(request, await readBody()),
       sendJson: (code, value) => sendJson(response, code, value),
+      warn: (message) => {
+        const text = message.replaceAll(/["\\]/g, '\\$&').replaceAll(/[^\x20-\x7e]/g, '?');
+        response.appendHeader('warning', `299 - "${text}"`);
+      },
       webSocket: async (protocols) => {
         if (upgrade) return upgrade.accept(protocols, signal);
         throw new StoreError('BadRequest', 'This path is for WebSockets: expected a request to upgrade');
@@ -167,18 +225,13 @@ export class ApiServer implements AsyncDisposable {
       requireAccess: async (access) => {
         const verdict = (await this.#options.authorize?.({ ...access, user, path })) ?? { allowed: true };
         if (verdict.allowed) return;
-        const what = [access.verb, access.resource ?? path, access.subresource, access.name]
-          .filter(Boolean)
-          .join(' ');
-        const where = access.namespace === undefined ? '' : ` in namespace ${access.namespace}`;
-        const why = verdict.reason === undefined ? '' : `: ${verdict.reason}`;
-        throw new StoreError('Forbidden', `User "${user.name}" may not ${what}${where}${why}`);
+        throw forbidden(user, path, access, verdict.reason);
       },
     };
   }
 
   #takeWatch(user: User): Disposable {
-    const { maxWatches = 1000, maxWatchesPerUser = 200 } = this.#options;
+    const { maxWatches = 10_000, maxWatchesPerUser = 5000 } = this.#options;
     const own = this.#watches.get(user.name) ?? 0;
     if (this.#watchCount >= maxWatches || own >= maxWatchesPerUser) {
       throw new StoreError(
@@ -249,10 +302,56 @@ async function discardRest(request: http.IncomingMessage): Promise<void> {
   clearTimeout(timer);
 }
 
+/** The media type by which clients know an aggregated discovery document. */
+const aggregatedMedia = 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList';
+
+const everything: Rules = {
+  resourceRules: [{ verbs: ['*'], apiGroups: ['*'], resources: ['*'] }],
+  nonResourceRules: [{ verbs: ['*'], nonResourceURLs: ['*'] }],
+};
+
+/** Anybody may ask whether the server is well. */
+const isHealthPath = (path: string): boolean => /^\/(healthz|livez|readyz)(\/ping)?$/.test(path);
+
+function sendHealth(response: http.ServerResponse, url: URL): void {
+  const name = url.pathname.split('/')[1]!;
+  const text = url.searchParams.has('verbose') ? `[+]ping ok\n${name} check passed\n` : 'ok';
+  sendText(response, 200, text, 'text/plain; charset=utf-8');
+}
+
+function forbidden(
+  user: User,
+  path: string,
+  { verb, group = '', resource, subresource, namespace, name }: Omit<AccessRequest, 'user' | 'path'>,
+  reason: string | undefined,
+): StoreError {
+  const why = reason === undefined ? '' : `: ${reason}`;
+  if (resource === undefined) {
+    return new StoreError('Forbidden', `forbidden: User "${user.name}" cannot ${verb} path "${path}"${why}`);
+  }
+  const inGroup = group === '' ? resource : `${resource}.${group}`;
+  const what = subresource === undefined ? resource : `${resource}/${subresource}`;
+  const where = namespace === undefined ? ' at the cluster scope' : ` in the namespace "${namespace}"`;
+  return new StoreError(
+    'Forbidden',
+    `${inGroup}${name === undefined ? '' : ` "${name}"`} is forbidden: User "${user.name}" cannot ${verb} resource "${what}" in API group "${group}"${where}${why}`,
+    { group, kind: resource, ...(name === undefined ? {} : { name }) },
+  );
+}
+
 function sendJson(response: http.ServerResponse, code: number, value: unknown): void {
-  const text = Buffer.from(`${JSON.stringify(value)}\n`);
-  response.writeHead(code, { 'content-type': 'application/json', 'content-length': text.length });
-  response.end(response.req.method === 'HEAD' ? undefined : text);
+  sendText(response, code, `${JSON.stringify(value)}\n`);
+}
+
+function sendText(
+  response: http.ServerResponse,
+  code: number,
+  text: string,
+  media = 'application/json',
+): void {
+  const bytes = Buffer.from(text);
+  response.writeHead(code, { 'content-type': media, 'content-length': bytes.length });
+  response.end(response.req.method === 'HEAD' ? undefined : bytes);
 }
 
 async function readAll(request: http.IncomingMessage, maxBytes: number): Promise<Buffer> {
@@ -281,6 +380,7 @@ async function readAll(request: http.IncomingMessage, maxBytes: number): Promise
 
 function parseJson(request: http.IncomingMessage, body: Buffer): unknown {
   const contentType = (request.headers['content-type'] ?? 'application/json').split(';')[0]!.trim();
+  if (contentType === protobufMedia) return parseProtobuf(body);
   if (!/^application\/(.*\+)?json$/.test(contentType)) {
     throw new StoreError('UnsupportedMediaType', `The body is ${contentType}; expected application/json`);
   }

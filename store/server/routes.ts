@@ -43,6 +43,8 @@ export interface RouteContext {
   sendJson(code: number, value: unknown): void;
   /** Accepts the request's WebSocket with the first of these protocols that it offers; BadRequest when there is none. */
   webSocket(protocols: readonly string[]): Promise<WebSocket>;
+  /** Tells the client something beside the answer, as kubectl prints `Warning: ...`. */
+  warn(message: string): void;
   /** Throws Forbidden unless the user may. */
   requireAccess(access: Omit<AccessRequest, 'user' | 'path'>): Promise<void>;
 }

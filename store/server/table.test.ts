@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseJsonPath, valuesAt } from '../json-path.ts';
-import { durationText, tableOf, tableText } from './table.ts';
+import { durationText } from '../duration.ts';
+import { tableOf, tableText } from './table.ts';
 
 const object = {
   metadata: { name: 'a\u001b[31m', labels: { 'x/y': 'z' } },

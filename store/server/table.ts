@@ -2,6 +2,7 @@
  * Objects as the rows of a table: the `Table` that kubectl asks the server for, and the same as text for the
  * command line. Columns are the kind's printer columns after its name. Pure; the time is passed in.
  */
+import { durationText } from '../duration.ts';
 import type { KubernetesObject } from '../object-store.ts';
 import type { PrinterColumn, ResourceType } from '../resource.ts';
 import { parseJsonPath, valuesAt, type PathStep } from '../json-path.ts';
@@ -41,6 +42,7 @@ export interface TableOptions {
 
 interface Column extends TableColumn {
   readonly path: readonly PathStep[];
+  readonly cell?: PrinterColumn['cell'];
 }
 
 const nameColumn: Column = {
@@ -58,15 +60,17 @@ const columnsOfType = new WeakMap<ResourceType, readonly Column[]>();
 function columnsOf(type: ResourceType): readonly Column[] {
   let columns = columnsOfType.get(type);
   if (columns === undefined) {
-    columns = [nameColumn, ...(type.printerColumns ?? [ageColumn]).map(columnOf)];
+    const own = (type.printerColumns ?? [ageColumn]).map(columnOf);
+    columns = own.some(({ name }) => name === 'Name') ? own : [nameColumn, ...own];
     columnsOfType.set(type, columns);
   }
   return columns;
 }
 
 function columnOf(column: PrinterColumn): Column {
-  const { name, type, format = '', description = '', priority = 0 } = column;
-  return { name, type, format, description, priority, path: parseJsonPath(column.jsonPath) ?? [] };
+  const { name, type, format = '', description = '', priority = 0, cell } = column;
+  const path = parseJsonPath(column.jsonPath) ?? [];
+  return { name, type, format, description, priority, path, cell };
 }
 
 export function tableOf(
@@ -80,7 +84,7 @@ export function tableOf(
     kind: 'Table',
     apiVersion: 'meta.k8s.io/v1',
     metadata: options.metadata ?? {},
-    columnDefinitions: columns.map(({ path: _, ...definition }) => definition),
+    columnDefinitions: columns.map(({ path: _p, cell: _c, ...definition }) => definition),
     rows: objects.map((object) => ({
       cells: columns.map((column) => cellOf(object, column, options.nowMs)),
       ...(include === 'None' ? {} : { object: include === 'Object' ? object : partialOf(object) }),
@@ -93,6 +97,7 @@ function partialOf({ metadata }: KubernetesObject): unknown {
 }
 
 function cellOf(object: KubernetesObject, column: Column, nowMs: number): unknown {
+  if (column.cell !== undefined) return column.cell(object, nowMs);
   if (column.path.length === 0) return null;
   const values = valuesAt(object, column.path).filter((value) => value !== null && value !== undefined);
   if (values.length === 0) return null;
@@ -112,29 +117,6 @@ function cellOf(object: KubernetesObject, column: Column, nowMs: number): unknow
 
 function textOf(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value);
-}
-
-/** As kubectl prints ages: `5s`, `3m20s`, `45m`, `2d4h`, `1y30d`. */
-export function durationText(durationMs: number): string {
-  const seconds = Math.floor(durationMs / 1000);
-  if (seconds < -1) return '<invalid>';
-  if (seconds < 0) return '0s';
-  if (seconds < 120) return `${seconds}s`;
-  const minutes = Math.floor(seconds / 60);
-  if (minutes < 10) return withRest(minutes, 'm', seconds % 60, 's');
-  if (minutes < 180) return `${minutes}m`;
-  const hours = Math.floor(minutes / 60);
-  if (hours < 8) return withRest(hours, 'h', minutes % 60, 'm');
-  if (hours < 48) return `${hours}h`;
-  const days = Math.floor(hours / 24);
-  if (hours < 192) return withRest(days, 'd', hours % 24, 'h');
-  if (days < 730) return `${days}d`;
-  const years = Math.floor(days / 365);
-  return years < 8 ? withRest(years, 'y', days % 365, 'd') : `${years}y`;
-}
-
-function withRest(whole: number, unit: string, rest: number, restUnit: string): string {
-  return rest === 0 ? `${whole}${unit}` : `${whole}${unit}${rest}${restUnit}`;
 }
 
 export interface TextOptions {

@@ -74,8 +74,10 @@ describe('ApiServer', () => {
 
   it('tells what it has', async () => {
     await begin();
-    expect((await raw({ path: '/apis' })).json).toMatchObject({
-      groups: [{ name: 'test.muster.dev', preferredVersion: { groupVersion: 'test.muster.dev/v1' } }],
+    const { groups } = (await raw({ path: '/apis' })).json as { groups: unknown[] };
+    expect(groups[0]).toMatchObject({
+      name: 'test.muster.dev',
+      preferredVersion: { groupVersion: 'test.muster.dev/v1' },
     });
     const { json } = await raw({ path: '/apis/test.muster.dev/v1' });
     const names = (json['resources'] as { name: string }[]).map(({ name }) => name);
@@ -92,7 +94,8 @@ describe('ApiServer', () => {
     expect((await raw({ path: collection, method: 'POST' }, '{"metadata":')).code).toBe(400);
     expect((await raw({ path: `${collection}?labelSelector=a%20b` })).code).toBe(400);
     expect((await raw({ path: `${collection}/%zz` })).code).toBe(400);
-    expect((await raw({ path: `${collection}?dryRun=All`, method: 'POST' }, '{}')).code).toBe(400);
+    expect((await raw({ path: `${collection}?dryRun=Some`, method: 'POST' }, '{}')).code).toBe(422);
+    expect((await raw({ path: collection, headers: { accept: 'text/html' } })).code).toBe(406);
     const other = { metadata: { name: 'a', namespace: 'other' } };
     expect((await raw({ path: collection, method: 'POST' }, JSON.stringify(other))).code).toBe(400);
   });
@@ -126,7 +129,9 @@ describe('ApiServer', () => {
     expect((await raw({ path: collection })).code).toBe(401);
     const refused = await raw({ path: collection, headers: { 'x-user': 'bob' } });
     expect(refused.code).toBe(403);
-    expect(refused.json['message']).toBe('User "bob" may not list widgets in namespace default: read only');
+    expect(refused.json['message']).toBe(
+      'widgets.test.muster.dev is forbidden: User "bob" cannot list resource "widgets" in API group "test.muster.dev" in the namespace "default": read only',
+    );
     expect((await raw({ path: collection, headers: { 'x-user': 'root' } })).code).toBe(200);
   });
 
