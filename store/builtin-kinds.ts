@@ -62,6 +62,8 @@ function sinceText(value: unknown, nowMs: number): string {
   return Number.isNaN(then) ? '<unknown>' : durationText(nowMs - then);
 }
 
+const textIn = (value: unknown): string =>
+  typeof value === 'string' || typeof value === 'number' ? String(value) : '';
 const regardingOf = (event: Fields): Fields =>
   (event['regarding'] ?? event['involvedObject'] ?? {}) as Fields;
 const seriesOf = (event: Fields): Fields => (event['series'] ?? {}) as Fields;
@@ -86,21 +88,14 @@ export const eventColumns: readonly PrinterColumn[] = [
     (event) => event['reportingController'] ?? event['reportingComponent'] ?? '',
     1,
   ),
-  computed('Message', 'string', (event) =>
-    String((event['note'] ?? event['message'] ?? '') as string).trim(),
-  ),
+  computed('Message', 'string', (event) => textIn(event['note'] ?? event['message']).trim()),
   computed(
     'First Seen',
     'string',
     (event, nowMs) => sinceText(event['eventTime'] ?? event['firstTimestamp'], nowMs),
     1,
   ),
-  computed(
-    'Count',
-    'string',
-    (event) => String((seriesOf(event)['count'] ?? event['count'] ?? 1) as number),
-    1,
-  ),
+  computed('Count', 'string', (event) => textIn(seriesOf(event)['count'] ?? event['count'] ?? 1), 1),
   { name: 'Name', type: 'string', jsonPath: '.metadata.name', priority: 1 },
 ];
 

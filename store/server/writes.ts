@@ -170,7 +170,7 @@ function patchedObject(
         throw new StoreError('BadRequest', 'A merge patch of an object is an object');
       return applyPatch(before, { type: 'merge', patch: asked.patch }) as KubernetesObject;
     case 'json':
-      return applyPatch(before, asked as { type: 'json'; patch: [] }) as KubernetesObject;
+      return applyPatch(before, asked) as KubernetesObject;
   }
 }
 
