@@ -50,6 +50,7 @@ const reviews: readonly ResourceRule[] = [
 /** Of the whole cluster, for whoever has a role anywhere. */
 const wide: readonly ResourceRule[] = [
   { verbs: read, apiGroups: [own], resources: ['nodemonitors', 'nodemonitors/status'] },
+  { verbs: ['get'], apiGroups: [verbsOfJobs], resources: ['nodemonitors/ps', 'nodemonitors/top'] },
   { verbs: read, apiGroups: [''], resources: ['namespaces'] },
 ];
 const all = (...kinds: string[]): string[] => kinds.flatMap((kind) => [kind, `${kind}/status`]);
@@ -58,7 +59,7 @@ const viewing: readonly ResourceRule[] = [
   { verbs: read, apiGroups: ['', 'events.k8s.io'], resources: ['events'] },
   { verbs: read, apiGroups: [''], resources: ['configmaps'] },
   { verbs: read, apiGroups: ['coordination.k8s.io'], resources: ['leases'] },
-  { verbs: ['get'], apiGroups: [verbsOfJobs], resources: ['processgroups/log', 'processgroups/ranks'] },
+  { verbs: ['get'], apiGroups: [verbsOfJobs], resources: ['processgroups/log', 'processgroups/ps', 'processgroups/top'] },
 ];
 /** A checkpoint reads the memory of a job, so making one is the admin's. */
 const editing: readonly ResourceRule[] = [
