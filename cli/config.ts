@@ -14,6 +14,8 @@ export interface Config {
   readonly server: HttpStoreOptions;
   /** The API is not that of the home, but one that a kubeconfig names. */
   readonly isRemote: boolean;
+  readonly kubeconfig?: string | undefined;
+  readonly context?: string | undefined;
   readonly colour: boolean;
   readonly columns: number;
 }
@@ -45,6 +47,8 @@ export async function configOf(options: ConfigOptions = {}): Promise<Config> {
     server: target.server,
     namespace: namespace ?? target.namespace ?? 'default',
     isRemote: true,
+    kubeconfig,
+    context,
   };
 }
 

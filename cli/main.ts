@@ -72,8 +72,18 @@ program
 
 program
   .command('controller', { hidden: false })
-  .description('run a control plane in the foreground')
-  .option('--listen <address>', 'address for agents of other machines', '127.0.0.1')
+  .description("run a control plane in the foreground; with --kubeconfig a replica of that cluster's")
+  .option(
+    '--listen <address>',
+    'address for agents (default: 127.0.0.1; on Kubernetes HOST:PORT, default 127.0.0.1:7360)',
+  )
+  .option('--in-cluster', 'on the Kubernetes cluster in whose Pod this runs')
+  .option('-n, --namespace <ns>', 'on Kubernetes: where lease and secrets are (default: muster-system)')
+  .option('--join-listen <host:port>', 'on Kubernetes: address for nodes that join', '127.0.0.1:0')
+  .option(
+    '--advertise <host:port,...>',
+    'on Kubernetes: where agents reach the replicas, this one first (default: --listen)',
+  )
   .action(handler(async () => (await import('./commands/controller.ts')).controller, 'daemon'));
 
 program
@@ -83,6 +93,10 @@ program
   .option('--join <host:port>', 'the control plane to join')
   .option('--token <token>', 'a token of `muster token create`, or @FILE')
   .option('--ca-hash <hash>', "the control plane's CA, as `muster token create` printed it")
+  .option(
+    '--hub <host:port...>',
+    'where the control plane is, instead of where it said when this node joined',
+  )
   .option('--address <address>', 'address at which other nodes reach this one')
   .option('--bind <dir...>', 'directories under /tmp or /run that jobs may see too')
   .option('--allow-uids <set>', 'user ids that ranks may run as (default: 1000-65534)')

@@ -109,6 +109,13 @@ export const annotations = {
     'API server',
     'Hash of the key of the request, by which a client that asks again finds what it has made already.',
   ),
+  hubAddress: name(
+    'hub-address',
+    "the controllers' Lease",
+    'the leading controller',
+    'controllers that do not lead',
+    'Where agents reach the leader, HOST:PORT.',
+  ),
   lastCheckpoint: name(
     'last-checkpoint',
     'ProcessGroups',

@@ -27,6 +27,7 @@ export interface AgentOptions {
   token?: string;
   caHash?: string;
   address?: string;
+  hub?: string[];
   bind?: string[];
   allowUids?: string;
   nodeConfig?: string;
@@ -94,8 +95,9 @@ async function placeOf(home: Home, node: string, options: AgentOptions, signal: 
   const joined = await readIfThere(joinedFile);
   if (joined !== undefined) {
     const { hub } = JSON.parse(joined) as { hub: string };
-    const address = options.address ?? (await addressTowards(hub));
-    return { tls: nodeKeyPaths(home, node), hubs: [hub], host: address };
+    const hubs = options.hub ?? hub.split(',');
+    const address = options.address ?? (await addressTowards(hubs[0]!));
+    return { tls: nodeKeyPaths(home, node), hubs, host: address };
   }
   for (;;) {
     const hub = await readHubFile(home);

@@ -1,13 +1,40 @@
-/** `muster controller`: the control plane of a home, in the foreground until SIGTERM or SIGINT. */
+/**
+ * `muster controller`: the control plane of a home, or with --kubeconfig or --in-cluster a replica of a Kubernetes cluster's, in the
+ * foreground until SIGTERM or SIGINT.
+ */
 import type { Config } from '../config.ts';
-import { runController } from '../daemon/controller-daemon.ts';
 import { stopSignal } from '../daemon/stop-signal.ts';
+import { CommandError } from '../errors.ts';
+
+export interface ControllerOptions {
+  listen?: string;
+  joinListen: string;
+  advertise?: string;
+  inCluster?: boolean;
+  namespace?: string;
+}
 
 export async function controller(
   config: Config,
   _args: string[],
-  options: { listen: string },
+  options: ControllerOptions,
 ): Promise<number> {
-  await runController(config.home, options.listen, stopSignal());
+  const { inCluster = false, advertise } = options;
+  if (!inCluster && !config.isRemote) {
+    const { runController } = await import('../daemon/controller-daemon.ts');
+    await runController(config.home, options.listen ?? '127.0.0.1', stopSignal());
+    return 0;
+  }
+  if (inCluster && config.isRemote)
+    throw new CommandError('--in-cluster and --kubeconfig: give one of them, not both', 2);
+  const { inClusterTarget, kubeDaemonTargetOf } = await import('../../store/client/kubeconfig.ts');
+  const { runKubeController, splitAddress } = await import('../daemon/kube-controller-daemon.ts');
+  const target = inCluster ? inClusterTarget() : kubeDaemonTargetOf(config.kubeconfig, config.context);
+  const listen = options.listen ?? '127.0.0.1:7360';
+  const addresses = advertise === undefined ? [] : advertise.split(',');
+  for (const address of [listen, options.joinListen, ...addresses]) splitAddress(address);
+  const namespace = options.namespace ?? (inCluster ? target.namespace : undefined) ?? 'muster-system';
+  const { joinListen } = options;
+  await runKubeController({ target, namespace, listen, joinListen, advertise: addresses }, stopSignal());
   return 0;
 }

@@ -12,6 +12,7 @@ import { authorityHash } from '../../controllers/pki/certificate.ts';
 import { startJoinServer } from '../../controllers/pki/join-server.ts';
 import { JoinTokens } from '../../controllers/pki/join-tokens.ts';
 import { openCertificate, writePrivately } from '../../controllers/pki/key-files.ts';
+import type { ProcessGroup } from '../../crds/types.gen.ts';
 import type { AnyObject } from '../../store/object-store.ts';
 import { FileStore } from '../../store/file/file-store.ts';
 import { Manifests } from '../../store/file/manifests.ts';
@@ -57,10 +58,10 @@ export async function runController(home: Home, host: string, signal: AbortSigna
   const known = Promise.withResolvers<void>();
   const following = groups.follow(() => known.resolve(), signal);
   await known.promise;
-  const recordOf = (uid: string): string | undefined =>
-    groups.get(uid)?.metadata.annotations?.[annotations.environmentSecret.name];
+  const recordOf = ({ metadata }: ProcessGroup): string | undefined =>
+    metadata.annotations?.[annotations.environmentSecret.name];
   if (store.doubt === undefined)
-    records.keepOnly(new Set([...groups.all()].flatMap((group) => recordOf(group.metadata.uid ?? '') ?? [])));
+    records.keepOnly(new Set([...groups.all()].flatMap((group) => recordOf(group) ?? [])));
 
   const before = await readHubFile(home);
   const leaseMs = clientLeaseMs();
@@ -72,9 +73,8 @@ export async function runController(home: Home, host: string, signal: AbortSigna
     logger,
     ...(leaseMs === undefined ? {} : { clientLeaseMs: leaseMs }),
     secrets: {
-      get: async (uid: string) => {
-        const id = recordOf(uid) ?? (await recordInStore(store, uid));
-        const record = records.get(id);
+      get: async (group: ProcessGroup) => {
+        const record = records.get(recordOf(group));
         return Promise.resolve(
           record && {
             env: Object.entries(record.environment).map(([name, value]) => ({ name, value })),
@@ -202,12 +202,3 @@ const admitKeepingOwn: typeof musterAdmit = (operation, object, old) =>
       : object,
     old,
   );
-
-/** A group so new that the book has not heard of it yet. */
-async function recordInStore(store: FileStore, uid: string): Promise<string | undefined> {
-  const type = musterTypes().find(({ kind }) => kind === 'ProcessGroup')!;
-  const { items } = await store.list(type);
-  return items.find((item) => item.metadata.uid === uid)?.metadata.annotations?.[
-    annotations.environmentSecret.name
-  ];
-}

@@ -26,15 +26,27 @@ export type JoinRefusal =
   | 'MUSTER_JOIN_TOKEN_EXPIRED'
   | 'MUSTER_JOIN_NAME_TAKEN';
 
+/** Where the book is kept; a write that meets another writer's throws, and is not done. */
+export interface BookKeeper {
+  read(): Promise<string | undefined>;
+  write(text: string): Promise<void>;
+}
+
+const fileKeeper = (path: string): BookKeeper => ({
+  read: () => readIfThere(path),
+  write: (text) => writePrivately(path, text),
+});
+
 const keepUsedMs = 7 * 86_400_000;
 
 export class JoinTokens {
-  readonly #path: string;
+  readonly #keeper: BookKeeper;
   readonly #now: () => number;
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(path: string, now: () => number) {
-    this.#path = path;
+  /** `keeper` may be the path of a file. */
+  constructor(keeper: BookKeeper | string, now: () => number) {
+    this.#keeper = typeof keeper === 'string' ? fileKeeper(keeper) : keeper;
     this.#now = now;
   }
 
@@ -107,7 +119,7 @@ export class JoinTokens {
   /** One change at a time, each on the file as it is. */
   async #exclusive<T>(work: (book: Book) => Promise<T>): Promise<T> {
     const turn = this.#last.then(async () => {
-      const text = await readIfThere(this.#path);
+      const text = await this.#keeper.read();
       const book: Book = text === undefined ? { tokens: [], nodes: {} } : (JSON.parse(text) as Book);
       return work(book);
     });
@@ -116,7 +128,7 @@ export class JoinTokens {
   }
 
   async #write(book: Book): Promise<void> {
-    await writePrivately(this.#path, `${JSON.stringify(book, null, 2)}\n`);
+    await this.#keeper.write(`${JSON.stringify(book, null, 2)}\n`);
   }
 }
 

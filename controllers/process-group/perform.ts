@@ -17,7 +17,7 @@ import { newAssignments } from './status.ts';
 
 /** Private records of groups, kept out of their objects. */
 export interface GroupSecrets {
-  get(uid: string, signal?: AbortSignal): Promise<GroupSecret | undefined>;
+  get(group: ProcessGroup, signal?: AbortSignal): Promise<GroupSecret | undefined>;
   /** The group is gone. */
   forget?(uid: string): void | Promise<void>;
 }
@@ -103,7 +103,7 @@ async function want(
   const wish = (ordinal: number): ReturnType<typeof wishOf> => wishOf(views[ordinal]!);
   if (desired.removedAt(uid) !== undefined) return;
   if (desired.has(uid)) return desired.want(uid, wish);
-  const secret = await ports.secrets.get(uid, signal);
+  const secret = await ports.secrets.get(group, signal);
   desired.assign(uid, specsOf(group, views, secret, ports.clusterId), wish);
 }
 

@@ -14,6 +14,9 @@ import { backoffMs, watchBackoff } from './backoff.ts';
 import type { Clock } from './clock.ts';
 import { keyOf, type Key } from './reconciler.ts';
 
+const notServed =
+  'the API server does not serve the kind: install its CustomResourceDefinition (kubectl apply -f crds)';
+
 export interface ObjectSourceOptions<T> {
   readonly store: ObjectStore;
   readonly type: ResourceType;
@@ -43,15 +46,25 @@ export class ObjectSource<T extends KubernetesObject> {
 
   async run(signal: AbortSignal): Promise<void> {
     const { clock, logger, type } = this.#options;
+    let told = '';
     for (let failures = 0; !signal.aborted;) {
       try {
-        await this.#listAndWatch(signal, () => (failures = 0));
+        await this.#listAndWatch(signal, () => {
+          failures = 0;
+          told = '';
+        });
       } catch (error) {
         if (signal.aborted) return;
         if (isStoreError(error, 'Expired')) continue;
         failures += 1;
         const delayMs = backoffMs(watchBackoff, failures, Math.random());
-        logger.warn({ err: error, kind: type.kind, delayMs }, 'watch broke; will list again');
+        // As long as it is the same, once is enough.
+        const text = error instanceof Error ? error.message : String(error);
+        if (text !== told) {
+          if (isStoreError(error, 'NotFound')) logger.error({ err: error, kind: type.kind }, notServed);
+          else logger.warn({ err: error, kind: type.kind, delayMs }, 'watch broke; will list again');
+        }
+        told = text;
         await pause(clock, delayMs, signal);
       }
     }

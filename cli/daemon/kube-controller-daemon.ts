@@ -1,0 +1,126 @@
+/**
+ * A replica of the control plane on a Kubernetes cluster: it takes part in the election, and while it leads it runs controllers and
+ * hub; until then it tells agents who does. All that must outlive it is in the cluster. This file only puts things together.
+ */
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import { setTimeout as pause } from 'node:timers/promises';
+import { type Logger, pino } from 'pino';
+import { runControlPlane } from '../../controllers/control-plane.ts';
+import { type Standby, startStandby } from '../../controllers/hub/standby.ts';
+import { issue } from '../../controllers/pki/certificate.ts';
+import {
+  type ClusterAuthority,
+  openClusterAuthority,
+  secretBookKeeper,
+} from '../../controllers/pki/cluster-secret.ts';
+import { startJoinServer } from '../../controllers/pki/join-server.ts';
+import { JoinTokens } from '../../controllers/pki/join-tokens.ts';
+import { systemClock } from '../../controllers/runtime/clock.ts';
+import { type ElectionTimes, LeaderElection } from '../../controllers/runtime/leader-election.ts';
+import { annotations } from '../../crds/names.ts';
+import type { KubeTarget } from '../../store/client/kubeconfig.ts';
+import { KubernetesStore } from '../../store/kubernetes/kubernetes-store.ts';
+import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
+import { environmentSecrets } from './environment-secrets.ts';
+import { logDestination } from './log-destination.ts';
+
+export interface KubeControllerOptions {
+  readonly target: KubeTarget;
+  /** Where lease and Secrets of the controllers are. */
+  readonly namespace: string;
+  /** `host:port` for agents. */
+  readonly listen: string;
+  /** `host:port` for nodes that join; port 0 takes a free one. */
+  readonly joinListen: string;
+  /** `host:port` at which agents reach the hubs of all replicas, this one's first. */
+  readonly advertise: readonly string[];
+  readonly electionTimes?: Partial<ElectionTimes>;
+}
+
+const lease = 'muster-controller';
+const longestRetryMs = 5_000;
+
+export async function runKubeController(options: KubeControllerOptions, signal: AbortSignal): Promise<void> {
+  const { target, namespace, listen, advertise } = options;
+  const logger = pino({ base: { part: 'controller' }, level: 'info' }, logDestination());
+  using store = new KubernetesStore({ server: target.server, logger });
+  const cluster = await untilOpened(store, namespace, logger, signal);
+  if (cluster === undefined) return;
+  const { authority, clusterId } = cluster;
+  const hosts = [listen, ...advertise].map((address) => address.replace(/:\d+$/, '').replace(/^\[|\]$/g, ''));
+  const names = [...new Set(['localhost', '127.0.0.1', 'hub.muster', ...hosts])];
+  const server = await issue(authority, { kind: 'server', names });
+  const tls = { ca: authority.cert, cert: server.cert, key: server.key };
+
+  const own = advertise[0] ?? listen;
+  const election = new LeaderElection({
+    store,
+    clock: systemClock,
+    logger,
+    lease: { namespace, name: lease },
+    identity: `${hostname()}_${randomUUID()}`,
+    about: { [annotations.hubAddress.name]: own },
+    times: options.electionTimes ?? {},
+  });
+  const leader = (): string => election.leader?.about[annotations.hubAddress.name] ?? '';
+
+  const tokens = new JoinTokens(secretBookKeeper(store, namespace), Date.now);
+  const [joinHost, joinPort] = splitAddress(options.joinListen);
+  const welcome = { clusterId, hub: advertise.join(',') || listen };
+  const joinOptions = { authority, tokens, logger, welcome };
+  const joining = await startJoinServer({ host: joinHost, port: joinPort }, server, joinOptions);
+
+  let standby: Standby | undefined;
+  const stand = async (): Promise<void> => {
+    standby ??= await startStandby({ listen, tls, leader });
+  };
+  try {
+    await stand();
+    logger.info({ listen, join: joining.port, namespace }, 'controller ready');
+    await election.run(async (leading) => {
+      await standby?.[Symbol.asyncDispose]();
+      standby = undefined;
+      const plane = await runControlPlane(
+        { store, hubListen: listen, tls, clusterId, logger, secrets: environmentSecrets(store) },
+        leading,
+      );
+      logger.info({ hub: plane.hub.port }, 'control plane ready');
+      await plane.stopped;
+      if (!signal.aborted) await stand();
+    }, signal);
+  } finally {
+    await standby?.[Symbol.asyncDispose]();
+    await joining.close();
+  }
+}
+
+/** The API server may not be there yet, or not let us in yet: that is said, and tried again. */
+async function untilOpened(
+  store: ObjectStore,
+  namespace: string,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<ClusterAuthority | undefined> {
+  for (let failures = 0, told = ''; !signal.aborted; failures++) {
+    try {
+      return await openClusterAuthority(store, namespace, signal);
+    } catch (error) {
+      if (signal.aborted) break;
+      if (!isStoreError(error)) throw error;
+      if (error.message !== told)
+        logger.warn({ err: error, namespace }, 'the cluster does not let us begin yet');
+      told = error.message;
+      const afterMs = Math.min(longestRetryMs, 200 * 2 ** Math.min(failures, 10));
+      await pause(afterMs, undefined, { signal }).catch(() => undefined);
+    }
+  }
+  return undefined;
+}
+
+export function splitAddress(address: string): [host: string, port: number] {
+  const match = /^\[?([^\]]+?)\]?:(\d{1,5})$/.exec(address);
+  if (!match || Number(match[2]) > 65_535)
+    throw new Error(`MUSTER_BAD_ADDRESS: ${address}: expected HOST:PORT`);
+  return [match[1]!, Number(match[2])];
+}
