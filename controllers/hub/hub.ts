@@ -11,7 +11,6 @@ import {
   channelOptions,
   loadWire,
   protocolVersionMax,
-  protocolVersionMin,
   type HubHandlers,
   type SessionCall,
   type StreamCall,
@@ -21,6 +20,7 @@ import { DesiredBook, type Entry } from './desired-book.ts';
 import { FactTable } from './fact-table.ts';
 import { groupHostsOf } from './group-hosts.ts';
 import { NodeTable } from './node-table.ts';
+import { refusalOf, type Refusal } from './refusal.ts';
 import { sandboxKey } from './sandbox-key.ts';
 import { Session, type SessionView } from './session.ts';
 import type { StdinStream } from './stdin-stream.ts';
@@ -240,37 +240,10 @@ export class Hub implements AsyncDisposable {
     return session;
   }
 
-  #refusalOf(
-    certified: string | undefined,
-    hello: AgentHello,
-  ): { code: string; message: string } | undefined {
-    if (hello.node === '' || certified !== hello.node) {
-      const message = `The certificate is for node ${certified ?? '(none)'}, but the agent calls itself ${hello.node}; join the node again under its own name`;
-      return { code: 'WrongNode', message };
-    }
-    if (hello.versionMin > protocolVersionMax || hello.versionMax < protocolVersionMin) {
-      const message = `The agent on ${hello.node} speaks protocol versions ${hello.versionMin} to ${hello.versionMax}, the hub ${protocolVersionMin} to ${protocolVersionMax}; install an agent of this version or of the one before it`;
-      return { code: 'VersionSkew', message };
-    }
-    const before = this.#sessions.get(hello.node);
-    const silentMs = this.nodes.silentMs(hello.node);
-    const patienceMs = (this.#options.heartbeatSeconds ?? 5) * 3000;
-    if (before && before.instance !== hello.instance && silentMs < patienceMs && !this.#isSuccessor(hello)) {
-      const message = `Another agent for node ${hello.node} is connected and alive; stop it first`;
-      return { code: 'SecondAgent', message };
-    }
-    return undefined;
-  }
-
-  /**
-   * On one machine the lock of its state directory, beside which the local socket stands, lets only one agent of a node run: who
-   * holds it now is the only one. The end of the call of one that was killed may be told late, or never.
-   */
-  #isSuccessor(hello: AgentHello): boolean {
-    const before = this.nodes.get(hello.node)?.hello;
-    return (
-      hello.localSocket !== '' && before?.localSocket === hello.localSocket && before.bootId === hello.bootId
-    );
+  #refusalOf(certified: string | undefined, hello: AgentHello): Refusal | undefined {
+    const before = this.#sessions.has(hello.node) ? this.nodes.get(hello.node)?.hello : undefined;
+    const incumbent = before && { hello: before, silentMs: this.nodes.silentMs(hello.node) };
+    return refusalOf(hello, certified, incumbent, (this.#options.heartbeatSeconds ?? 5) * 3000);
   }
 
   #receive(session: Session, message: AgentMessage): void {
