@@ -30,6 +30,18 @@ export class LogPlace {
     return frame.begun !== true;
   }
 
+  /** RANK.STREAM and the offset up to which it has been taken. */
+  get positions(): ReadonlyMap<string, number> {
+    return this.#positions;
+  }
+
+  /** That of the frame's stream alone; empty when the frame has none. */
+  positionOf({ rank, stream }: LogFrame): ReadonlyMap<string, number> {
+    const key = `${rank}.${stream}`;
+    const offset = this.#positions.get(key);
+    return new Map(offset === undefined ? [] : [[key, offset]]);
+  }
+
   query(): URLSearchParams {
     const { ranks, streams = [1, 2], tail } = this.#reading;
     const query = new URLSearchParams({ streams: streams.join(',') });

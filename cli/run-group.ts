@@ -64,7 +64,11 @@ export function groupOfRun(request: RunRequest, caller: Caller, name: string): P
       binding: request.binding,
     },
     securityContext: { umask: caller.umask.toString(8).padStart(4, '0') },
-    stdio: { stdin: request.stdin },
+    stdio: {
+      stdin: request.stdin,
+      ...(request.whenFull === 'Rotate' ? {} : { whenFull: request.whenFull }),
+      ...(request.logQuota === undefined ? {} : { logQuota: request.logQuota }),
+    },
     tty: request.tty,
     ...(request.pmi === 'Auto' ? {} : { pmi: request.pmi }),
     ...(request.wallTimeSeconds === undefined

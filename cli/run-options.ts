@@ -2,6 +2,7 @@
  * The arguments of `muster run`, in mpiexec's own spelling (single dash) and in kubectl's (double dash), with `:` between
  * programs. Pure: strings in, a plain description out, or a UsageError that names the argument. It knows no object.
  */
+import { quantityOf } from '../crds/quantity.ts';
 
 export class UsageError extends Error {
   override readonly name = 'UsageError';
@@ -30,6 +31,9 @@ export interface RunRequest {
   readonly detach: boolean;
   readonly tty: boolean;
   readonly stdin: 'Rank0' | 'All' | 'None';
+  readonly whenFull: 'Rotate' | 'Block';
+  /** A quantity: of the job's log on one node. */
+  readonly logQuota?: string;
   readonly wallTimeSeconds?: number;
   readonly binding: 'None' | 'Core' | 'Socket';
   readonly user?: string;
@@ -232,6 +236,26 @@ const options: readonly Option[] = [
     },
   },
   {
+    names: ['--when-full'],
+    values: 1,
+    placeholder: 'rotate|block',
+    help: 'a full log loses its oldest output, or lets the ranks wait',
+    apply: (draft, _program, [value]) => {
+      draft.whenFull = choice('--when-full', value, { rotate: 'Rotate', block: 'Block' } as const);
+    },
+  },
+  {
+    names: ['--log-quota'],
+    values: 1,
+    placeholder: 'SIZE',
+    help: 'output that is kept on one node, as 64Mi (default: as the node says)',
+    apply: (draft, _program, [value]) => {
+      if (!(quantityOf(value ?? '') >= 1))
+        throw new UsageError(`--log-quota ${value}: expected a size such as 64Mi or 1Gi`);
+      draft.logQuota = value!;
+    },
+  },
+  {
     names: ['--time', '-timeout', '--timeout'],
     values: 1,
     placeholder: 'SECONDS',
@@ -317,6 +341,7 @@ export function parseRun(argv: readonly string[]): RunRequest {
     detach: false,
     tty: false,
     stdin: 'Rank0',
+    whenFull: 'Rotate',
     binding: 'None',
     pmi: 'Auto',
     continueOnFailure: false,

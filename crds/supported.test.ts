@@ -29,7 +29,6 @@ describe('unsupported', () => {
       'spec.network',
       'spec.egress',
       'spec.externalConnections',
-      'spec.stdio.whenFull',
       'spec.checkpointPolicy',
       'spec.failurePolicy.node',
       'spec.queueName',

@@ -37,11 +37,6 @@ const rows: readonly Row[] = [
     why: 'there are no checkpoints; use Freeze or Stop',
   },
   {
-    field: 'stdio.whenFull',
-    asks: (spec) => when(spec.stdio?.whenFull, 'Block'),
-    why: 'nothing tells yet how far readers have read; use Rotate',
-  },
-  {
     field: 'checkpointPolicy',
     asks: (spec) => spec.checkpointPolicy,
     why: 'there are no checkpoints; leave it out',

@@ -14,11 +14,15 @@ const pipeBytes = 2 << 20;
 
 /** Bytes that may lie undelivered before writers have to wait. */
 export const inputWindowBytes = 16 << 20;
+/** FRONT_NOBODY_READS of native/front/protocol.h. */
+export const nobodyReads = Number.MAX_SAFE_INTEGER;
 
 interface Reader {
   readonly spool: InputSpool;
   position: number;
   done: boolean;
+  /** Done without having taken everything. */
+  gone: boolean;
 }
 
 export class InputSpool {
@@ -50,8 +54,9 @@ export class InputSpool {
     return existsSync(`${this.#directory}/end`);
   }
 
-  /** Writers may write up to here: the slowest reader's position and a window. */
+  /** Writers may write up to here: the slowest reader's position and a window; `nobodyReads` once all readers have gone. */
   get window(): number {
+    if (this.#readers.size > 0 && [...this.#readers.values()].every((reader) => reader.gone)) return nobodyReads;
     return this.#slowest() + inputWindowBytes;
   }
 
@@ -67,7 +72,7 @@ export class InputSpool {
 
   /** Starts delivery through `spoolFd` (rank-init's description) to `pipeFd`; both are taken. */
   attach(id: number, spoolFd: number, pipeFd: number, reader: { position: number }): Reader {
-    const entry = { spool: this, position: reader.position, done: false };
+    const entry = { spool: this, position: reader.position, done: false, gone: false };
     this.#readers.set(id, entry);
     this.#pump.add(id, spoolFd, pipeFd);
     this.#pump.advance(id, BigInt(this.length), this.ended);
@@ -102,11 +107,12 @@ export class InputSpool {
     for (const id of this.#readers.keys()) this.#pump.advance(id, length, ended);
   }
 
-  progress(id: number, position: number, done: boolean): void {
+  progress(id: number, position: number, done: boolean, gone: boolean): void {
     const reader = this.#readers.get(id);
     if (!reader) return;
     reader.position = position;
     if (done) reader.done = true;
+    if (gone) reader.gone = true;
     this.#punch();
     for (const listener of this.listeners) listener();
   }
@@ -151,11 +157,12 @@ export class InputSpools {
         const flags = records.readUInt32LE(at + 4);
         const owner = this.#owners.get(id);
         if (!owner) continue;
-        const finished = (flags & (flagDone | flagError)) !== 0;
-        owner.spool.progress(id, Number(records.readBigUInt64LE(at + 8)), finished);
+        const gone = (flags & flagError) !== 0;
+        const finished = gone || (flags & flagDone) !== 0;
+        owner.spool.progress(id, Number(records.readBigUInt64LE(at + 8)), finished, gone);
         if (!finished) continue;
         this.#owners.delete(id);
-        owner.onDone((flags & flagError) !== 0);
+        owner.onDone(gone);
       }
     };
   }

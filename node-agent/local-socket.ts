@@ -8,12 +8,26 @@ import { timingSafeEqual } from 'node:crypto';
 import type { Native, PacketServer, PacketSocket } from '../native/addon/index.ts';
 import { errnoOf, messageOf } from './agent-error.ts';
 import type { LogStream } from './log-stream.ts';
+import { nobodyReads } from './input.ts';
 import type { OutputSpool } from './output.ts';
 import type { Sandbox } from './sandbox.ts';
 import type { Sandboxes } from './sandboxes.ts';
 
 /** enum front_type of native/front/protocol.h. */
-const front = { open: 32, input: 33, stream: 48, grew: 49, inputFd: 50, ended: 51, refused: 52 } as const;
+const front = {
+  open: 32,
+  input: 33,
+  shown: 34,
+  stream: 48,
+  grew: 49,
+  inputFd: 50,
+  ended: 51,
+  refused: 52,
+  inputWindow: 53,
+} as const;
+const shownRecordBytes = 16;
+/** A front is told of a window that has moved by less only when it is to stop. */
+const windowStepBytes = 1 << 20;
 const unknownUid = 0xffffffff;
 /** Shorter than the time after which a front takes its connection for one that is served (native/front/sandboxes.c). */
 const holdMs = 500;
@@ -101,6 +115,7 @@ export class LocalSocket {
             this.#held.add(held);
           }
         } else if (type === front.input && bytes.length >= 16) opened?.grown(bytes.readUInt32LE(12) !== 0);
+        else if (type === front.shown) opened?.shown(bytes);
       } catch (error) {
         this.#log.warn({ err: error }, 'front could not be served');
         refuse(socket, messageOf(error));
@@ -142,7 +157,7 @@ class Front {
   readonly #queue: { bytes: Buffer; fds: number[] }[] = [];
   readonly #subscribed = new Set<LogStream>();
   readonly #subscriptions: number[] = [];
-  #inputGiven = false;
+  #windowTold = -1;
   #endedTold = false;
   #scheduled = false;
   #closed = false;
@@ -166,6 +181,7 @@ class Front {
     this.#sandbox.logs.listeners.delete(this.#grew);
     this.#sandbox.logs.onStreams.delete(this.#streamsChanged);
     this.#sandbox.logs.onComplete.delete(this.#streamsChanged);
+    this.#sandbox.input?.listeners.delete(this.#windowMoved);
     for (const subscription of this.#subscriptions) this.#output.pump.unsubscribe(subscription);
     for (const { fds } of this.#queue.splice(0)) for (const fd of fds) closeSync(fd);
     this.#socket.close();
@@ -173,7 +189,7 @@ class Front {
 
   drained(): void {
     for (let next = this.#queue[0]; next !== undefined; next = this.#queue[0]) {
-      if (!this.#socket.send(next.bytes, next.fds)) return;
+      if (!sendTo(this.#socket, next.bytes, next.fds)) return;
       for (const fd of next.fds) closeSync(fd);
       this.#queue.shift();
     }
@@ -184,6 +200,26 @@ class Front {
     if (end) this.#sandbox.input?.end();
     else this.#sandbox.input?.advance();
   }
+
+  /** The front has written output out. */
+  shown(packet: Buffer): void {
+    for (let at = 4; at + shownRecordBytes <= packet.length; at += shownRecordBytes) {
+      const id = packet.readUInt32LE(at);
+      const stream = this.#sandbox.logs.streams.find((each) => each.id === id);
+      if (stream) this.#output.shown(stream, Number(packet.readBigUInt64LE(at + 8)));
+    }
+  }
+
+  readonly #windowMoved = (): void => {
+    const window = this.#sandbox.input?.window ?? 0;
+    if (window <= this.#windowTold || (window !== nobodyReads && window < this.#windowTold + windowStepBytes))
+      return;
+    this.#windowTold = window;
+    const packet = Buffer.alloc(12);
+    packet.writeUInt32LE(front.inputWindow, 0);
+    packet.writeBigUInt64LE(BigInt(window), 4);
+    this.#send(packet, []);
+  };
 
   readonly #grew = (stream: LogStream, added: readonly number[]): void => {
     for (const segment of added) this.#sendSegment(stream, segment);
@@ -210,11 +246,13 @@ class Front {
     const growing = fresh.filter((stream) => !stream.ended).map((stream) => stream.id);
     if (growing.length > 0) this.#subscriptions.push(this.#output.pump.subscribe(this.#socket.fd, growing));
     this.#sendLengths(fresh.filter((stream) => stream.length > 0 || stream.ended));
-    if (input && !this.#inputGiven) {
-      this.#inputGiven = true;
-      const packet = Buffer.alloc(12);
+    if (input && this.#windowTold < 0) {
+      this.#windowTold = input.window;
+      input.listeners.add(this.#windowMoved);
+      const packet = Buffer.alloc(20);
       packet.writeUInt32LE(front.inputFd, 0);
       packet.writeBigUInt64LE(BigInt(input.length), 4);
+      packet.writeBigUInt64LE(BigInt(this.#windowTold), 12);
       this.#send(packet, [input.openForAppend()]);
     }
     if (!logs.complete || this.#endedTold) return;
@@ -269,8 +307,20 @@ function refuse(socket: PacketSocket, why: string): void {
   const packet = Buffer.alloc(4 + text.length);
   packet.writeUInt32LE(front.refused, 0);
   text.copy(packet, 4);
-  socket.send(packet);
+  sendTo(socket, packet, []);
 }
+
+/** False: its queue is full. A front that has gone is heard of by onClose; what it would have been told is done with. */
+function sendTo(socket: PacketSocket, bytes: Buffer, fds: readonly number[]): boolean {
+  try {
+    return socket.send(bytes, fds);
+  } catch (error) {
+    if (!goneErrors.has(errnoOf(error) ?? '')) throw error;
+    return true;
+  }
+}
+
+const goneErrors: ReadonlySet<string> = new Set(['EPIPE', 'ECONNRESET', 'ENOTCONN']);
 
 function sameToken(given: string, token: string): boolean {
   const [a, b] = [Buffer.from(given), Buffer.from(token)];

@@ -71,11 +71,15 @@ export class LogStream {
     return added;
   }
 
-  /** Deletes the oldest segments until at most `quota` bytes are kept; the newest always stays. Returns bytes deleted. */
-  trim(quota: number): number {
+  /**
+   * Deletes the oldest segments until at most `quota` bytes are kept, but none that reaches beyond `upTo`; the newest always
+   * stays. Returns bytes deleted.
+   */
+  trim(quota: number, upTo = Infinity): number {
     let deleted = 0;
     while (this.segments.length > 1 && this.length - this.first > quota) {
       const [oldest = 0, next = 0] = this.segments;
+      if (next > upTo) break;
       unlinkSync(this.pathOf(oldest));
       this.segments.shift();
       deleted += next - oldest;

@@ -101,6 +101,9 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
           };
         return { ok: true, ...(await sandbox.carryOut(verb)) };
       },
+      shown: ({ id, positions }) => {
+        sandboxes.find(id)?.shown(positions);
+      },
       openStream: (order, client) => {
         void sandboxes.whenThere(order.id, sandboxWithinMs).then((sandbox) => {
           serveStream(order, sandbox, client, log, signal);

@@ -22,6 +22,8 @@ export class SandboxLogs {
   /** Every stream of every process started has ended. */
   complete = false;
   deletedBytes = 0;
+  /** What is left in the pipes is spooled whether anybody has read or not: no rank runs that could add to it. */
+  released = false;
   /** The last trouble with writing, or empty. */
   trouble = '';
   readonly #scanned: ReturnType<typeof scanLogs>;
@@ -66,8 +68,8 @@ interface Entry {
   readonly logs: SandboxLogs;
   readonly stream: LogStream;
   readonly quotaBytes: number;
-  readonly whenFull: string;
-  paused: boolean;
+  /** Of a stream that blocks: all before this offset has been read by whom it is kept for. Null: it rotates. */
+  shown: number | null;
   readonly onEnd: () => void;
 }
 
@@ -102,9 +104,12 @@ export class OutputSpool {
     const stream = new LogStream(this.nextId(), logs.directory, rank, number, segments, length, false);
     logs.streams.push(stream);
     for (const listener of logs.onStreams) listener();
-    this.#entries.set(stream.id, { logs, stream, quotaBytes, whenFull, paused: false, onEnd });
+    // What an earlier agent deleted had been read.
+    const entry = { logs, stream, quotaBytes, shown: whenFull === 'Block' ? stream.first : null, onEnd };
+    this.#entries.set(stream.id, entry);
     const segmentBytes = Math.min(16 << 20, Math.max(65_536, Math.floor(quotaBytes / 8)));
-    this.pump.add(stream.id, fd, logs.directory, streamName(rank, number), BigInt(length), segmentBytes);
+    const name = streamName(rank, number);
+    this.pump.add(stream.id, fd, logs.directory, name, BigInt(length), segmentBytes, limitOf(entry));
     return stream;
   }
 
@@ -115,14 +120,23 @@ export class OutputSpool {
     }
   }
 
-  /** Of a stream that blocks when full: all before this offset has been read by whom it was kept for. */
-  consumed(stream: LogStream, offset: number): void {
+  /** Of a stream that blocks when full: all before this offset has been read by whom it is kept for. */
+  shown(stream: LogStream, offset: number): void {
     const entry = this.#entries.get(stream.id);
-    if (entry?.whenFull !== 'Block') return;
-    entry.logs.deletedBytes += stream.trim(Math.max(0, stream.length - offset));
-    if (entry.paused && stream.length - stream.first < entry.quotaBytes) {
-      entry.paused = false;
-      this.pump.pause(stream.id, false);
+    if (!entry || entry.shown === null || offset <= entry.shown) return;
+    // A length that this thread has not heard of yet may have been read already.
+    entry.shown = Math.min(offset, Number.MAX_SAFE_INTEGER / 2);
+    this.#keepQuota(entry);
+    this.pump.limit(stream.id, limitOf(entry));
+  }
+
+  /** No rank runs any more: nothing waits for a reader. */
+  release(logs: SandboxLogs): void {
+    if (logs.released) return;
+    logs.released = true;
+    for (const stream of logs.streams) {
+      const entry = this.#entries.get(stream.id);
+      if (entry && entry.shown !== null) this.pump.limit(stream.id, limitOf(entry));
     }
   }
 
@@ -148,15 +162,8 @@ export class OutputSpool {
     }
   }
 
-  #keepQuota(entry: Entry): void {
-    const { stream, quotaBytes, logs } = entry;
-    if (stream.length - stream.first <= quotaBytes) return;
-    if (entry.whenFull === 'Block') {
-      if (!entry.paused) this.pump.pause(stream.id, true);
-      entry.paused = true;
-      return;
-    }
-    logs.deletedBytes += stream.trim(quotaBytes);
+  #keepQuota({ stream, quotaBytes, logs, shown }: Entry): void {
+    logs.deletedBytes += stream.trim(quotaBytes, shown ?? Infinity);
   }
 
   #trouble(entry: Entry, errno: number): void {
@@ -168,4 +175,11 @@ export class OutputSpool {
       );
     entry.logs.trouble = text;
   }
+}
+
+const unlimited = (1n << 63n) - 1n;
+
+/** How far a stream may be spooled. */
+function limitOf({ logs, shown, quotaBytes }: Entry): bigint {
+  return shown === null || logs.released ? unlimited : BigInt(shown + quotaBytes);
 }

@@ -6,6 +6,7 @@ import { RankSet } from '../crds/rank-set.ts';
 import type {
   Abort,
   BrokenFence,
+  LogPosition,
   SandboxFact,
   SandboxId,
   SandboxSpec,
@@ -228,6 +229,14 @@ export class Sandbox {
     if (moved) this.#events.changed(this);
   }
 
+  /** Whom the output is kept for has all before these offsets. */
+  shown(positions: readonly LogPosition[]): void {
+    for (const { rank, stream, offset } of positions) {
+      const found = this.logs.streams.find((each) => each.rank === rank && each.stream === stream);
+      if (found) this.#backend.output.shown(found, offset);
+    }
+  }
+
   /** Signal, StdinEnd and Window; says how many processes were reached. */
   async carryOut(verb: Verb): Promise<{ reached: number; message: string }> {
     const adopted = this.#adopted;
@@ -323,6 +332,7 @@ export class Sandbox {
     await this.#find();
     this.processes?.look();
     this.#found.resolve();
+    if (this.#hasRun()) this.#backend.output.release(this.logs);
     const before = JSON.stringify(this.#comparable());
     for (const action of planOf(this.#seen())) {
       await this.#perform(action);
@@ -343,6 +353,13 @@ export class Sandbox {
       this.isFrozen,
       this.#adopted?.table.slotsUsed,
     ];
+  }
+
+  /** No process is left that could write. */
+  #hasRun(): boolean {
+    if (this.stage !== 'Live' || !this.#adopted) return this.stage === 'Lost';
+    const { table } = this.#adopted;
+    return this.processes !== null && table.slotsUsed > 0 && table.running === 0 && !table.hasDescendants;
   }
 
   #seen(): Seen {

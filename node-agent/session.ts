@@ -11,6 +11,7 @@ import type {
   Load,
   OpenStream,
   Sent,
+  Shown,
   Verb,
   VerbReply,
 } from '../wire/agent-types.ts';
@@ -48,6 +49,7 @@ export interface SessionEvents {
   desired: (desired: Desired) => void;
   verb: (verb: Verb) => Promise<Sent<VerbReply>>;
   openStream: (order: OpenStream, client: HubClient) => void;
+  shown: (shown: Shown) => void;
 }
 
 export class HubSession {
@@ -151,6 +153,7 @@ export class HubSession {
     else if (message.verb) this.#verb(message.verb);
     else if (message.heartbeatAck) this.#acknowledged = message.heartbeatAck.sequence;
     else if (message.openStream) events.openStream(message.openStream, client);
+    else if (message.shown) events.shown(message.shown);
     else if (message.refused) {
       const { code, message: why, leader } = message.refused;
       this.#leader = leader;

@@ -159,13 +159,14 @@ export interface AgentEvent {
 }
 
 export interface HubMessage {
-  body: 'welcome' | 'desired' | 'verb' | 'heartbeatAck' | 'openStream' | 'refused';
+  body: 'welcome' | 'desired' | 'verb' | 'heartbeatAck' | 'openStream' | 'refused' | 'shown';
   welcome?: Welcome;
   desired?: Desired;
   verb?: Verb;
   heartbeatAck?: HeartbeatAck;
   openStream?: OpenStream;
   refused?: Refused;
+  shown?: Shown;
 }
 
 export interface Welcome {
@@ -298,6 +299,11 @@ export interface OpenStream {
   stdin: boolean;
   rows: number;
   columns: number;
+}
+
+export interface Shown {
+  id: SandboxId | null;
+  positions: LogPosition[];
 }
 
 export interface LogPosition {

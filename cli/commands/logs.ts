@@ -1,9 +1,10 @@
 /**
  * `muster logs`: a job's output from the API server, in frames with offsets. A lost connection is taken up again where it broke,
- * for as long as the server stays away at most 30 s; nothing is lost or doubled.
+ * for as long as the server stays away at most 30 s; nothing is lost or doubled. Ranks that wait for their reader are told of it.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { groupVerbPath } from '../../controllers/subresources/paths.ts';
+import { tellShownHeader } from '../../controllers/subresources/shown.ts';
 import { connect, processGroupType, type Client } from '../client.ts';
 import type { Config } from '../config.ts';
 import { CommandError } from '../errors.ts';
@@ -11,6 +12,7 @@ import { viewOf } from '../group-wait.ts';
 import { logFrameType, LogFrameReader, type LogFrame } from '../../wire/log-frames.ts';
 import { isStoreError } from '../../store/object-store.ts';
 import { LogPlace } from '../log-place.ts';
+import { ShownTeller } from '../shown-teller.ts';
 import { LineLabeller } from '../line-labeller.ts';
 
 export interface LogsOptions {
@@ -40,6 +42,10 @@ export async function logs(config: Config, args: string[], options: LogsOptions)
   }
   const place = new LogPlace({ ranks: options.ranks, tail: options.tail, streams });
   let uid = '';
+  const teller = new ShownTeller((shown) => {
+    const path = groupVerbPath({ namespace: config.namespace, name }, 'shown');
+    return client.request('POST', `${path}?uid=${uid}`, { positions: shown });
+  });
   let awaySince: number | undefined;
   using _waiting = options.follow === true ? tellWaiting(client, config.namespace, name) : undefined;
   for (;;) {
@@ -47,12 +53,21 @@ export async function logs(config: Config, args: string[], options: LogsOptions)
     query.set('follow', String(options.follow === true));
     if (uid !== '') query.set('uid', uid);
     try {
-      const finished = await readOnce(client, config.namespace, name, query, (frame) => {
-        awaySince = undefined;
-        return place.took(frame) ? labeller.write(frame) : Promise.resolve();
+      const finished = await readOnce(client, config.namespace, name, query, {
+        begun: (head) => {
+          uid = head.uid;
+          if (head.tellShown && options.tail === undefined) teller.again(place.positions);
+          else teller.end();
+        },
+        frame: async (frame) => {
+          awaySince = undefined;
+          if (!place.took(frame)) return;
+          await labeller.write(frame);
+          teller.again(place.positionOf(frame));
+        },
       });
-      uid = finished.uid;
-      if (finished.complete) {
+      if (finished) {
+        teller.end();
         await labeller.end();
         return 0;
       }
@@ -85,27 +100,36 @@ function tellWaiting(client: Client, namespace: string, name: string): Disposabl
   return { [Symbol.dispose]: () => clearTimeout(timer) };
 }
 
-/** One connection. `complete` when the server said that there is no more, rather than going away. */
+interface Taking {
+  readonly begun: (head: { uid: string; tellShown: boolean }) => void;
+  readonly frame: (frame: LogFrame) => Promise<void>;
+}
+
+/** One connection. True when the server said that there is no more, rather than going away. */
 async function readOnce(
   client: Client,
   namespace: string,
   name: string,
   query: URLSearchParams,
-  take: (frame: LogFrame) => Promise<void>,
-): Promise<{ complete: boolean; uid: string }> {
+  take: Taking,
+): Promise<boolean> {
   const response = await client.stream(groupVerbPath({ namespace, name }, 'log'), query, logFrameType);
-  const uid = String(response.headers['x-muster-group-uid'] ?? '');
+  const { headers } = response;
+  take.begun({
+    uid: String(headers['x-muster-group-uid'] ?? ''),
+    tellShown: headers[tellShownHeader] === '1',
+  });
   const reader = new LogFrameReader();
   let complete = false;
   try {
     for await (const bytes of response) {
       for (const frame of reader.push(bytes as Buffer)) {
         if (frame.end && frame.rank === 0xffffffff) complete = true;
-        else await take(frame);
+        else await take.frame(frame);
       }
     }
   } catch {
-    return { complete: false, uid };
+    return false;
   }
-  return { complete, uid };
+  return complete;
 }

@@ -2,6 +2,7 @@
  * Reads what the front sends: the request memfd (native/front/protocol.h, struct front_request) and its packets. The bytes come from
  * any user of this machine, so every length is checked. Pure.
  */
+import type { LogPosition } from '../../wire/agent-types.ts';
 import type { Caller } from '../run-group.ts';
 
 export const frontTypes = {
@@ -9,6 +10,7 @@ export const frontTypes = {
   signal: 2,
   stdin: 3,
   attach: 4,
+  shown: 5,
   text: 16,
   job: 17,
   sandbox: 18,
@@ -28,6 +30,7 @@ const magic = 0x46545352;
 const version = 1;
 const headerBytes = 32;
 const rlimitBytes = 24;
+const shownRecordBytes = 16;
 /** More than the kernel lets an execve carry. */
 export const requestLimitBytes = 16 * 1024 * 1024;
 const unlimited = 0xffffffffffffffffn;
@@ -135,8 +138,25 @@ export const encodeText = (descriptor: 1 | 2, text: string): Buffer[] => {
   return pieces;
 };
 
-export const encodeJob = (uid: string, name: string, token: string, labels: boolean): Buffer =>
-  packet(frontTypes.job, Buffer.from(`${uid} ${name} ${token} ${labels ? 1 : 0}`));
+export function encodeJob(
+  uid: string,
+  name: string,
+  token: string,
+  flags: { readonly labels: boolean; readonly tells: boolean },
+): Buffer {
+  const number = (flags.labels ? 1 : 0) | (flags.tells ? 2 : 0);
+  return packet(frontTypes.job, Buffer.from(`${uid} ${name} ${token} ${number}`));
+}
+
+/** Relayed output that the front has written out. */
+export function decodeShown(bytes: Buffer): LogPosition[] {
+  const positions: LogPosition[] = [];
+  for (let at = 4; at + shownRecordBytes <= bytes.length; at += shownRecordBytes) {
+    const offset = Number(bytes.readBigUInt64LE(at + 8));
+    positions.push({ rank: bytes.readUInt32LE(at), stream: bytes.readUInt32LE(at + 4), offset });
+  }
+  return positions;
+}
 
 export function encodeSandbox(
   ordinal: number,

@@ -26,6 +26,7 @@ import { isOwnClient, tokenHash } from '../../controllers/subresources/input-des
 import type { GroupBook } from '../../controllers/subresources/group-book.ts';
 import { mappedIds } from './local-access.ts';
 import type { PrivateRecords } from './private-records.ts';
+import { waitsForReaders } from '../../controllers/subresources/shown.ts';
 import { RunSession, type RunPorts } from './run-session.ts';
 import { dump } from 'js-yaml';
 
@@ -116,7 +117,7 @@ export class FrontServer {
       (await this.#create(draft, request, peer, environment, caller.rlimits, token));
     const { uid = '', name } = group.metadata;
     if (request.detach) return answer(socket, `${name}\n`);
-    socket.send(encodeJob(uid, name, token, request.labels));
+    socket.send(encodeJob(uid, name, token, { labels: request.labels, tells: waitsForReaders(group) }));
     return new RunSession(socket, group, this.#options.groups, this.#options.ports);
   }
 

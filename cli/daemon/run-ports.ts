@@ -53,6 +53,7 @@ export function runPorts(
     nodeChange: (node, signal) => plane.hub.nodeChange(node, signal),
     untilKnown: (uid, signal) => plane.hub.desired.untilKnown(uid, signal),
     logs: (uid, options, signal) => plane.hub.openLogs(uid, options, signal),
+    shown: (uid, positions) => plane.hub.shown(uid, positions),
     stdin: (uid, signal) => plane.hub.openStdin(uid, signal),
     signal: (uid, number) => plane.hub.signal(uid, number),
     suspend: async (group, suspended) => {

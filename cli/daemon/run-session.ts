@@ -8,11 +8,14 @@ import { expandPlacement } from '../../controllers/placement/placement-status.ts
 import type { LogChunk } from '../../controllers/hub/streams.ts';
 import type { Reason } from '../../crds/conditions.ts';
 import type { Condition } from '../../crds/objects.ts';
+import type { LogPosition } from '../../wire/agent-types.ts';
+import { waitsForReaders } from '../../controllers/subresources/shown.ts';
 import { RankSet } from '../../crds/rank-set.ts';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
 import { native, type Packet, type PacketSocket } from '../../native/addon/index.ts';
 import { runEndOf } from '../../controllers/subresources/exit-code.ts';
 import {
+  decodeShown,
   encodeData,
   encodeDone,
   encodeSandbox,
@@ -44,6 +47,8 @@ export interface RunPorts {
     signal: AbortSignal,
   ): AsyncIterable<LogChunk>;
   stdin(uid: string, signal: AbortSignal): RelayedStdin;
+  /** Output that was relayed has been written out. */
+  shown(uid: string, positions: readonly LogPosition[]): void;
   signal(uid: string, signal: number): Promise<unknown>;
   suspend(group: ProcessGroup, suspended: boolean): Promise<void>;
   end(group: ProcessGroup, now: boolean): Promise<void>;
@@ -117,6 +122,7 @@ export class RunSession {
     const type = bytes.readUInt32LE(0);
     if (type === frontTypes.signal) this.#act(this.#signalled(bytes));
     else if (type === frontTypes.stdin && bytes.length >= 12) this.#act(this.#input(bytes));
+    else if (type === frontTypes.shown && waitsForReaders(this.#group)) this.#act(this.#shown(bytes));
   }
 
   /** What a client asks for may fail without harm: it is told to the log. */
@@ -152,6 +158,11 @@ export class RunSession {
     const stdin = await this.#relayedStdin();
     const data = bytes.subarray(12);
     stdin.write(Number(bytes.readBigUInt64LE(4)), data, data.length === 0);
+  }
+
+  /** A control plane that has just started hears of it before it knows of the ranks. */
+  async #shown(bytes: Buffer): Promise<void> {
+    if (await this.#untilKnown()) this.#ports.shown(this.#uid, decodeShown(bytes));
   }
 
   #relayedStdin(): Promise<RelayedStdin> {
@@ -318,12 +329,12 @@ export class RunSession {
 
   #send(packet: Buffer): void {
     if (this.#ended.signal.aborted) return;
-    if (this.#outbox.length > 0 || !this.#socket.send(packet)) this.#outbox.push(packet);
+    if (this.#outbox.length > 0 || !sendTo(this.#socket, packet)) this.#outbox.push(packet);
   }
 
   #drain(): void {
     while (this.#outbox.length > 0) {
-      if (!this.#socket.send(this.#outbox[0]!)) return;
+      if (!sendTo(this.#socket, this.#outbox[0]!)) return;
       this.#outbox.shift();
     }
     this.#outboxEmpty.resolve();
@@ -350,6 +361,17 @@ const waitingReasons: Partial<Record<Reason, true>> = {
   NodeCordoned: true,
   NoNodeMatches: true,
 };
+
+/** False: its queue is full. A front that has gone is heard of by onClose; what it would have been told is done with. */
+function sendTo(socket: PacketSocket, packet: Buffer): boolean {
+  try {
+    return socket.send(packet);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'EPIPE' && code !== 'ECONNRESET' && code !== 'ENOTCONN') throw error;
+    return true;
+  }
+}
 
 /** A packet of a SEQPACKET socket has to fit its buffer whole. */
 const pieceBytes = 96 * 1024;

@@ -6,7 +6,7 @@
 import { Server, ServerCredentials, type ServerOptions } from '@grpc/grpc-js';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
-import type { AgentEvent, AgentHello, AgentMessage, SandboxId, Sent, Verb } from '../../wire/agent-types.ts';
+import type { AgentEvent, AgentHello, AgentMessage, LogPosition, SandboxId, Sent, Verb } from '../../wire/agent-types.ts';
 import {
   channelOptions,
   loadWire,
@@ -23,6 +23,7 @@ import { NodeTable } from './node-table.ts';
 import { refusalOf, type Refusal } from './refusal.ts';
 import { sandboxKey } from './sandbox-key.ts';
 import { Session, type SessionView } from './session.ts';
+import { ShownBook } from './shown-book.ts';
 import type { StdinStream } from './stdin-stream.ts';
 import { type ExecCall, type ExecOptions, type LogChunk, type LogOptions, Streams } from './streams.ts';
 import { Verbs, type VerbOrder, type VerbOutcome } from './verbs.ts';
@@ -65,6 +66,7 @@ export class Hub implements AsyncDisposable {
   readonly #nodeWaiters = new Map<string, Set<() => void>>();
   readonly #verbs: Verbs;
   readonly #streams: Streams;
+  readonly #shown: ShownBook;
   readonly #sessionView: Omit<SessionView, 'isHeld' | 'held'>;
   /** By the sandboxes of a group; true until some node is found at another address. */
   #hosts = new WeakMap<readonly Entry[], string>();
@@ -90,6 +92,10 @@ export class Hub implements AsyncDisposable {
       hasFeature: (node, feature) => this.nodes.get(node)?.hello?.features.includes(feature) ?? false,
       nodeChange: (node, signal) => this.nodeChange(node, signal),
       sandboxesOf: (uid) => this.desired.sandboxesOf(uid),
+    });
+    this.#shown = new ShownBook({
+      sandboxesOf: (uid) => this.desired.sandboxesOf(uid),
+      send: (node, shown) => this.#sessions.get(node)?.send({ body: 'shown', shown }),
     });
     this.#server = new Server(channelOptions as unknown as ServerOptions);
   }
@@ -123,6 +129,11 @@ export class Hub implements AsyncDisposable {
 
   openExec(uid: string, rank: number, options: ExecOptions, signal: AbortSignal): Promise<ExecCall> {
     return this.#streams.openExec(uid, rank, options, signal);
+  }
+
+  /** The reader whom the group's output is kept for has all before these offsets. */
+  shown(uid: string, positions: readonly LogPosition[]): void {
+    this.#shown.told(uid, positions);
   }
 
   openStdin(uid: string, signal: AbortSignal): StdinStream {
@@ -264,7 +275,10 @@ export class Hub implements AsyncDisposable {
         );
       }
       this.nodes.toldFacts(node, facts.full, facts.desiredRevision);
-      if (facts.full) session.begin();
+      if (facts.full) {
+        session.begin();
+        this.#shown.connected(this.desired.ofNode(node).values());
+      }
       for (const uid of folded.groups) this.#options.groupChanged(uid);
     } else if (message.verbReply) this.#verbs.replied(node, message.verbReply);
     else if (message.goodbye) {

@@ -11,6 +11,7 @@ import type { LogChunk, LogOptions } from '../hub/streams.ts';
 import { runEndOf } from './exit-code.ts';
 import type { GroupBook } from './group-book.ts';
 import { groupOf, ranksOf } from './group-request.ts';
+import { tellShownHeader, waitsForAnyReader } from './shown.ts';
 import type { VerbPorts } from './verbs.ts';
 
 const everyRank = 0xffffffff;
@@ -23,6 +24,7 @@ export async function serveLog(context: RouteContext, ports: VerbPorts): Promise
   response.writeHead(200, {
     'content-type': logFrameType,
     'x-muster-group-uid': group.metadata.uid ?? '',
+    ...(follow && waitsForAnyReader(group) ? { [tellShownHeader]: '1' } : {}),
     'cache-control': 'no-store',
   });
   response.flushHeaders();

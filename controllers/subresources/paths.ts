@@ -6,6 +6,7 @@ export const verbsBase = `/apis/${verbsGroup}/${verbsVersion}`;
 /** Subresources of a group: what each asks for. `attach` and `exec` reach into a job, so looking does not suffice. */
 export const groupVerbs = {
   log: ['get'],
+  shown: ['create'],
   ps: ['get'],
   top: ['get'],
   attach: ['get', 'create'],

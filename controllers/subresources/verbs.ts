@@ -15,6 +15,7 @@ import { groupOf, ranksOf, requireUnfinished, throughHub } from './group-request
 import type { InputDesk } from './input-desk.ts';
 import { serveLog } from './log.ts';
 import { type GroupVerb, type NodeVerb, nodeVerbs, verbsBase, verbsDiscovery, verbsGroup } from './paths.ts';
+import { takeShown } from './shown.ts';
 import { rankRowsOf } from './rank-rows.ts';
 import { nodeSandboxesOf, nodeTopOf, topRowsOf } from './top-rows.ts';
 
@@ -45,6 +46,7 @@ export function addVerbs(routes: Routes, ports: VerbPorts): void {
     });
   }
   onGroup('GET', 'log', (context) => serveLog(context, ports));
+  onGroup('POST', 'shown', (context) => takeShown(context, ports));
   onGroup('GET', 'attach', (context) => serveAttach(context, ports));
   onGroup('GET', 'exec', (context) => serveExec(context, ports));
   onGroup('GET', 'ps', async (context) => {

@@ -30,7 +30,7 @@ void set(napi_env env, napi_value object, const char *name, napi_value value);
 // The arguments of one call, read in order by position; a wrong type throws a TypeError that names the argument.
 class Call {
 public:
-  static constexpr size_t kMost = 6;
+  static constexpr size_t kMost = 7;
   Call(napi_env env, napi_callback_info info);
 
   napi_env env;

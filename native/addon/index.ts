@@ -60,9 +60,17 @@ export interface PmiPoller {
  */
 export interface OutputPump {
   /** `offset` = bytes already spooled. The pump owns `fd` from here on (not when this throws). */
-  add(id: number, fd: number, directory: string, name: string, offset: bigint, segmentBytes: number): void;
-  /** Stops reading (the rank blocks once its pipe is full) and starts again. Once it returns, no byte is moved. */
-  pause(id: number, paused: boolean): void;
+  add(
+    id: number,
+    fd: number,
+    directory: string,
+    name: string,
+    offset: bigint,
+    segmentBytes: number,
+    limit?: bigint,
+  ): void;
+  /** Nothing is moved beyond this offset (the rank blocks once its pipe is full). Once it returns, no byte is. */
+  limit(id: number, offset: bigint): void;
   /** Closes the descriptor; once it returns no byte is moved. The bytes spooled in all, null when there is no such stream. */
   remove(id: number): bigint | null;
   /** Tells a front (a PacketSocket's descriptor, duplicated) of growth of these streams directly from the thread: packet of

@@ -42,7 +42,7 @@ struct Stream {
   SegmentWriter writer;
   uint64_t length; // as of the last turn; the writer's own is the thread's while busy
   bool busy = false;
-  bool paused = false;
+  uint64_t limit = UINT64_MAX; // nothing is moved beyond it
   bool ended = false;
   bool polled = false;
   bool enlarged = false;
@@ -53,6 +53,7 @@ struct Stream {
   uint64_t retryNs = 0;
   uint64_t complainNs = 0;
   std::vector<uint32_t> subscriptions;
+  bool full() const { return length >= limit; }
 };
 
 class OutputPump : public PumpThread {
@@ -61,25 +62,26 @@ public:
   ~OutputPump() override { shutdown(); }
 
   // Takes `fd` when it succeeds. 0 or an errno.
-  int add(uint32_t id, int fd, const std::string &prefix, uint64_t offset, uint64_t segmentBytes) {
+  int add(uint32_t id, int fd, const std::string &prefix, uint64_t offset, uint64_t segmentBytes, uint64_t limit) {
     Lock lock(mutex_);
     if (streams_.count(id)) return EEXIST;
     int error = control(EPOLL_CTL_ADD, fd, EPOLLIN, kStreamTag | id);
     if (error) return error;
     auto stream = std::make_unique<Stream>(id, fd, prefix, offset, segmentBytes);
     stream->polled = true;
+    stream->limit = limit;
+    poll(stream.get());
     for (auto &entry : subscriptions_)
       if (entry.second.ids.count(id)) stream->subscriptions.push_back(entry.first);
     streams_[id] = std::move(stream);
     return 0;
   }
 
-  int pause(uint32_t id, bool paused) {
+  int limit(uint32_t id, uint64_t offset) {
     Lock lock(mutex_);
     Stream *stream = idle(lock, id);
     if (!stream) return ENOENT;
-    stream->paused = paused;
-    stream->swept = false;
+    stream->limit = offset;
     poll(stream);
     return 0;
   }
@@ -88,7 +90,7 @@ public:
     Lock lock(mutex_);
     Stream *stream = idle(lock, id);
     if (!stream) return false;
-    stream->paused = true;
+    stream->limit = 0;
     stream->swept = false;
     poll(stream);
     *length = stream->length;
@@ -183,7 +185,7 @@ private:
   // Brings the epoll set in line with the stream's state. A stream that nobody wants to read is taken out altogether: a
   // hang-up would be reported without end.
   void poll(Stream *stream) {
-    bool wanted = !stream->paused && !stream->ended && stream->error == 0 && !stream->swept;
+    bool wanted = !stream->full() && !stream->ended && stream->error == 0 && !stream->swept;
     if (wanted == stream->polled) return;
     control(wanted ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, stream->writer.fd(), EPOLLIN, kStreamTag | stream->id);
     stream->polled = wanted;
@@ -192,18 +194,21 @@ private:
   uint64_t moveOnce(uint32_t id) {
     Stream *stream;
     bool mayEnlarge;
+    uint64_t most;
     {
       Lock lock(mutex_);
       auto found = streams_.find(id);
       stream = found == streams_.end() ? nullptr : found->second.get();
-      if (!stream || stream->paused || stream->ended) {
+      if (!stream || stream->full() || stream->ended) {
         sweeping_.erase(id);
+        if (stream) stream->swept = false;
         return 0;
       }
       stream->busy = true;
+      most = stream->limit - stream->length;
       mayEnlarge = !stream->enlarged && stream->writer.isPipe() && enlarged_ < kMostBusyPipes;
     }
-    Moved moved = stream->writer.move();
+    Moved moved = stream->writer.move(most);
     bool enlarged = mayEnlarge && moved.bytes >= kBusyBytes && fcntl(stream->writer.fd(), F_SETPIPE_SZ, kBusyPipeBytes) >= 0;
     Lock lock(mutex_);
     stream->busy = false;
@@ -248,7 +253,7 @@ private:
     } else if (++stream->emptySweeps >= kEmptySweeps) {
       stream->swept = false;
     }
-    if (moved.ended || moved.error) stream->swept = false;
+    if (moved.ended || moved.error || stream->full()) stream->swept = false;
     if (stream->swept) sweeping_.insert(stream->id);
     else sweeping_.erase(stream->id);
   }
@@ -268,9 +273,9 @@ private:
         auto found = streams_.find(id);
         if (found == streams_.end() || found->second->error == 0) continue;
         Stream *stream = found->second.get();
-        if (now < stream->retryNs || stream->paused) {
+        if (now < stream->retryNs || stream->full()) {
           blocked_.push_back(id);
-          uint64_t due = stream->paused ? now + kRetryNs : stream->retryNs;
+          uint64_t due = stream->full() ? now + kRetryNs : stream->retryNs;
           dueNs_ = dueNs_ == 0 ? due : std::min(dueNs_, due);
           continue;
         }
@@ -363,21 +368,23 @@ napi_value add(napi_env env, napi_callback_info info) {
       !call.string(3, "name", &name) || !call.bigint(4, "offset", &offset))
     return nullptr;
   uint32_t small;
+  uint64_t limit = UINT64_MAX;
   if (!call.unsignedInteger(5, "segmentBytes", &small)) return nullptr;
+  if (!call.isAbsent(6) && !call.bigint(6, "limit", &limit)) return nullptr;
   segmentBytes = small;
   if (segmentBytes == 0 || name.empty() || name.find('/') != std::string::npos) return throwErrno(env, "add", EINVAL);
-  int error = pump->add(id, fd, directory + "/" + name, offset, segmentBytes);
+  int error = pump->add(id, fd, directory + "/" + name, offset, segmentBytes, limit);
   return error ? throwErrno(env, "add", error) : undefined(env);
 }
 
-napi_value pause(napi_env env, napi_callback_info info) {
+napi_value limit(napi_env env, napi_callback_info info) {
   Call call(env, info);
   auto *pump = Object::from<OutputPump>(env, call.self);
   uint32_t id;
-  bool paused;
-  if (!pump || !call.unsignedInteger(0, "id", &id) || !call.flag(1, "paused", &paused)) return nullptr;
-  int error = pump->pause(id, paused);
-  return error ? throwErrno(env, "pause", error) : undefined(env);
+  uint64_t offset;
+  if (!pump || !call.unsignedInteger(0, "id", &id) || !call.bigint(1, "offset", &offset)) return nullptr;
+  int error = pump->limit(id, offset);
+  return error ? throwErrno(env, "limit", error) : undefined(env);
 }
 
 napi_value remove(napi_env env, napi_callback_info info) {
@@ -427,7 +434,7 @@ napi_value closePump(napi_env env, napi_callback_info info) {
 
 void defineOutputPump(napi_env env, napi_value exports) {
   static const Method methods[] = {
-      {"add", add},        {"pause", pause}, {"remove", remove}, {"subscribe", subscribe}, {"unsubscribe", unsubscribe},
+      {"add", add},        {"limit", limit}, {"remove", remove}, {"subscribe", subscribe}, {"unsubscribe", unsubscribe},
       {"close", closePump}};
   defineClass(Instance::of(env), kOutputPump, "OutputPump", methods, 6);
   method(env, exports, "outputPump", outputPump);

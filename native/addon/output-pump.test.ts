@@ -87,23 +87,27 @@ describe('OutputPump', () => {
     expect(fs.readdirSync(directory)).toEqual([]);
   });
 
-  it('moves nothing while paused, all afterwards', async () => {
+  it('moves nothing beyond the limit, all once it is raised', async () => {
     const [read, write] = n.pipe();
-    pump.add(1, read, directory, 'out', 0n, 1 << 20);
-    pump.pause(1, true);
-    fs.writeSync(write, 'held');
+    pump.add(1, read, directory, 'out', 0n, 1 << 20, 3n);
+    const three = reported(1, (seen) => seen.length === 3n);
+    fs.writeSync(write, 'here, held');
+    await three;
     const [other, otherWrite] = n.pipe();
     const passed = ended(2);
     pump.add(2, other, directory, 'other', 0n, 1 << 20);
     fs.writeSync(otherWrite, 'passed');
     n.close(otherWrite);
     await passed;
-    expect(segments('out')).toEqual([]);
+    expect(spooled('out').toString()).toBe('her');
+    const five = reported(1, (seen) => seen.length === 5n);
+    pump.limit(1, 5n);
+    await five;
     const end = ended(1);
-    pump.pause(1, false);
+    pump.limit(1, 1n << 60n);
     n.close(write);
     await end;
-    expect(spooled('out').toString()).toBe('held');
+    expect(spooled('out').toString()).toBe('here, held');
   });
 
   it('leaves what it did not move in the pipe when removed', async () => {

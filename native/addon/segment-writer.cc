@@ -32,7 +32,7 @@ SegmentWriter::~SegmentWriter() {
   if (file_ >= 0) close(file_);
 }
 
-Moved SegmentWriter::move() { return pipe_ ? splicePipe() : copyTerminal(); }
+Moved SegmentWriter::move(uint64_t most) { return pipe_ ? splicePipe(most) : copyTerminal(most); }
 
 int SegmentWriter::prepareSegment() {
   if (file_ >= 0 && room() > 0) return 0;
@@ -53,7 +53,7 @@ int SegmentWriter::prepareSegment() {
   return 0;
 }
 
-Moved SegmentWriter::splicePipe() {
+Moved SegmentWriter::splicePipe(uint64_t most) {
   if (file_ < 0 || room() == 0) {
     int waiting = 0;
     if (ioctl(fd_, FIONREAD, &waiting) != 0) return {0, false, errno};
@@ -67,7 +67,7 @@ Moved SegmentWriter::splicePipe() {
   }
   for (;;) {
     loff_t at = static_cast<loff_t>(length_ - first_);
-    ssize_t count = splice(fd_, nullptr, file_, &at, std::min(room(), kSpliceBytes), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    ssize_t count = splice(fd_, nullptr, file_, &at, std::min({room(), kSpliceBytes, most}), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return {0, false, errno == EAGAIN ? 0 : errno};
     length_ += static_cast<uint64_t>(count);
@@ -75,9 +75,9 @@ Moved SegmentWriter::splicePipe() {
   }
 }
 
-Moved SegmentWriter::copyTerminal() {
+Moved SegmentWriter::copyTerminal(uint64_t most) {
   if (kept_.empty()) {
-    kept_.resize(kTerminalBytes);
+    kept_.resize(std::min<uint64_t>(kTerminalBytes, most));
     ssize_t count;
     do count = read(fd_, kept_.data(), kept_.size());
     while (count < 0 && errno == EINTR);

@@ -26,15 +26,15 @@ public:
   SegmentWriter(const SegmentWriter &) = delete;
   SegmentWriter &operator=(const SegmentWriter &) = delete;
 
-  // Moves at most 256 KiB, never waits for the rank.
-  Moved move();
+  // Moves at most 256 KiB and `most`, which is not 0; never waits for the rank.
+  Moved move(uint64_t most);
   uint64_t length() const { return length_; }
   int fd() const { return fd_; }
   bool isPipe() const { return pipe_; }
 
 private:
-  Moved splicePipe();
-  Moved copyTerminal();
+  Moved splicePipe(uint64_t most);
+  Moved copyTerminal(uint64_t most);
   int prepareSegment();
   uint64_t room() const { return segmentBytes_ - (length_ - first_); }
 

@@ -30,6 +30,8 @@ enum {
   RELAYED_MOST = 16 << 20,
   INTERRUPTS_MOST = 3, /* with no control plane to hear them */
   KEY_BYTES = 16,
+  JOB_LABELS = 1,
+  JOB_TELLS = 2,
 };
 static const uint64_t SECOND_NS = 1000000000;
 static const uint64_t RETRY_NS = 100000000;
@@ -204,6 +206,7 @@ static void find_control(uint64_t now) {
   }
   job.control = fd;
   job.interrupts = 0;
+  streams_tell_again();
   if (input.road == INPUT_RELAY) input_again();
   send_ends_again();
   send_signals();
@@ -212,12 +215,13 @@ static void find_control(uint64_t now) {
 /* "uid name token labels" */
 static bool accept_job(const struct packet *packet) {
   char text[2048], name[512];
-  int labels;
+  unsigned flags;
   if (packet->length >= sizeof text) return false;
   memcpy(text, packet->body, packet->length);
   text[packet->length] = 0;
-  if (sscanf(text, "%255s %511s %511s %d", job.uid, name, job.token, &labels) != 4) return false;
-  streams.labels = labels != 0;
+  if (sscanf(text, "%255s %511s %511s %u", job.uid, name, job.token, &flags) != 4) return false;
+  streams.labels = (flags & JOB_LABELS) != 0;
+  streams.tells = (flags & JOB_TELLS) != 0;
   job.accepted = true;
   close(job.request);
   job.request = -1;
@@ -305,6 +309,19 @@ static bool is_over(uint64_t now) {
   return true;
 }
 
+static bool untold; /* to the control plane, whose queue was full */
+
+static bool tell_shown(const struct stream *stream) {
+  if (stream->ordinal != RELAYED) return sandboxes_tell(stream);
+  uint8_t record[16];
+  memcpy(record, &stream->rank, sizeof stream->rank);
+  memcpy(record + 4, &stream->which, sizeof stream->which);
+  memcpy(record + 8, &stream->shown, sizeof stream->shown);
+  int result = job.control < 0 ? -ENOTCONN : packet_send(job.control, FRONT_SHOWN, record, sizeof record, -1);
+  if (result == -EAGAIN) untold = true;
+  return result == 0;
+}
+
 /* The loop. */
 
 static int until(uint64_t due, uint64_t now, int timeout_ms) {
@@ -352,18 +369,21 @@ static bool turn(int signals, bool more) {
     polled = larger;
   }
   size_t agents = sandboxes.count;
+  untold = false;
+  for (size_t i = 0; i < agents; i++) sandboxes.all[i].untold = false;
+  streams_tell(tell_shown);
   bool told = input_tell(job.control, sandboxes_fd(input.ordinal));
   bool relay_full = streams.relayed_waiting >= RELAYED_MOST;
   polled[SIGNALS] = (struct pollfd){signals, POLLIN, 0};
   polled[CONTROL] = (struct pollfd){job.control, (short)(relay_full ? 0 : POLLIN), 0};
-  if (job.signal_count > 0 || (!told && input.road == INPUT_RELAY)) polled[CONTROL].events |= POLLOUT;
+  if (job.signal_count > 0 || untold || (!told && input.road == INPUT_RELAY)) polled[CONTROL].events |= POLLOUT;
   if (polled[CONTROL].events == 0) polled[CONTROL].fd = -1; /* else a hang-up would be reported without end */
   polled[INPUT] = (struct pollfd){input_wanted() ? STDIN_FILENO : -1, POLLIN, 0};
   polled[OUT] = (struct pollfd){out.blocked ? out.fd : -1, POLLOUT, 0};
   polled[ERR] = (struct pollfd){err.blocked ? err.fd : -1, POLLOUT, 0};
   for (size_t i = 0; i < agents; i++) {
     const struct sandbox *sandbox = &sandboxes.all[i];
-    bool full = !told && input.road == INPUT_SPOOL && sandbox->ordinal == input.ordinal;
+    bool full = sandbox->untold || (!told && input.road == INPUT_SPOOL && sandbox->ordinal == input.ordinal);
     polled[AGENTS + i] = (struct pollfd){sandbox->fd, (short)(full ? POLLIN | POLLOUT : POLLIN), 0};
   }
   int ready = poll(polled, AGENTS + agents, more ? 0 : timeout_of(clock_ns()));

@@ -20,7 +20,7 @@ static size_t held_length;
 static char ring[RELAY_BYTES]; /* the last bytes of relayed input, at offset modulo size */
 static uint64_t sent;          /* relayed bytes sent on this connection */
 
-void input_spool(uint32_t ordinal, int fd, uint64_t length) {
+void input_spool(uint32_t ordinal, int fd, uint64_t length, uint64_t window) {
   if (input.road == INPUT_RELAY || (input.road == INPUT_SPOOL && input.ordinal != ordinal)) {
     close(fd);
     return;
@@ -31,13 +31,29 @@ void input_spool(uint32_t ordinal, int fd, uint64_t length) {
   input.road = INPUT_SPOOL;
   input.ordinal = ordinal;
   input.spool = fd;
+  input_spool_window(ordinal, window);
   input_again();
+}
+
+static void move_window(uint64_t window) {
+  if (window > input.window) input.window = window;
+  if (window < FRONT_NOBODY_READS || input.ended) return;
+  /* Who writes hears of it, as he would from a program that has closed its standard input. */
+  int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (null >= 0) dup2(null, STDIN_FILENO);
+  if (null > STDIN_FILENO) close(null);
+  held_length = 0;
+  input.ended = true;
 }
 
 void input_window(uint64_t window) {
   if (input.road == INPUT_SPOOL) return;
   input.road = INPUT_RELAY;
-  if (window > input.window) input.window = window;
+  move_window(window);
+}
+
+void input_spool_window(uint32_t ordinal, uint64_t window) {
+  if (input.road == INPUT_SPOOL && input.ordinal == ordinal) move_window(window);
 }
 
 void input_again(void) {
@@ -48,7 +64,7 @@ void input_again(void) {
 
 bool input_wanted(void) {
   if (input.ended || input.road == INPUT_NONE) return false;
-  if (input.road == INPUT_SPOOL && (held_length > 0 || input.spool < 0)) return false;
+  if (input.road == INPUT_SPOOL && (held_length > 0 || input.spool < 0 || input.length >= input.window)) return false;
   /* A relayed byte may be asked for again until the window has moved past it by the ring's size. */
   if (input.road == INPUT_RELAY && (input.length >= input.window || input.length - sent >= RELAY_BYTES)) return false;
   pid_t foreground = tcgetpgrp(STDIN_FILENO);
@@ -75,16 +91,17 @@ static void end_on(ssize_t count) {
 
 void input_read(void) {
   if (input.road == INPUT_SPOOL) {
+    const size_t most = input.window - input.length < SPOOL_BYTES ? (size_t)(input.window - input.length) : SPOOL_BYTES;
     /* From a pipe without a copy; a spool opened for appending refuses it. */
     loff_t at = (loff_t)input.length;
-    ssize_t count = splice(STDIN_FILENO, NULL, input.spool, &at, SPOOL_BYTES, SPLICE_F_NONBLOCK);
+    ssize_t count = splice(STDIN_FILENO, NULL, input.spool, &at, most, SPLICE_F_NONBLOCK);
     if (count >= 0) {
       input.length += (uint64_t)count;
       end_on(count);
       return;
     }
     if (errno == EAGAIN) return;
-    count = read(STDIN_FILENO, held, sizeof held);
+    count = read(STDIN_FILENO, held, most);
     end_on(count);
     if (count > 0) held_length = (size_t)count;
     spool_held();

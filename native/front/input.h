@@ -1,5 +1,5 @@
 /* The front's stdin on its way to the job: appended to a spool file on this machine, or sent in packets within the window that
- * the control plane gives. A terminal is read only while this process is in its foreground. What was read is kept until it has
+ * the control plane gives; a spool has a window too, so that a slow job bounds what lies on disk. A terminal is read only while this process is in its foreground. What was read is kept until it has
  * been written or sent, and the last window's worth until it can no longer be asked for again. */
 #ifndef MUSTER_FRONT_INPUT_H
 #define MUSTER_FRONT_INPUT_H
@@ -15,7 +15,7 @@ struct input {
   int spool;
   uint64_t length; /* bytes read and handed over */
   uint64_t told;   /* of them told with FRONT_INPUT */
-  uint64_t window; /* relayed bytes may go up to here */
+  uint64_t window; /* bytes may go up to here */
   bool ended, end_told;
   uint64_t retry_ns; /* the spool's disk is full */
 };
@@ -23,8 +23,9 @@ struct input {
 extern struct input input;
 
 /* Takes `fd`. */
-void input_spool(uint32_t ordinal, int fd, uint64_t length);
+void input_spool(uint32_t ordinal, int fd, uint64_t length, uint64_t window);
 void input_window(uint64_t window);
+void input_spool_window(uint32_t ordinal, uint64_t window);
 /* Whether stdin should be polled now. */
 bool input_wanted(void);
 /* Stdin is ready. */

@@ -9,6 +9,9 @@
 
 #include <stdint.h>
 
+/* As a window: nobody reads standard input any more, and whoever writes it is to hear of that. */
+#define FRONT_NOBODY_READS ((UINT64_C(1) << 53) - 1)
+
 enum front_type {
   /* front to control plane */
   FRONT_RUN = 1, /* text "key again(0|1)", one descriptor: memfd with struct front_request. The key is 32 hexadecimal digits that
@@ -17,9 +20,11 @@ enum front_type {
   FRONT_STDIN = 3,  /* u64 offset, bytes: only for a stdin whose node is not of this machine; empty: end */
   FRONT_ATTACH = 4, /* after a lost connection: u64 length of the text, text "uid token", to go on. Input that was relayed
                          is sent again from at most 256 KiB before its end: a window never reaches further beyond what is safe */
+  FRONT_SHOWN = 5,  /* records {u32 rank, u32 stream, u64 offset}: relayed output that has been written out */
   /* control plane to front */
   FRONT_TEXT = 16,      /* u32 descriptor (1 or 2), text: help, an error; shown as is */
-  FRONT_JOB = 17,       /* text "uid name token labels(0|1)": the job is accepted */
+  FRONT_JOB = 17,       /* text "uid name token flags": the job is accepted. Flags: 1 = labels, 2 = say what has been
+                           shown (FRONT_SHOWN, FRONT_SHOWN_HERE): ranks wait for it when the log is full */
   FRONT_SANDBOX = 18,   /* u32 ordinal, u32 incarnation, u32 flags (1 = stdin goes here), text: path of the agent's socket */
   FRONT_DATA = 19,      /* u32 rank, u32 stream (1, 2), u64 offset, bytes: relayed output of a node elsewhere */
   FRONT_SUSPENDED = 20, /* the job is frozen: the front stops itself */
@@ -28,14 +33,16 @@ enum front_type {
   /* front to agent */
   FRONT_OPEN = 32,  /* text "uid ordinal incarnation token": send me this sandbox's output */
   FRONT_INPUT = 33, /* u64 length, u32 end: the stdin spool has grown to this */
+  FRONT_SHOWN_HERE = 34, /* records {u32 id, u32 0, u64 offset}: output that has been written out */
   /* agent to front */
   FRONT_STREAM = 48,   /* u32 id, u32 rank, u32 stream, u32 0, u64 first offset of the segment; one descriptor (read only).
                          Ids are a connection's own; the first segment may start before what the front has already */
   FRONT_GREW = 49,     /* records {u32 id, u32 flags (1 = end), u64 length of the stream so far}; may come before FRONT_STREAM */
-  FRONT_INPUT_FD = 50, /* u64 length so far; one descriptor (append only): write stdin here, then FRONT_INPUT */
+  FRONT_INPUT_FD = 50, /* u64 length so far, u64 window; one descriptor (append only): write stdin here, then FRONT_INPUT */
   FRONT_ENDED = 51,   /* every stream of the sandbox has ended and all lengths are told (by the agent itself in a FRONT_GREW right
                          before this: its pump's own may still wait for room in the queue) */
-  FRONT_REFUSED = 52, /* text */
+  FRONT_REFUSED = 52,      /* text */
+  FRONT_INPUT_WINDOW = 53, /* u64: the spool may be written up to this offset */
 };
 
 /* Header of the request memfd; strings follow, NUL-terminated: argv (from "run" on), environment, then the working directory. */

@@ -128,11 +128,15 @@ static int take(struct sandbox *sandbox, struct packet *packet) {
     }
     return 0;
   case FRONT_INPUT_FD:
-    if (packet->length != 8 || fd < 0) break;
+    if (packet->length != 16 || fd < 0) break;
     sandbox->give_up_ns = 0;
     /* Every agent offers a spool, also where rank 0 is not. */
-    if (sandbox->takes_input) input_spool(sandbox->ordinal, fd, read_u64(packet->body));
+    if (sandbox->takes_input) input_spool(sandbox->ordinal, fd, read_u64(packet->body), read_u64(packet->body + 8));
     else close(fd);
+    return 0;
+  case FRONT_INPUT_WINDOW:
+    if (packet->length != 8 || fd >= 0) break;
+    input_spool_window(sandbox->ordinal, read_u64(packet->body));
     return 0;
   case FRONT_ENDED:
     if (fd >= 0) break;
@@ -172,6 +176,21 @@ int sandboxes_fd(uint32_t ordinal) {
   for (size_t i = 0; i < sandboxes.count; i++)
     if (sandboxes.all[i].ordinal == ordinal) return sandboxes.all[i].fd;
   return -1;
+}
+
+bool sandboxes_tell(const struct stream *stream) {
+  for (size_t i = 0; i < sandboxes.count; i++) {
+    struct sandbox *sandbox = &sandboxes.all[i];
+    if (sandbox->ordinal != stream->ordinal) continue;
+    if (sandbox->fd < 0 || sandbox->connection != stream->connection) return false;
+    uint8_t record[16] = {0};
+    memcpy(record, &stream->id, sizeof stream->id);
+    memcpy(record + 8, &stream->shown, sizeof stream->shown);
+    int result = packet_send(sandbox->fd, FRONT_SHOWN_HERE, record, sizeof record, -1);
+    if (result == -EAGAIN) sandbox->untold = true;
+    return result == 0;
+  }
+  return false;
 }
 
 const struct sandbox *sandboxes_lost(uint64_t now) {

@@ -9,12 +9,14 @@
 #include <stdint.h>
 
 #include "packet.h"
+#include "streams.h"
 
 struct sandbox {
   uint32_t ordinal, incarnation;
   bool takes_input; /* what comes on stdin is written into its spool */
   bool ended;
   bool given_up;
+  bool untold; /* the agent's queue was full */
   char *path;
   char *refusal;       /* what the agent said last */
   int fd;              /* -1: not connected */
@@ -40,6 +42,8 @@ void sandboxes_connect(uint64_t now);
 uint64_t sandboxes_due(void);
 /* Takes all packets that are there; an error text for the user when the job cannot be shown any more, else NULL. */
 const char *sandboxes_receive(struct sandbox *sandbox);
+/* Tells the stream's agent what has been shown of it. False: not now. */
+bool sandboxes_tell(const struct stream *stream);
 /* The connection of this ordinal, or -1. */
 int sandboxes_fd(uint32_t ordinal);
 /* The first sandbox that has been waited for in vain, or NULL. */

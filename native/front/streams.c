@@ -18,6 +18,7 @@ enum {
   LABEL_BYTES = 16,
   COPIES_A_TURN = 16,
   RELAY_SHRINK_BYTES = 1 << 20,
+  TELL_BYTES = 1 << 18,
 };
 
 struct streams streams;
@@ -96,6 +97,48 @@ static struct stream *dequeue(struct sink *sink) {
   return stream;
 }
 
+/* What has been shown, told or not. */
+
+static struct stream *to_tell;
+
+static void touch(struct stream *stream) {
+  if (!streams.tells || stream->telling) return;
+  stream->telling = true;
+  stream->next_told = to_tell;
+  to_tell = stream;
+}
+
+/* All that was composed for this sink has been written. */
+static void all_shown(const struct sink *sink) {
+  for (struct stream *stream = to_tell; stream; stream = stream->next_told)
+    if (stream->sink == sink && stream->shown < stream->offset) stream->shown = stream->offset;
+}
+
+void streams_tell(bool (*send)(const struct stream *stream)) {
+  struct stream **link = &to_tell;
+  while (*link) {
+    struct stream *stream = *link;
+    uint64_t news = stream->shown > stream->told ? stream->shown - stream->told : 0;
+    bool due = news >= TELL_BYTES || (news > 0 && stream->shown >= stream->length);
+    if (due && send(stream)) stream->told = stream->shown;
+    if (stream->told == stream->shown && stream->shown >= stream->offset) {
+      *link = stream->next_told;
+      stream->telling = false;
+    } else {
+      link = &stream->next_told;
+    }
+  }
+}
+
+void streams_tell_again(void) {
+  for (size_t i = 0; i < by_rank.room; i++) {
+    struct stream *stream = by_rank.entries[i].stream;
+    if (!stream || stream->ordinal != RELAYED) continue;
+    stream->told = 0;
+    touch(stream);
+  }
+}
+
 static void drop_segments(struct stream *stream, uint32_t count) {
   for (uint32_t i = 0; i < count; i++) close(stream->segments[i].fd);
   stream->segments_used -= count;
@@ -141,6 +184,12 @@ int streams_segment(uint32_t connection, uint32_t id, uint32_t ordinal, uint32_t
     return result;
   }
   entry->stream = stream;
+  if (stream->connection != connection) {
+    stream->connection = connection;
+    stream->id = id;
+    stream->told = 0;
+    touch(stream);
+  }
   /* Segments that were copied to their end already. */
   uint32_t done = 0;
   while (done + 1 < stream->segments_used && stream->segments[done + 1].first <= stream->offset) done++;
@@ -218,6 +267,8 @@ static uint64_t segment_end(const struct stream *stream, const struct segment *s
 
 static void advance(struct stream *stream, size_t count) {
   stream->offset += count;
+  touch(stream);
+  if (!streams.labels) stream->shown = stream->offset;
   if (stream->ordinal == RELAYED) {
     streams.relayed_waiting -= count;
     struct segment *memory = &stream->segments[0];
@@ -237,7 +288,7 @@ static bool skip_gap(struct stream *stream) {
   uint64_t missing = stream->segments[0].first - stream->offset;
   dprintf(2, "muster: %llu bytes of %s of rank %u were rotated away before they could be shown\n", (unsigned long long)missing,
           stream->which == 2 ? "stderr" : "stdout", stream->rank);
-  stream->offset = stream->segments[0].first;
+  stream->offset = stream->shown = stream->segments[0].first;
   return true;
 }
 
@@ -324,6 +375,10 @@ static void compose(struct sink *sink, struct stream *stream) {
       used = rest;
       stream->mid_line = !last;
       if (last) append(sink, "\n", 1);
+    } else if (stream->shown < stream->scanned) {
+      /* The rank must not wait for its reader while the reader waits for the rank's newline. */
+      stream->shown = stream->scanned;
+      touch(stream);
     }
   }
   bool any = used > 0;
@@ -342,6 +397,7 @@ static bool flush(struct sink *sink) {
     sink->text_written += count;
   }
   sink->text_written = sink->text_length = 0;
+  all_shown(sink);
   return true;
 }
 

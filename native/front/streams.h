@@ -22,15 +22,21 @@ struct stream {
   uint64_t length;  /* said to be there */
   uint64_t scanned; /* no newline from offset up to here */
   bool ended, queued, mid_line;
+  uint64_t shown; /* written out; of a labelled line also what waits for its newline */
+  uint64_t told;  /* of that told, see streams_tell */
+  bool telling;   /* among those to be told of */
+  uint32_t connection, id; /* its agent's number for it */
   uint32_t segments_used, segments_room;
   struct segment *segments; /* ascending */
   struct sink *sink;
-  struct stream *next; /* in the sink's queue */
+  struct stream *next;      /* in the sink's queue */
+  struct stream *next_told; /* among those to be told of */
 };
 
 struct streams {
   struct sink *out, *err;
   bool labels;
+  bool tells; /* what has been shown is to be told */
   uint64_t relayed_waiting; /* bytes held in memory files */
 };
 
@@ -45,6 +51,10 @@ int streams_relayed(uint32_t rank, uint32_t which, uint64_t offset, const void *
 void streams_end(uint32_t ordinal);
 /* Copies a bounded amount to the sink. Whether there is more to do at once. */
 bool streams_copy(struct sink *sink);
+/* Where output has been shown to, of every stream of which enough is new. `send` says false when there is no room now. */
+void streams_tell(bool (*send)(const struct stream *stream));
+/* After a new connection of relayed streams: all is told again. */
+void streams_tell_again(void);
 /* Bytes that were promised and have not been copied. */
 uint64_t streams_waiting(void);
 
