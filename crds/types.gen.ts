@@ -275,7 +275,7 @@ export interface ProcessGroupStdio {
   stderrFile?: string;
   /** Whether every line shown to a reader begins with its rank. */
   labelRanks?: boolean;
-  /** What happens when the log's quota is used up; Rotate drops the oldest output, Block lets the ranks wait until somebody has read it. */
+  /** What happens when the log's quota is used up; Rotate drops the oldest output, Block lets the ranks wait until the group's reader has it: its `muster run`, or without one whoever follows it with `muster logs -f`. */
   whenFull?: 'Rotate' | 'Block';
   /** Most bytes of collected output kept for the group on one node. Absent, as the node's configuration says. */
   logQuota?: number | string;

@@ -1,7 +1,7 @@
 // Standard input of a sandbox's ranks: a spool file that writers append to at exact offsets, and one reading description a
 // rank, which rank-init holds too, so its position survives any agent. Delivered bytes are punched out of the file. It is
 // sparse, so its length is the number of bytes ever given, and `end` beside it says that there will be no more.
-import { closeSync, existsSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import type { InputPump, Native } from '../native/addon/index.ts';
 import { sizeOf } from './log-stream.ts';
 
@@ -31,6 +31,8 @@ export class InputSpool {
   readonly #pump: InputPump;
   readonly #native: Native;
   #punched = 0;
+  /** Its length when no rank was left to read it. */
+  #discarded: number | null = null;
   /** Told when more may be written. */
   readonly listeners = new Set<() => void>();
 
@@ -47,16 +49,18 @@ export class InputSpool {
   }
 
   get length(): number {
-    return sizeOf(this.path);
+    return this.#discarded ?? sizeOf(this.path);
   }
 
   get ended(): boolean {
-    return existsSync(`${this.#directory}/end`);
+    return this.#discarded !== null || existsSync(`${this.#directory}/end`);
   }
 
   /** Writers may write up to here: the slowest reader's position and a window; `nobodyReads` once all readers have gone. */
   get window(): number {
-    if (this.#readers.size > 0 && [...this.#readers.values()].every((reader) => reader.gone)) return nobodyReads;
+    if (this.#discarded !== null) return nobodyReads;
+    if (this.#readers.size > 0 && [...this.#readers.values()].every((reader) => reader.gone))
+      return nobodyReads;
     return this.#slowest() + inputWindowBytes;
   }
 
@@ -82,6 +86,7 @@ export class InputSpool {
   /** Bytes for exactly this offset; what is already there is skipped. False: there is a gap before it. */
   write(offset: number, data: Uint8Array): boolean {
     const length = this.length;
+    if (this.#discarded !== null) return true;
     if (offset > length) return false;
     const fresh = data.subarray(length - offset);
     if (fresh.length === 0) return true;
@@ -97,12 +102,14 @@ export class InputSpool {
   }
 
   end(): void {
+    if (this.#discarded !== null) return;
     writeFileSync(`${this.#directory}/end`, '');
     this.advance();
   }
 
   /** Tells the pump what the file holds by now. */
   advance(): void {
+    if (this.#discarded !== null) return;
     const [length, ended] = [BigInt(this.length), this.ended];
     for (const id of this.#readers.keys()) this.#pump.advance(id, length, ended);
   }
@@ -120,6 +127,15 @@ export class InputSpool {
   remove(): void {
     for (const id of this.#readers.keys()) this.#pump.remove(id);
     this.#readers.clear();
+  }
+
+  /** The ranks have ended: what they have not read is of use to nobody. */
+  discard(): void {
+    if (this.#discarded !== null) return;
+    this.remove();
+    this.#discarded = this.length;
+    rmSync(this.#directory, { recursive: true, force: true });
+    for (const listener of this.listeners) listener();
   }
 
   #slowest(): number {

@@ -246,7 +246,7 @@ class Front {
     const growing = fresh.filter((stream) => !stream.ended).map((stream) => stream.id);
     if (growing.length > 0) this.#subscriptions.push(this.#output.pump.subscribe(this.#socket.fd, growing));
     this.#sendLengths(fresh.filter((stream) => stream.length > 0 || stream.ended));
-    if (input && this.#windowTold < 0) {
+    if (input && input.window !== nobodyReads && this.#windowTold < 0) {
       this.#windowTold = input.window;
       input.listeners.add(this.#windowMoved);
       const packet = Buffer.alloc(20);

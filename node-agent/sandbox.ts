@@ -778,6 +778,7 @@ export class Sandbox {
     this.directory.create();
     this.directory.write('ended', record);
     this.ended = record;
+    this.input?.discard();
     this.logs.loadEnded(this.#backend.output.nextId);
   }
 

@@ -26,6 +26,7 @@ const type = {
   stream: 48,
   grew: 49,
   inputFd: 50,
+  inputWindow: 53,
   ended: 51,
 } as const;
 
@@ -357,16 +358,19 @@ describe('muster run', () => {
     expect(await exited()).toEqual([0, null]);
   });
 
-  it('appends stdin to the spool of this machine and tells its end', async () => {
+  it('appends stdin to the spool of this machine and tells its end, within the window only', async () => {
     start(['run', 'prog'], 'muster', 'pipe');
     await accepted();
     await sandbox(1);
     const spool = join(home, 'spool');
     const text = 'input '.repeat(100_000);
     child.stdin!.end(text);
-    agent.sendFd(fs.openSync(spool, 'a', 0o600), type.inputFd, 0n);
-    for (;;) {
+    agent.sendFd(fs.openSync(spool, 'a', 0o600), type.inputFd, 0n, 100_000n);
+    for (let told = 0n, window = 100_000n; ;) {
       const { body } = await agent.expect(type.input);
+      told = body.readBigUInt64LE(0);
+      expect(told).toBeLessThanOrEqual(window);
+      if (told === window) agent.send(type.inputWindow, (window += 100_000n));
       if (body.readUInt32LE(8) === 1) {
         expect(body.readBigUInt64LE(0)).toBe(BigInt(text.length));
         break;
@@ -412,7 +416,7 @@ describe('muster run', () => {
     for (const bad of [
       encode(type.grew, 1, 0),
       encode(type.stream, 1, 0, 1, 0, 0n),
-      encode(type.inputFd, 1n),
+      encode(type.inputFd, 1n, 100n),
     ]) {
       agent.socket!.send(bad);
       await agent.accept();

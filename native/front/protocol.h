@@ -31,8 +31,8 @@ enum front_type {
   FRONT_DONE = 21,      /* i32 exit code, u32 sandboxes that must have ended first, text for stderr (may be empty) */
   FRONT_WINDOW = 22,    /* u64: relayed stdin may be sent up to this offset */
   /* front to agent */
-  FRONT_OPEN = 32,  /* text "uid ordinal incarnation token": send me this sandbox's output */
-  FRONT_INPUT = 33, /* u64 length, u32 end: the stdin spool has grown to this */
+  FRONT_OPEN = 32,       /* text "uid ordinal incarnation token": send me this sandbox's output */
+  FRONT_INPUT = 33,      /* u64 length, u32 end: the stdin spool has grown to this */
   FRONT_SHOWN_HERE = 34, /* records {u32 id, u32 0, u64 offset}: output that has been written out */
   /* agent to front */
   FRONT_STREAM = 48,   /* u32 id, u32 rank, u32 stream, u32 0, u64 first offset of the segment; one descriptor (read only).
@@ -41,7 +41,7 @@ enum front_type {
   FRONT_INPUT_FD = 50, /* u64 length so far, u64 window; one descriptor (append only): write stdin here, then FRONT_INPUT */
   FRONT_ENDED = 51,   /* every stream of the sandbox has ended and all lengths are told (by the agent itself in a FRONT_GREW right
                          before this: its pump's own may still wait for room in the queue) */
-  FRONT_REFUSED = 52,      /* text */
+  FRONT_REFUSED = 52, /* text */
   FRONT_INPUT_WINDOW = 53, /* u64: the spool may be written up to this offset */
 };
 

@@ -341,17 +341,18 @@ static void append_label(struct sink *sink, const struct stream *stream) {
   sink->text_length += (size_t)snprintf(sink->text + sink->text_length, LABEL_BYTES, "[%u] ", stream->rank);
 }
 
-/* Whole lines with labels into the sink's text. A line longer than a read keeps the sink until it is whole. */
-static void compose(struct sink *sink, struct stream *stream) {
+/* Whole lines with labels into the sink's text. A line longer than a read, or of which a part stands in a segment that has not
+ * been given yet, keeps the sink until it is whole. False: nothing could be done now. */
+static bool compose(struct sink *sink, struct stream *stream) {
   static char bytes[READ_BYTES];
-  sink->owner = NULL;
+  sink->owner = stream->mid_line ? stream : NULL;
   const struct segment *segment = segment_at(stream, stream->offset);
   if (!segment && skip_gap(stream)) segment = segment_at(stream, stream->offset);
-  if (!segment) return;
+  if (!segment) return false;
   uint64_t end = segment_end(stream, segment);
   size_t want = end - stream->offset < sizeof bytes ? (size_t)(end - stream->offset) : sizeof bytes;
   ssize_t got = want > 0 ? pread(segment->fd, bytes, want, (off_t)(stream->offset - segment->first)) : 0;
-  if (got <= 0) return;
+  if (got <= 0) return false;
   size_t used = 0;
   bool full = false;
   while (used < (size_t)got) {
@@ -383,11 +384,9 @@ static void compose(struct sink *sink, struct stream *stream) {
   }
   bool any = used > 0;
   if (any) advance(stream, used);
-  if (stream->mid_line) {
-    if (any) sink->owner = stream;
-  } else if (any || full) {
-    queue(stream);
-  }
+  sink->owner = stream->mid_line ? stream : NULL;
+  if (!stream->mid_line && (any || full)) queue(stream);
+  return any || full;
 }
 
 static bool flush(struct sink *sink) {
@@ -412,17 +411,17 @@ static bool copy_labelled(struct sink *sink) {
   while (sink->text_length < READ_BYTES) {
     struct stream *stream = sink->owner ? sink->owner : dequeue(sink);
     if (!stream) break;
-    compose(sink, stream);
-    done = true;
-    if (sink->owner && sink->owner->offset >= sink->owner->length) break;
+    if (compose(sink, stream)) done = true;
+    else if (sink->owner) break;
   }
   return flush(sink) && done;
 }
 
 bool streams_copy(struct sink *sink) {
-  for (int i = 0; i < COPIES_A_TURN && !sink->blocked && !sink->error; i++) {
+  bool news = true;
+  for (int i = 0; i < COPIES_A_TURN && news && !sink->blocked && !sink->error; i++) {
     if (streams.labels) {
-      if (!copy_labelled(sink)) break;
+      news = copy_labelled(sink);
       continue;
     }
     struct stream *stream = sink->owner ? sink->owner : dequeue(sink);
@@ -435,5 +434,5 @@ bool streams_copy(struct sink *sink) {
     while (dequeue(sink)) continue;
     return false;
   }
-  return !sink->blocked && (sink->first || sink->owner || sink->text_length > 0);
+  return news && !sink->blocked && (sink->first || sink->owner || sink->text_length > 0);
 }

@@ -22,9 +22,9 @@ struct stream {
   uint64_t length;  /* said to be there */
   uint64_t scanned; /* no newline from offset up to here */
   bool ended, queued, mid_line;
-  uint64_t shown; /* written out; of a labelled line also what waits for its newline */
-  uint64_t told;  /* of that told, see streams_tell */
-  bool telling;   /* among those to be told of */
+  uint64_t shown;          /* written out; of a labelled line also what waits for its newline */
+  uint64_t told;           /* of that told, see streams_tell */
+  bool telling;            /* among those to be told of */
   uint32_t connection, id; /* its agent's number for it */
   uint32_t segments_used, segments_room;
   struct segment *segments; /* ascending */
@@ -36,7 +36,7 @@ struct stream {
 struct streams {
   struct sink *out, *err;
   bool labels;
-  bool tells; /* what has been shown is to be told */
+  bool tells;               /* what has been shown is to be told */
   uint64_t relayed_waiting; /* bytes held in memory files */
 };
 
