@@ -6,7 +6,15 @@
 import { Server, ServerCredentials, type ServerOptions } from '@grpc/grpc-js';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
-import type { AgentEvent, AgentHello, AgentMessage, LogPosition, SandboxId, Sent, Verb } from '../../wire/agent-types.ts';
+import type {
+  AgentEvent,
+  AgentHello,
+  AgentMessage,
+  LogPosition,
+  SandboxId,
+  Sent,
+  Verb,
+} from '../../wire/agent-types.ts';
 import {
   channelOptions,
   loadWire,
