@@ -40,8 +40,8 @@ export async function configOf(options: ConfigOptions = {}): Promise<Config> {
     const server = { socketPath: apiSocketOf(home) };
     return { ...common, server, namespace: namespace ?? 'default', isRemote: false };
   }
-  const { kubeTargetOf } = await import('../store/client/kubeconfig.ts');
-  const target = await kubeTargetOf(kubeconfig, context);
+  const { kubeDaemonTargetOf } = await import('../store/client/kubeconfig.ts');
+  const target = kubeDaemonTargetOf(kubeconfig, context);
   return {
     ...common,
     server: target.server,

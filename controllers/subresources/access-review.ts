@@ -46,7 +46,16 @@ export function accessReviewer(
   };
 }
 
-function reviewOf({ user, verb, path, group, resource, subresource, namespace, name }: AccessRequest): object {
+function reviewOf({
+  user,
+  verb,
+  path,
+  group,
+  resource,
+  subresource,
+  namespace,
+  name,
+}: AccessRequest): object {
   const { name: userName, uid, groups, extra } = user;
   const what =
     resource === undefined

@@ -16,7 +16,11 @@ export const apiServiceType: ResourceType = {
 export const apiServiceName = `${verbsVersion}.${verbsGroup}`;
 
 /** False when there is no APIService. */
-export async function publishAuthority(store: ObjectStore, ca: string, signal: AbortSignal): Promise<boolean> {
+export async function publishAuthority(
+  store: ObjectStore,
+  ca: string,
+  signal: AbortSignal,
+): Promise<boolean> {
   const caBundle = Buffer.from(ca).toString('base64');
   const key = { name: apiServiceName };
   try {

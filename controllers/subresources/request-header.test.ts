@@ -55,8 +55,14 @@ describe('how the front proxy is known', () => {
 
   it.each([
     [{}, /no requestheader-client-ca-file.*--requestheader-client-ca-file/],
-    [{ 'requestheader-client-ca-file': 'PEM', 'requestheader-allowed-names': 'proxy' }, /allowed-names: expected a JSON/],
-    [{ 'requestheader-client-ca-file': 'PEM', 'requestheader-group-headers': '[1]' }, /group-headers: expected a JSON/],
+    [
+      { 'requestheader-client-ca-file': 'PEM', 'requestheader-allowed-names': 'proxy' },
+      /allowed-names: expected a JSON/,
+    ],
+    [
+      { 'requestheader-client-ca-file': 'PEM', 'requestheader-group-headers': '[1]' },
+      /group-headers: expected a JSON/,
+    ],
   ])('is not taken from %j', async (data, message) => {
     await expect(readRequestHeaderConfig(storeWith(data as Record<string, string>))).rejects.toThrow(message);
   });

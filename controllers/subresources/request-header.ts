@@ -43,10 +43,16 @@ export async function readRequestHeaderConfig(
   const list = (key: string, otherwise: readonly string[]): string[] => {
     try {
       const names: unknown = JSON.parse(data[`requestheader-${key}`] ?? '[]');
-      if (!Array.isArray(names) || !names.every((name) => typeof name === 'string')) throw new Error('no list of texts');
+      if (!Array.isArray(names) || !names.every((name) => typeof name === 'string'))
+        throw new Error('no list of texts');
       return names.length === 0 ? [...otherwise] : names;
     } catch (cause) {
-      throw new StoreError('Unavailable', `${where}: requestheader-${key}: expected a JSON list of texts`, {}, { cause });
+      throw new StoreError(
+        'Unavailable',
+        `${where}: requestheader-${key}: expected a JSON list of texts`,
+        {},
+        { cause },
+      );
     }
   };
   return {
@@ -61,7 +67,9 @@ export async function readRequestHeaderConfig(
 
 /** Undefined: it does not come from the front proxy, or names nobody. */
 export function requestHeaderUser(request: IncomingMessage, config: RequestHeaderConfig): User | undefined {
-  return isFrontProxy(request.socket as TLSSocket, config) ? userOfHeaders(request.headersDistinct, config) : undefined;
+  return isFrontProxy(request.socket as TLSSocket, config)
+    ? userOfHeaders(request.headersDistinct, config)
+    : undefined;
 }
 
 function isFrontProxy(socket: TLSSocket, { allowedNames }: RequestHeaderConfig): boolean {
@@ -78,7 +86,9 @@ export function userOfHeaders(
   config: RequestHeaderConfig,
 ): User | undefined {
   const first = (names: readonly string[]): string | undefined =>
-    names.map((name) => headers[name.toLowerCase()]?.[0]).find((value) => value !== undefined && value !== '');
+    names
+      .map((name) => headers[name.toLowerCase()]?.[0])
+      .find((value) => value !== undefined && value !== '');
   const name = first(config.userHeaders);
   if (name === undefined) return undefined;
   const uid = first(config.uidHeaders);

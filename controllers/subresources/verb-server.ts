@@ -75,7 +75,10 @@ export async function startVerbServer(
   };
 }
 
-const tlsOf = ({ cert, key }: VerbServerOptions['tls'], { ca }: RequestHeaderConfig): https.ServerOptions => ({
+const tlsOf = (
+  { cert, key }: VerbServerOptions['tls'],
+  { ca }: RequestHeaderConfig,
+): https.ServerOptions => ({
   cert,
   key,
   ca,

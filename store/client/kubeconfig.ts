@@ -1,6 +1,7 @@
 /**
  * From a kubeconfig to how its cluster is reached: address, certificates, tokens (also those that a program of the user's gives), and
- * the context's namespace. @kubernetes/client-node reads and authenticates; a command asks it once, a daemon before every request.
+ * the context's namespace. @kubernetes/client-node reads and authenticates, before every request, since tokens
+ * run out.
  */
 import { existsSync } from 'node:fs';
 import https from 'node:https';
@@ -13,17 +14,10 @@ export interface KubeTarget {
   readonly namespace: string | undefined;
 }
 
-/** A file, or what KUBECONFIG and ~/.kube/config say. Throws an Error that names file or context and what to do. */
-export async function kubeTargetOf(
-  file: string | undefined,
-  context: string | undefined,
-): Promise<KubeTarget> {
-  const { config, url, namespace } = loadConfig(file, context);
-  const { tls, headers } = await credentialsOf(config);
-  return { server: { url, tls, headers }, namespace };
-}
-
-/** As `kubeTargetOf`, with tokens and certificates as they are at the time of each request. */
+/**
+ * A file, or what KUBECONFIG and ~/.kube/config say, with tokens and certificates as they are at the time of each request. Throws an
+ * Error that names file or context and what to do.
+ */
 export function kubeDaemonTargetOf(file: string | undefined, context: string | undefined): KubeTarget {
   const { config, url, namespace } = loadConfig(file, context);
   return { server: { url, access: accessOf(config) }, namespace };

@@ -27,9 +27,11 @@ export async function openWebSocket(
   const target = `${request.path}${query}`;
   const where =
     'socketPath' in options ? `ws+unix://${options.socketPath}:${target}` : webSocketUrl(options.url, target);
+  const access = 'access' in options ? await options.access() : undefined;
   const socket = new WebSocket(where, [...request.protocols], {
     ...('tls' in options ? options.tls : {}),
-    headers: { 'user-agent': 'muster', ...options.headers, ...request.headers },
+    ...(access ? { agent: access.agent } : {}),
+    headers: { 'user-agent': 'muster', ...options.headers, ...access?.headers, ...request.headers },
     perMessageDeflate: false,
     maxPayload: longestMessageBytes,
     handshakeTimeout: handshakeWithinMs,
