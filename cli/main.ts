@@ -84,6 +84,8 @@ program
     '--advertise <host:port,...>',
     'on Kubernetes: where agents reach the replicas, this one first (default: --listen)',
   )
+  .option('--verbs-listen <host:port>', 'on Kubernetes: serve the aggregated API of log, attach, ... here')
+  .option('--verbs-advertise <host:port>', 'on Kubernetes: where other replicas reach that')
   .action(handler(async () => (await import('./commands/controller.ts')).controller, 'daemon'));
 
 program

@@ -116,6 +116,13 @@ export const annotations = {
     'controllers that do not lead',
     'Where agents reach the leader, HOST:PORT.',
   ),
+  verbsAddress: name(
+    'verbs-address',
+    "the controllers' Lease",
+    'the leading controller',
+    'controllers that do not lead',
+    'Where the leader serves the verbs of the aggregated API, HOST:PORT.',
+  ),
   lastCheckpoint: name(
     'last-checkpoint',
     'ProcessGroups',

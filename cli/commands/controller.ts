@@ -10,6 +10,8 @@ export interface ControllerOptions {
   listen?: string;
   joinListen: string;
   advertise?: string;
+  verbsListen?: string;
+  verbsAdvertise?: string;
   inCluster?: boolean;
   namespace?: string;
 }
@@ -32,9 +34,13 @@ export async function controller(
   const target = inCluster ? inClusterTarget() : kubeDaemonTargetOf(config.kubeconfig, config.context);
   const listen = options.listen ?? '127.0.0.1:7360';
   const addresses = advertise === undefined ? [] : advertise.split(',');
-  for (const address of [listen, options.joinListen, ...addresses]) splitAddress(address);
+  const { joinListen, verbsListen, verbsAdvertise } = options;
+  const others = [verbsListen, verbsAdvertise].filter((address) => address !== undefined);
+  for (const address of [listen, joinListen, ...addresses, ...others]) splitAddress(address);
   const namespace = options.namespace ?? (inCluster ? target.namespace : undefined) ?? 'muster-system';
-  const { joinListen } = options;
-  await runKubeController({ target, namespace, listen, joinListen, advertise: addresses }, stopSignal());
+  await runKubeController(
+    { target, namespace, listen, joinListen, advertise: addresses, verbsListen, verbsAdvertise },
+    stopSignal(),
+  );
   return 0;
 }

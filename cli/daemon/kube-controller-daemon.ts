@@ -23,6 +23,7 @@ import type { KubeTarget } from '../../store/client/kubeconfig.ts';
 import { KubernetesStore } from '../../store/kubernetes/kubernetes-store.ts';
 import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
 import { environmentSecrets } from './environment-secrets.ts';
+import { KubeVerbs } from './kube-verbs.ts';
 import { logDestination } from './log-destination.ts';
 
 export interface KubeControllerOptions {
@@ -35,6 +36,10 @@ export interface KubeControllerOptions {
   readonly joinListen: string;
   /** `host:port` at which agents reach the hubs of all replicas, this one's first. */
   readonly advertise: readonly string[];
+  /** `host:port` at which the API server reaches the verbs of this replica; none are served when left out. */
+  readonly verbsListen?: string | undefined;
+  /** `host:port` at which other replicas reach them; default `verbsListen`. */
+  readonly verbsAdvertise?: string | undefined;
   readonly electionTimes?: Partial<ElectionTimes>;
 }
 
@@ -42,14 +47,15 @@ const lease = 'muster-controller';
 const longestRetryMs = 5_000;
 
 export async function runKubeController(options: KubeControllerOptions, signal: AbortSignal): Promise<void> {
-  const { target, namespace, listen, advertise } = options;
+  const { target, namespace, listen, advertise, verbsListen } = options;
   const logger = pino({ base: { part: 'controller' }, level: 'info' }, logDestination());
   using store = new KubernetesStore({ server: target.server, logger });
   const cluster = await untilOpened(store, namespace, logger, signal);
   if (cluster === undefined) return;
   const { authority, clusterId } = cluster;
   const hosts = [listen, ...advertise].map((address) => address.replace(/:\d+$/, '').replace(/^\[|\]$/g, ''));
-  const names = [...new Set(['localhost', '127.0.0.1', 'hub.muster', ...hosts])];
+  const service = `muster-verbs.${namespace}.svc`;
+  const names = [...new Set(['localhost', '127.0.0.1', 'hub.muster', service, ...hosts])];
   const server = await issue(authority, { kind: 'server', names });
   const tls = { ca: authority.cert, cert: server.cert, key: server.key };
 
@@ -60,7 +66,12 @@ export async function runKubeController(options: KubeControllerOptions, signal: 
     logger,
     lease: { namespace, name: lease },
     identity: `${hostname()}_${randomUUID()}`,
-    about: { [annotations.hubAddress.name]: own },
+    about: {
+      [annotations.hubAddress.name]: own,
+      ...(verbsListen === undefined
+        ? {}
+        : { [annotations.verbsAddress.name]: options.verbsAdvertise ?? verbsListen }),
+    },
     times: options.electionTimes ?? {},
   });
   const leader = (): string => election.leader?.about[annotations.hubAddress.name] ?? '';
@@ -71,9 +82,22 @@ export async function runKubeController(options: KubeControllerOptions, signal: 
   const joinOptions = { authority, tokens, logger, welcome };
   const joining = await startJoinServer({ host: joinHost, port: joinPort }, server, joinOptions);
 
+  const [verbsHost, verbsPort] = verbsListen === undefined ? [] : splitAddress(verbsListen);
+  const verbs =
+    verbsHost === undefined || verbsPort === undefined
+      ? undefined
+      : new KubeVerbs({
+          store,
+          listen: { host: verbsHost, port: verbsPort },
+          tls,
+          leader: () => election.leader?.about[annotations.verbsAddress.name] ?? '',
+          logger,
+        });
+
   let standby: Standby | undefined;
   const stand = async (): Promise<void> => {
     standby ??= await startStandby({ listen, tls, leader });
+    await verbs?.stand();
   };
   try {
     await stand();
@@ -86,11 +110,16 @@ export async function runKubeController(options: KubeControllerOptions, signal: 
         leading,
       );
       logger.info({ hub: plane.hub.port }, 'control plane ready');
+      const serving = verbs?.lead(plane, leading).catch((error: unknown) => {
+        logger.error({ err: error, listen: verbsListen }, 'the verbs cannot be served');
+      });
       await plane.stopped;
+      await serving;
       if (!signal.aborted) await stand();
     }, signal);
   } finally {
     await standby?.[Symbol.asyncDispose]();
+    await verbs?.[Symbol.asyncDispose]();
     await joining.close();
   }
 }

@@ -2,7 +2,7 @@
  * The verbs as an aggregated API of a Kubernetes cluster: over TLS, for requests that come through its API server, by users whom that
  * has authenticated and whose rights it judges. It runs where the hub is; other replicas pass connections on (verb-relay.ts).
  */
-import https from 'node:https';
+import type https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
 import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
@@ -42,16 +42,14 @@ export async function startVerbServer(
   let config = await untilConfigured(ports.store, clock, logger, both);
   if (!config) return undefined;
   const api = new ApiServer({
-    store: ports.store,
     types: [],
     version: options.version ?? '0.1.0',
     log: logger,
     authenticate: (request) => config && requestHeaderUser(request, config),
     authorize: accessReviewer(ports.store, () => clock.now()),
-    tls: tlsOf(tls, config),
   });
   addVerbs(api.routes, ports);
-  const { port } = (await api.listen(listen)) as AddressInfo;
+  const { port } = (await api.listen(listen, tlsOf(tls, config))) as AddressInfo;
   // An authority that is replaced counts for connections from then on.
   const following = (async () => {
     while (!both.aborted) {
@@ -59,7 +57,7 @@ export async function startVerbServer(
       const next = both.aborted ? undefined : await readAgain(ports.store, logger, both);
       if (next && JSON.stringify(next) !== JSON.stringify(config)) {
         config = next;
-        if (api.server instanceof https.Server) api.server.setSecureContext(tlsOf(tls, config));
+        api.renewTls(tlsOf(tls, config));
         logger.info('the front proxy is known in another way now');
       }
     }

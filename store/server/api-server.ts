@@ -23,7 +23,8 @@ import { targetOf } from './target.ts';
 import { Upgrade } from './upgrade.ts';
 
 export interface ApiServerOptions {
-  readonly store: ApiStore;
+  /** Left out: nothing is served but the routes. */
+  readonly store?: ApiStore;
   readonly types: readonly ResourceType[];
   /** Whose request this is; undefined is answered with 401. */
   readonly authenticate: (request: http.IncomingMessage) => User | undefined | Promise<User | undefined>;
@@ -55,7 +56,7 @@ export class ApiServer implements AsyncDisposable {
   readonly #version: string;
   readonly #types: readonly ServedType[];
   readonly #openApi: OpenApi;
-  readonly #api: ResourceApi;
+  readonly #api: ResourceApi | undefined;
   readonly #servers = new Set<http.Server>();
   readonly #stopping = new AbortController();
   readonly #watches = new Map<string, number>();
@@ -66,14 +67,16 @@ export class ApiServer implements AsyncDisposable {
     this.#version = options.version ?? '0.1.0';
     this.#types = servedTypes(options.types);
     this.#openApi = new OpenApi(this.#types, this.#version);
-    this.#api = {
-      store: options.store,
+    const { store } = options;
+    this.#api = store && {
+      store,
       prepareCreate: options.prepareCreate,
       namespaces: options.types.some(isNamespaceType),
       now: options.now ?? Date.now,
       takeWatch: (one: RouteContext) => this.#takeWatch(one.user),
       maxWatchSeconds: options.maxWatchSeconds ?? 1800,
     };
+    if (!store) return;
     addReviews(this.routes, {
       authorize: async (access) => (await options.authorize?.(access)) ?? { allowed: true },
       rulesOf: options.rulesOf ?? (() => everything),
@@ -103,6 +106,11 @@ export class ApiServer implements AsyncDisposable {
         resolve(server.address()!);
       });
     });
+  }
+
+  /** Certificates and authorities for connections from now on, of all listeners with TLS. */
+  renewTls(tls: https.ServerOptions): void {
+    for (const server of this.#servers) if (server instanceof https.Server) server.setSecureContext(tls);
   }
 
   /** Ends watches, answers what is under way, and closes. */
@@ -154,8 +162,9 @@ export class ApiServer implements AsyncDisposable {
       Object.assign(context.parameters, match.parameters);
       return match.handler;
     }
-    const target = targetOf(path, this.#types);
-    if (target !== undefined) return (one) => serveResource(this.#api, target, one);
+    const api = this.#api;
+    const target = api && targetOf(path, this.#types);
+    if (target !== undefined) return (one) => serveResource(api!, target, one);
     return async (one) => {
       await one.requireAccess({ verb: method === 'HEAD' ? 'get' : method.toLowerCase() });
       if (method !== 'GET' && method !== 'HEAD') throw unknownPath(path, this.#options.types);
