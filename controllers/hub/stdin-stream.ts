@@ -9,6 +9,9 @@ import type { StreamCall } from '../../wire/load.ts';
 /** As much as a front keeps of what it has relayed: what is not safe yet never reaches further. */
 export const keptBytes = 256 * 1024;
 
+/** As an agent says it of a window, and FRONT_NOBODY_READS of native/front/protocol.h. */
+export const nobodyReads = Number.MAX_SAFE_INTEGER;
+
 export interface StdinTarget {
   /** Opens the stream anew; throws when there is none to be had for good. */
   readonly open: (signal: AbortSignal) => Promise<{ call: StreamCall; first: Chunk; streamId: number }>;
@@ -51,11 +54,10 @@ export class StdinStream {
     targets.forEach((target, index) => void this.#serve(this.#channels[index]!, target, both));
   }
 
-  /** Input may be sent up to here. */
+  /** Input may be sent up to here; `nobodyReads` once every reader has gone. */
   get window(): number {
-    const open = this.#channels.filter((channel) => !channel.done);
-    // Nobody reads any more: whoever writes may write to the end.
-    if (open.length === 0) return Number.MAX_SAFE_INTEGER;
+    const open = this.#channels.filter((channel) => !channel.done && channel.window < nobodyReads);
+    if (open.length === 0) return nobodyReads;
     return Math.min(...open.map(({ safe, window }) => Math.min(window, safe + keptBytes)));
   }
 
