@@ -1,6 +1,7 @@
 /**
- * Two sets of tests. `unit` lies beside the code and runs in parallel; `system` is test/: it starts processes, makes network
- * namespaces and measures time, so its files run one after another, after the others.
+ * Three sets of tests. `unit` lies beside the code and runs in parallel; `system` is test/: it starts processes, makes network
+ * namespaces and measures time, so its files run one after another, after the others. `kube` is what of it needs a Kubernetes
+ * API server, which takes minutes to build where it is not cached: last, so that it can be built meanwhile.
  */
 import { defineConfig } from 'vitest/config';
 
@@ -22,10 +23,22 @@ export default defineConfig({
         test: {
           name: 'system',
           include: ['test/**/*.test.ts'],
+          exclude: ['test/kube/**'],
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 120_000,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          name: 'kube',
+          include: ['test/kube/**/*.test.ts'],
+          setupFiles: ['test/kube/await-server.ts'],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes a fresh Debian machine with git, make and any Node.js 20 ready to build and run Muster: `setup.sh [SET]`, SET one of
 #   base    what `make build` and `make demo` need (default)
-#   test    base, and what the tests use besides: users' MPI (Debian's MPICH), libfaketime, our MPICH, kubectl, CRIU, a
-#           Kubernetes API server with its etcd
+#   test    base, and what the tests use besides: users' MPI (Debian's MPICH), libfaketime, our MPICH, kubectl, CRIU; the
+#           Kubernetes API server takes so long to build that scripts/test.sh builds it while other tests run
 #   lint    base, and clang-format
 # Safe to run again at any time, and quick (about 0.1 s) when nothing is to do. What Node 24 is needed for comes from npm.
 set -euo pipefail
@@ -40,6 +40,4 @@ if [ "$set_name" = test ]; then
   scripts/kubectl.sh >/dev/null
   # CRIU is dear to fetch and needs root to be of use. A test that needs it says so if it could not be had.
   if [ "$(id -u)" -eq 0 ]; then scripts/criu.sh >/dev/null || say 'CRIU could not be set up; the tests that need it will say so'; fi
-  # Sid moves, so this build may break without us. Only the tests that need it fail then.
-  scripts/kube-apiserver.sh >/dev/null || say 'the Kubernetes API server of the tests could not be built; test/kube will fail'
 fi

@@ -30,6 +30,14 @@ unset MUSTER_HOME MUSTER_RANK PMI_RANK PMI_SIZE PMI_FD MPIEXEC_TIMEOUT
 node=$(scripts/node-path.sh)
 export PATH="${node%/*}:$PATH" MUSTER_TEST_COUNTS="$PWD/$counts"
 
+# Needed last, and long to build where it is not cached: beside the tests that do without.
+server=
+if [ "$#" -eq 0 ]; then
+  build/programs/keeper 0 scripts/kube-apiserver.sh >/dev/null &
+  server=$!
+fi
+trap 'rm -f "$counts"; [ -z "$server" ] || kill "$server" 2>/dev/null || true' EXIT
+
 # The keeper ends the tests at their limit, and whatever they leave behind, so that no test waits for another's rest.
 status=0
 build/programs/keeper "${MUSTER_TEST_SECONDS:-0}" \
