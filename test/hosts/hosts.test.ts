@@ -353,6 +353,35 @@ describe('an agent that is away', () => {
     }
   });
 
+  it.each(['rotate', 'block'])(
+    'killed again and again while its output is relayed to a slow reader (%s): every line once, whole, in order',
+    async (whenFull) => {
+      const [mebibytes, lineBytes] = [12, 4000];
+      const job = `${muster} run -n 2 -l --nodes node2,node3 --ppn 1 --when-full ${whenFull} --log-quota ${whenFull === 'block' ? '512Ki' : '1Gi'}`;
+      const slowly = '{ for i in $(seq 80); do head -c 200000; sleep 0.05; done; cat; }';
+      const command = `${job} ${programs}/outgen ${mebibytes} ${lineBytes} | ${slowly}`;
+      const running = cluster.host('node1').run(['bash', '-o', 'pipefail', '-c', command]);
+      for (const name of ['node2', 'node3', 'node2']) {
+        const pause = performance.now() + 700;
+        await eventually(() => performance.now() > pause, 'some output');
+        await cluster.agents.get(name)!.end('SIGKILL');
+        await cluster.startAgent(cluster.host(name));
+      }
+      const { code, stdout, stderr } = await running;
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      const next = [0, 0];
+      for (const line of lines(stdout)) {
+        const [, label, rank, count] = /^\[(\d)\] 000000(\d) (\d{11}) o*$/.exec(line) ?? [];
+        const at = Number(rank);
+        if (label !== rank || line.length !== lineBytes + 3 || Number(count) !== next[at])
+          throw new Error(`rank ${at}, line ${next[at]}: ${line.slice(0, 40)} of ${line.length} bytes`);
+        next[at]!++;
+      }
+      const expected = Math.floor((mebibytes * 1048576) / lineBytes);
+      expect(next).toEqual([expected, expected]);
+    },
+  );
+
   it('killed again and again, or cut off, while it takes input: no byte is lost or doubled', async () => {
     const input = inputOf(20_000_003);
     // Slower than the input comes: 64 KiB every 20 ms.
