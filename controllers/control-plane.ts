@@ -126,6 +126,7 @@ export async function runControlPlane(
   const reconciler = new ProcessGroupReconciler({
     store, hub, clock, leases, events, secrets, clusterId, logger,
     reasonToWait: (group) => unknown.reasonToWait(group),
+    keepsVanished: (key, uid) => unknown.keepsVanished(key, uid),
     offers: (exceptUid) =>
       offersOf({
         monitors: monitors.objects,

@@ -72,6 +72,15 @@ export class UnknownSandboxes {
     signal.addEventListener('abort', () => timer[Symbol.dispose](), { once: true });
   }
 
+  /** A group that ran is gone without a deletion: true when the store lost it, and what agents hold of it is to be kept. */
+  keepsVanished(key: string, uid: string): boolean {
+    const { hub, logger } = this.#options;
+    if (this.doubt === undefined) return false;
+    logger.error({ key, uid }, 'a group that runs is missing from the store; its ranks are left alone');
+    if (hub.desired.complete) hub.markComplete(true);
+    return true;
+  }
+
   /** Why a group that has no place must not get one; undefined when it may. */
   reasonToWait({ metadata }: ProcessGroup): string | undefined {
     const { doubt } = this;

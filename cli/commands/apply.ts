@@ -58,8 +58,7 @@ export async function apply(
           text: `${field}: ${message}`,
         }));
         if (lines.length === 0) lines.push({ line: manifest.line, text: said });
-        for (const { line, text } of lines)
-          process.stderr.write(`${file}:${line}: ${label}: ${text}\n`);
+        for (const { line, text } of lines) process.stderr.write(`${file}:${line}: ${label}: ${text}\n`);
       }
     }
   }

@@ -20,8 +20,9 @@ import { systemClock } from '../../controllers/runtime/clock.ts';
 import { type ElectionTimes, LeaderElection } from '../../controllers/runtime/leader-election.ts';
 import { annotations } from '../../crds/names.ts';
 import type { KubeTarget } from '../../store/client/kubeconfig.ts';
+import { ClusterDoubtRecord } from '../../store/kubernetes/doubt.ts';
 import { KubernetesStore } from '../../store/kubernetes/kubernetes-store.ts';
-import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
+import { isStoreError } from '../../store/object-store.ts';
 import { environmentSecrets } from './environment-secrets.ts';
 import { KubeVerbs } from './kube-verbs.ts';
 import { logDestination } from './log-destination.ts';
@@ -49,8 +50,21 @@ const longestRetryMs = 5_000;
 export async function runKubeController(options: KubeControllerOptions, signal: AbortSignal): Promise<void> {
   const { target, namespace, listen, advertise, verbsListen } = options;
   const logger = pino({ base: { part: 'controller' }, level: 'info' }, logDestination());
-  using store = new KubernetesStore({ server: target.server, logger });
-  const cluster = await untilOpened(store, namespace, logger, signal);
+  using store = new KubernetesStore({
+    server: target.server,
+    logger,
+    wentBack: (message) => doubt.raise(message),
+  });
+  const doubt = new ClusterDoubtRecord(store, namespace, logger);
+  let cluster: ClusterAuthority | undefined;
+  await untilDone(
+    async () => {
+      cluster = await openClusterAuthority(store, namespace, signal);
+    },
+    namespace,
+    logger,
+    signal,
+  );
   if (cluster === undefined) return;
   const { authority, clusterId } = cluster;
   const hosts = [listen, ...advertise].map((address) => address.replace(/:\d+$/, '').replace(/^\[|\]$/g, ''));
@@ -73,6 +87,10 @@ export async function runKubeController(options: KubeControllerOptions, signal: 
         : { [annotations.verbsAddress.name]: options.verbsAdvertise ?? verbsListen }),
     },
     times: options.electionTimes ?? {},
+    wentBack: (from, to) =>
+      doubt.raise(
+        `the cluster was put back to an older state: the Lease ${namespace}/${lease} was at version ${from} and is at ${to}`,
+      ),
   });
   const leader = (): string => election.leader?.about[annotations.hubAddress.name] ?? '';
 
@@ -105,8 +123,17 @@ export async function runKubeController(options: KubeControllerOptions, signal: 
     await election.run(async (leading) => {
       await standby?.[Symbol.asyncDispose]();
       standby = undefined;
+      if (!(await untilDone(() => doubt.load(leading), namespace, logger, leading))) return;
       const plane = await runControlPlane(
-        { store, hubListen: listen, tls, clusterId, logger, secrets: environmentSecrets(store) },
+        {
+          store,
+          doubtful: doubt,
+          hubListen: listen,
+          tls,
+          clusterId,
+          logger,
+          secrets: environmentSecrets(store),
+        },
         leading,
       );
       logger.info({ hub: plane.hub.port }, 'control plane ready');
@@ -124,16 +151,17 @@ export async function runKubeController(options: KubeControllerOptions, signal: 
   }
 }
 
-/** The API server may not be there yet, or not let us in yet: that is said, and tried again. */
-async function untilOpened(
-  store: ObjectStore,
+/** The API server may not be there yet, or not let us in yet: that is said, and tried again. False when the signal aborted. */
+async function untilDone(
+  work: () => Promise<void>,
   namespace: string,
   logger: Logger,
   signal: AbortSignal,
-): Promise<ClusterAuthority | undefined> {
+): Promise<boolean> {
   for (let failures = 0, told = ''; !signal.aborted; failures++) {
     try {
-      return await openClusterAuthority(store, namespace, signal);
+      await work();
+      return true;
     } catch (error) {
       if (signal.aborted) break;
       if (!isStoreError(error)) throw error;
@@ -144,7 +172,7 @@ async function untilOpened(
       await pause(afterMs, undefined, { signal }).catch(() => undefined);
     }
   }
-  return undefined;
+  return false;
 }
 
 export function splitAddress(address: string): [host: string, port: number] {

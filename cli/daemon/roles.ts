@@ -59,7 +59,11 @@ const viewing: readonly ResourceRule[] = [
   { verbs: read, apiGroups: ['', 'events.k8s.io'], resources: ['events'] },
   { verbs: read, apiGroups: [''], resources: ['configmaps'] },
   { verbs: read, apiGroups: ['coordination.k8s.io'], resources: ['leases'] },
-  { verbs: ['get'], apiGroups: [verbsOfJobs], resources: ['processgroups/log', 'processgroups/ps', 'processgroups/top'] },
+  {
+    verbs: ['get'],
+    apiGroups: [verbsOfJobs],
+    resources: ['processgroups/log', 'processgroups/ps', 'processgroups/top'],
+  },
 ];
 /** A checkpoint reads the memory of a job, so making one is the admin's. */
 const editing: readonly ResourceRule[] = [

@@ -184,6 +184,17 @@ export class DesiredBook {
     this.#waiters.delete(uid);
   }
 
+  /** Strikes the group out and tells nobody: agents keep what they hold of it. */
+  lose(uid: string): void {
+    for (const { node, spec } of this.#groups.get(uid)?.entries ?? []) {
+      this.#nodes.get(node)?.delete(sandboxKey(spec.id));
+      const parentNode = spec.tree?.parentNode;
+      if (parentNode) this.#childrenOf.get(parentNode)?.delete(sandboxKey(spec.id));
+    }
+    this.#groups.delete(uid);
+    this.#waiters.delete(uid);
+  }
+
   /** True, or false when it is known to lie elsewhere; undefined while nothing is known of the group. */
   owns(node: string, id: SandboxId): boolean | undefined {
     const group = this.#groups.get(id.groupUid);

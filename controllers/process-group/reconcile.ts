@@ -3,6 +3,7 @@
  * not forget stands in status before anybody acts on it, the rest agents tell anew.
  */
 import { isDeepStrictEqual } from 'node:util';
+import { finalizers } from '../../crds/names.ts';
 import type { ProcessGroup, ProcessGroupStatus } from '../../crds/types.gen.ts';
 import { isStoreError } from '../../store/object-store.ts';
 import { nameOf, settled, type Key, type Outcome, type Reconciler } from '../runtime/reconciler.ts';
@@ -15,7 +16,11 @@ import type { Seen } from './seen.ts';
 import { statusOf } from './status.ts';
 import { eventsOf } from './transition-events.ts';
 
-export type ProcessGroupPorts = Omit<ObservePorts, 'removedForMs'> & Omit<PerformPorts, 'removed' | 'gone'>;
+export type ProcessGroupPorts = Omit<ObservePorts, 'removedForMs'> &
+  Omit<PerformPorts, 'removed' | 'gone'> & {
+    /** A group that ran is gone without a deletion: true when what agents hold of it is to be left alone. */
+    readonly keepsVanished?: (key: Key, uid: string) => boolean;
+  };
 
 /**
  * That a group runs is written this much later: one that ends at once is spared a write, and who waits for its end the time
@@ -28,15 +33,19 @@ const usageEveryMs = 30_000;
 export class ProcessGroupReconciler implements Reconciler {
   readonly name = 'process-group';
   readonly #ports: ObservePorts & PerformPorts;
+  readonly #keepsVanished: ProcessGroupPorts['keepsVanished'];
   readonly #uids = new Map<Key, string>();
   readonly #keys = new Map<string, Key>();
   readonly #removedMs = new Map<string, number>();
   readonly #usageMs = new Map<string, number>();
+  /** Groups that run, or may, and that nobody deletes. */
+  readonly #alive = new Set<string>();
   /** Since when groups run of which that is not on record yet. */
   readonly #startedMs = new Map<string, number>();
 
   constructor(ports: ProcessGroupPorts) {
     const { clock } = ports;
+    this.#keepsVanished = ports.keepsVanished;
     this.#ports = {
       ...ports,
       removedForMs: (uid) => {
@@ -56,7 +65,7 @@ export class ProcessGroupReconciler implements Reconciler {
 
   async reconcile(key: Key, signal: AbortSignal): Promise<Outcome> {
     const group = await this.#read(key, signal);
-    this.#note(key, group?.metadata.uid);
+    this.#note(key, group);
     if (!group) return settled;
     const seen = observe(group, this.#ports);
     const phase = phaseOf(seen);
@@ -92,7 +101,8 @@ export class ProcessGroupReconciler implements Reconciler {
     try {
       return await this.#ports.store.get<ProcessGroup>(processGroupType, nameOf(key), signal);
     } catch (error) {
-      if (isStoreError(error, 'NotFound')) return undefined;
+      // Without a name it is the kind that is not there: that says nothing of the group.
+      if (isStoreError(error, 'NotFound') && error.details.name !== undefined) return undefined;
       throw error;
     }
   }
@@ -118,12 +128,19 @@ export class ProcessGroupReconciler implements Reconciler {
   }
 
   /** Keeps track of who has the name; whoever had it before is gone for good. */
-  #note(key: Key, uid: string | undefined): void {
+  #note(key: Key, group: ProcessGroup | undefined): void {
+    const uid = group?.metadata.uid;
     const before = this.#uids.get(key);
-    if (before !== undefined && before !== uid) this.#forget(before);
-    if (uid === undefined) return;
+    if (before !== undefined && before !== uid) {
+      if (this.#alive.has(before) && this.#keepsVanished?.(key, before) === true)
+        this.#ports.hub.desired.lose(before);
+      this.#forget(before);
+    }
+    if (group === undefined || uid === undefined) return;
     this.#uids.set(key, uid);
     this.#keys.set(uid, key);
+    if (isAlive(group)) this.#alive.add(uid);
+    else this.#alive.delete(uid);
   }
 
   #forget(uid: string): void {
@@ -133,6 +150,7 @@ export class ProcessGroupReconciler implements Reconciler {
     hub.desired.forget(uid);
     leases.forget(uid);
     events.drop(uid);
+    this.#alive.delete(uid);
     this.#removedMs.delete(uid);
     this.#usageMs.delete(uid);
     this.#startedMs.delete(uid);
@@ -142,6 +160,13 @@ export class ProcessGroupReconciler implements Reconciler {
       logger.warn({ err: error, uid }, 'private record of a group not removed'),
     );
   }
+}
+
+/** It can only go by a deletion that waits for us. */
+function isAlive({ metadata, status }: ProcessGroup): boolean {
+  const held = metadata.finalizers?.includes(finalizers.ranks.name) ?? false;
+  const runs = status?.placement !== undefined && status.finishTime === undefined;
+  return held && runs && metadata.deletionTimestamp === undefined;
 }
 
 /** Without fields that are undefined, as the store keeps it. */

@@ -24,6 +24,8 @@ export interface LeaderElectionOptions {
   /** What others are to know of the leader, such as its address: stands in the lease's annotations. */
   readonly about?: Readonly<Record<string, string>>;
   readonly times?: Partial<ElectionTimes>;
+  /** The lease was seen to be older than it was: the store was put back to an earlier state. */
+  readonly wentBack?: (from: string, to: string) => void;
 }
 
 export interface ElectionTimes {
@@ -33,7 +35,8 @@ export interface ElectionTimes {
   readonly retryMs: number;
 }
 
-const usual: ElectionTimes = { leaseMs: 15_000, renewWithinMs: 10_000, retryMs: 2_000 };
+/** Long enough for a store that takes 5 s to answer. */
+const usual: ElectionTimes = { leaseMs: 20_000, renewWithinMs: 16_000, retryMs: 2_000 };
 
 interface Lease extends KubernetesObject {
   spec?: {
@@ -123,7 +126,7 @@ export class LeaderElection {
   async #tried(signal: AbortSignal): Promise<boolean> {
     const { clock, logger } = this.#options;
     const late = new AbortController();
-    using _timer = clock.after(this.#times.renewWithinMs / 2, () => late.abort());
+    using _timer = clock.after(this.#times.renewWithinMs, () => late.abort());
     try {
       return await this.#takeOrRenew(AbortSignal.any([signal, late.signal]));
     } catch (error) {
@@ -137,7 +140,9 @@ export class LeaderElection {
 
   async #takeOrRenew(signal: AbortSignal): Promise<boolean> {
     const { store, lease: key, identity } = this.#options;
-    const lease = await this.#read(signal);
+    // Who holds it need not ask first.
+    const held = this.#seen?.spec?.holderIdentity === identity ? this.#seen : undefined;
+    const lease = held ?? (await this.#read(signal));
     if (lease === undefined) {
       const { namespace = 'default', name } = key;
       const metadata = { namespace, name, annotations: { ...this.#options.about } };
@@ -156,7 +161,13 @@ export class LeaderElection {
     if (holder !== '' && holder !== identity && this.#options.clock.steady() < expiresMs) return false;
     const annotations = { ...lease.metadata.annotations, ...this.#options.about };
     const next: Lease = { ...lease, metadata: { ...lease.metadata, annotations }, spec: this.#specOf(lease) };
-    this.#note(await store.update<Lease>(builtinTypes.lease, next, signal));
+    try {
+      this.#note(await store.update<Lease>(builtinTypes.lease, next, signal));
+    } catch (error) {
+      const now = await this.#read(signal);
+      if (now) this.#note(now);
+      throw error;
+    }
     return true;
   }
 
@@ -170,7 +181,10 @@ export class LeaderElection {
   }
 
   #note(lease: Lease): void {
-    if (this.#seen?.metadata.resourceVersion === lease.metadata.resourceVersion) return;
+    const [before, now] = [this.#seen?.metadata.resourceVersion, lease.metadata.resourceVersion];
+    if (before === now) return;
+    const sameLease = this.#seen?.metadata.uid === lease.metadata.uid;
+    if (sameLease && Number(now) < Number(before)) this.#options.wentBack?.(before ?? '', now ?? '');
     this.#seen = lease;
     this.#seenMs = this.#options.clock.steady();
   }

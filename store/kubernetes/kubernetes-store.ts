@@ -29,6 +29,8 @@ export interface KubernetesStoreOptions {
   /** An answer must have begun by then. */
   readonly answerWithinMs?: number;
   readonly watchTimes?: Partial<WatchTimes>;
+  /** The cluster's database was put back to an older state. */
+  readonly wentBack?: (message: string) => void;
 }
 
 const defaultPageSize = 500;
@@ -74,7 +76,7 @@ export class KubernetesStore extends HttpStore {
     options: WatchOptions = {},
     signal?: AbortSignal,
   ): AsyncGenerator<WatchEvent<T>, void, undefined> {
-    const { logger, watchTimes } = this.#options;
+    const { logger, watchTimes, wentBack } = this.#options;
     const source = {
       list: () => this.list<T>(type, options, signal),
       newest: async () => {
@@ -83,7 +85,11 @@ export class KubernetesStore extends HttpStore {
       },
       lines: (request: ApiRequest, ending: AbortSignal) => this.requestLines(request, ending),
     };
-    return followList<T>(source, { type, select: options, logger, times: watchTimes ?? {} }, signal);
+    return followList<T>(
+      source,
+      { type, select: options, logger, times: watchTimes ?? {}, wentBack },
+      signal,
+    );
   }
 
   override create<T extends KubernetesObject = AnyObject>(

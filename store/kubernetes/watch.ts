@@ -37,6 +37,7 @@ export interface WatchedKind {
   readonly select: WatchOptions;
   readonly logger: Pick<Logger, 'info' | 'warn'>;
   readonly times: Partial<WatchTimes>;
+  readonly wentBack?: ((message: string) => void) | undefined;
 }
 
 export async function* followList<T extends KubernetesObject>(
@@ -59,7 +60,7 @@ export async function* followList<T extends KubernetesObject>(
       let trouble: StoreError | undefined;
       const connection: AsyncIterable<WatchEvent<T>> = connect<T>(source, kind, times, from, signal);
       try {
-        await refuseFuture(source, type, from);
+        await refuseFuture(source, kind, from);
         for await (const event of connection) {
           if (failures > 1) logger.info({ resource, failures }, 'watch goes on');
           failures = 0;
@@ -87,11 +88,16 @@ export async function* followList<T extends KubernetesObject>(
  * A server that was put back to an older state lets a watch from beyond it hang, and shows nothing until it has come that far
  * again.
  */
-async function refuseFuture<T>(source: WatchSource<T>, type: ResourceType, from: string): Promise<void> {
+async function refuseFuture<T>(
+  source: WatchSource<T>,
+  { type, wentBack }: WatchedKind,
+  from: string,
+): Promise<void> {
   const newest = await source.newest();
   if (!/^\d+$/.test(from)) return;
   if (BigInt(newest) >= BigInt(from)) return;
   const text = `The API server is at version ${newest} and has forgotten version ${from} of ${resourceNameOf(type)}: it was put back to an older state`;
+  wentBack?.(text);
   throw new StoreError('Expired', text);
 }
 

@@ -6,6 +6,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { AnyObject, ObjectStore, WatchEvent } from '../../store/object-store.ts';
 import { isStoreError, type StoreReason } from '../../store/store-error.ts';
 import type { ResourceType } from '../../store/resource.ts';
+import { eventually } from './eventually.ts';
+
+export { eventually };
 
 export const widgets: ResourceType = {
   group: 'test.muster.dev',
@@ -45,19 +48,6 @@ export function widget(
   metadata: AnyObject['metadata'] = {},
 ): Widget {
   return { apiVersion: 'test.muster.dev/v1', kind: 'Widget', metadata: { name, ...metadata }, spec };
-}
-
-export async function eventually(check: () => Promise<void> | void, timeoutMs = 10_000): Promise<void> {
-  const until = performance.now() + timeoutMs;
-  for (;;) {
-    try {
-      await check();
-      return;
-    } catch (error) {
-      if (performance.now() > until) throw error;
-      await new Promise((resolve) => void setTimeout(resolve, 5));
-    }
-  }
 }
 
 /** Reads events until there are `count` of them, then ends the watch. */

@@ -22,7 +22,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { issue, makeAuthority, type KeyAndCertificate } from '../../controllers/pki/certificate.ts';
-import { eventually } from '../contract/object-store.ts';
+import { eventually } from '../contract/eventually.ts';
 
 const startWithinMs = 60_000;
 
@@ -115,6 +115,11 @@ export class KubeCluster implements AsyncDisposable {
   /** PEM of the authority that signed the server's certificate, and its users'. */
   get authority(): string {
     return this.#authority.cert;
+  }
+
+  /** The administrator's certificate and key, as PEM. */
+  get adminTls(): KeyAndCertificate {
+    return this.#adminPair;
   }
 
   /** Path of the administrator's kubeconfig. */

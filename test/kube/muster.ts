@@ -15,7 +15,7 @@ import type { ProcessGroup } from '../../crds/types.gen.ts';
 import { conditionOf, type ConditionType } from '../../crds/conditions.ts';
 import { kubeDaemonTargetOf } from '../../store/client/kubeconfig.ts';
 import { KubernetesStore } from '../../store/kubernetes/kubernetes-store.ts';
-import { eventually } from '../contract/object-store.ts';
+import { eventually } from '../contract/eventually.ts';
 import { checkout } from '../e2e/cluster.ts';
 import { freePorts, type KubeCluster } from './cluster.ts';
 
