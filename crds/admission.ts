@@ -4,11 +4,11 @@
 // the first two by itself. Objects of other kinds are refused. What a build lacks is not refused here: that
 // is a condition (supported.ts).
 import { isDeepStrictEqual } from 'node:util';
-import { checkCel } from './cel.ts';
+import { checkCel, prepareCel } from './cel.ts';
 import { checkMetadata } from './check-metadata.ts';
 import { checkMigration, checkSpec } from './check-spec.ts';
 import { withDefaults } from './defaults.ts';
-import { definitionOf, type JsonSchema } from './definitions.ts';
+import { allDefinitions, definitionOf, type JsonSchema } from './definitions.ts';
 import { limitErrors, type FieldError } from './field-error.ts';
 import { nearest } from './nearest-name.ts';
 import { apiVersion, group, kinds, type Kind, type KubernetesObject } from './objects.ts';
@@ -17,6 +17,11 @@ import type { Migration, ProcessGroup } from './types.gen.ts';
 
 export type Operation = 'CREATE' | 'UPDATE';
 export type Admitted<T> = { object: T; errors?: never } | { object?: never; errors: FieldError[] };
+
+/** Does beforehand what the first object would have to wait for. */
+export function prepareAdmission(): void {
+  for (const { schema } of allDefinitions()) prepareCel(schema);
+}
 
 /** With `oldObject` for updates. Gives back the object with defaults filled in, or what is wrong with it. */
 export function admit<T extends KubernetesObject = KubernetesObject>(

@@ -45,14 +45,22 @@ function rulesOf(schema: JsonSchema): CompiledRule[] {
   return rules;
 }
 
+/** Parses all rules of a schema, so that the first object that is judged need not wait for it. */
+export function prepareCel(schema: JsonSchema): void {
+  if (!hasRules(schema)) return;
+  rulesOf(schema);
+  for (const part of partsOf(schema)) prepareCel(part);
+}
+
+function partsOf({ properties, items, additionalProperties }: JsonSchema): JsonSchema[] {
+  return [...Object.values(properties ?? {}), items, additionalProperties].filter((part) => part !== undefined);
+}
+
 /** Whether there is a rule here or below, so that the rest of the object need not be visited. */
 function hasRules(schema: JsonSchema): boolean {
   const known = reaching.get(schema);
   if (known !== undefined) return known;
-  const below = [...Object.values(schema.properties ?? {}), schema.items, schema.additionalProperties];
-  const answer =
-    (schema['x-kubernetes-validations']?.length ?? 0) > 0 ||
-    below.some((part) => part !== undefined && hasRules(part));
+  const answer = (schema['x-kubernetes-validations']?.length ?? 0) > 0 || partsOf(schema).some(hasRules);
   reaching.set(schema, answer);
   return answer;
 }

@@ -6,6 +6,7 @@ import { chmodSync, rmSync } from 'node:fs';
 import { type AddressInfo, isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import { pino } from 'pino';
+import { prepareAdmission } from '../../crds/admission.ts';
 import { annotations } from '../../crds/names.ts';
 import { runControlPlane } from '../../controllers/control-plane.ts';
 import { authorityHash } from '../../controllers/pki/certificate.ts';
@@ -172,6 +173,7 @@ export async function runController(home: Home, host: string, signal: AbortSigna
     log: logger,
   });
   await manifests.start();
+  prepareAdmission();
   logger.info({ home: home.root, hub: plane.hub.port }, 'control plane ready');
   try {
     await new Promise<void>((resolve) => {
