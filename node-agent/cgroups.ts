@@ -73,7 +73,10 @@ export class Cgroups {
     return this.#limiting.has(controller);
   }
 
-  /** What launch makes for a sandbox; a limit whose controller is missing is the caller's to refuse. */
+  /**
+   * What launch makes for a sandbox; a limit whose controller is missing is the caller's to refuse. A v1 hierarchy of processors
+   * is entered for a limit only: in a group of its own a job of many ranks would get no more of a busy machine than one process.
+   */
   requestsFor(key: string, limits: SandboxLimits): CgroupRequest[] {
     const settings = new Map<Hierarchy, (readonly [string, string])[]>(
       this.#hierarchies.map((hierarchy) => [hierarchy, []]),
@@ -95,6 +98,9 @@ export class Cgroups {
       );
     }
     if (limits.processes > 0) set('pids', () => [['pids.max', String(limits.processes)]]);
+    const cpu = this.#limiting.get('cpu');
+    if (cpu?.version === 1 && limits.cpuMilli === 0 && !cpu.controllers.some(limitsElse))
+      settings.delete(cpu);
     return [...settings].map(([{ mount }, values]) => ({ mount, path: `${this.#prefix}/${key}`, values }));
   }
 
@@ -139,6 +145,8 @@ export class Cgroups {
     return readList(`${path}/cgroup.subtree_control`);
   }
 }
+
+const limitsElse = (controller: string): boolean => controller === 'memory' || controller === 'pids';
 
 /** Memory that is swapped out is memory still. */
 function memorySettings({ mount, version }: Hierarchy, bytes: number): (readonly [string, string])[] {
