@@ -53,7 +53,9 @@ export function prepareCel(schema: JsonSchema): void {
 }
 
 function partsOf({ properties, items, additionalProperties }: JsonSchema): JsonSchema[] {
-  return [...Object.values(properties ?? {}), items, additionalProperties].filter((part) => part !== undefined);
+  return [...Object.values(properties ?? {}), items, additionalProperties].filter(
+    (part) => part !== undefined,
+  );
 }
 
 /** Whether there is a rule here or below, so that the rest of the object need not be visited. */

@@ -5,6 +5,7 @@ import type { Native } from '../native/addon/index.ts';
 import type { Wire } from '../wire/load.ts';
 import type { Cgroups } from './cgroups.ts';
 import type { AgentConfig } from './config.ts';
+import type { MachineTopology } from './hwloc.ts';
 import type { InputSpools } from './input.ts';
 import type { JobTree } from './job-tree.ts';
 import type { OutputSpool } from './output.ts';
@@ -20,6 +21,7 @@ export interface Backend {
   readonly wire: Wire;
   readonly tls: TlsMaterial;
   readonly topology: Topology;
+  readonly hwloc: MachineTopology;
   readonly processors: ProcessorLedger;
   /** null without root or where none are mounted. */
   readonly cgroups: Cgroups | null;

@@ -9,6 +9,7 @@ import { cgroupParentFileOf, Cgroups, parseHierarchies } from './cgroups.ts';
 import type { AgentConfig } from './config.ts';
 import { parseUidList } from './credentials.ts';
 import { featuresOf } from './features.ts';
+import { findTopology } from './hwloc.ts';
 import { InputSpools } from './input.ts';
 import { JobTree } from './job-tree.ts';
 import { LocalSocket } from './local-socket.ts';
@@ -43,7 +44,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
     );
   }
   native.setChildSubreaper();
-  const { log, backend } = { log: config.logger, backend: makeBackend(config, giving) };
+  const { log, backend } = { log: config.logger, backend: makeBackend(config, giving, signal) };
   await backend.tree.listen(config.peerHost, config.peerPort, backend.tls);
 
   const sandboxes = new Sandboxes(backend, {
@@ -129,7 +130,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
   log.info({ node: config.node }, 'agent stops; ranks run on');
 }
 
-function makeBackend(config: AgentConfig, giving: AsyncDisposableStack): Backend {
+function makeBackend(config: AgentConfig, giving: AsyncDisposableStack, signal: AbortSignal): Backend {
   const native = loadNative();
   const wire = loadWire(config.protoPath);
   const agentUid = process.geteuid?.() ?? 0;
@@ -153,6 +154,7 @@ function makeBackend(config: AgentConfig, giving: AsyncDisposableStack): Backend
     wire,
     tls: readTls(config.tls),
     topology,
+    hwloc: findTopology(config.logger, signal),
     processors: new ProcessorLedger(topology),
     cgroups: agentUid === 0 ? findCgroups(config) : null,
     output,

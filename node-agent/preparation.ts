@@ -8,6 +8,7 @@ import type { Backend } from './backend.ts';
 import type { SandboxLimits } from './cgroups.ts';
 import type { AgentConfig } from './config.ts';
 import { checkUid, unnamedAccount } from './credentials.ts';
+import { topologyPath } from './hwloc.ts';
 import type { LaunchRequest } from './launch.ts';
 import { generatedFiles, mountTableOf, parseMountinfo, type Account } from './mounts.ts';
 import type { Binding } from './processors.ts';
@@ -47,6 +48,7 @@ export function preparationOf(spec: SandboxSpec, key: string, backend: Backend):
     cpuMilli: spec.cpuLimitMilli,
     processes: plan.processes.length + config.nodeConfig.processesPerSandbox,
   };
+  if (backend.hwloc.xml !== null) generated.push({ path: topologyPath, content: backend.hwloc.xml });
   checkLimits(limits, backend);
   return {
     plan,
@@ -77,6 +79,7 @@ export function planFor(spec: SandboxSpec, backend: Backend, binding: Binding | 
     address: backend.address,
     account,
     groupsOfNode,
+    hasTopology: backend.hwloc.xml !== null,
     binding,
   });
 }

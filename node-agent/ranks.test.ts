@@ -10,6 +10,7 @@ const context: NodeContext = {
   address: '10.0.0.1',
   account: { name: 'ada', uid: 1000, gid: 100, home: '/home/ada', shell: '/bin/bash' },
   groupsOfNode: [100, 27],
+  hasTopology: false,
   binding: null,
 };
 

@@ -13,6 +13,7 @@ import {
   sandboxVariables,
   type RankFacts,
 } from './environment.ts';
+import { addTopology } from './hwloc.ts';
 import type { Account } from './mounts.ts';
 import type { Binding } from './processors.ts';
 import { cpuMaskOf } from './topology.ts';
@@ -56,6 +57,8 @@ export interface NodeContext {
   readonly address: string;
   readonly account: Account;
   readonly groupsOfNode: readonly number[];
+  /** hwloc's view of the node is in the sandbox. */
+  readonly hasTopology: boolean;
   /** null where ranks are not bound, or not yet. */
   readonly binding: Binding | null;
 }
@@ -205,6 +208,7 @@ function programEnvironment(spec: SandboxSpec, program: Program, context: NodeCo
   const where = `process ${program.name} on ${context.node}`;
   addVariables(env, spec.env, where);
   addVariables(env, program.env, where);
+  if (context.hasTopology) addTopology(env);
   return env;
 }
 

@@ -146,6 +146,51 @@ describe('processors', () => {
   );
 });
 
+/** In hwloc's words; undefined: it is not installed. */
+function boundTo(environment: NodeJS.ProcessEnv): string | undefined {
+  const args = ['core:0', '--', 'grep', 'Cpus_allowed_list', '/proc/self/status'];
+  try {
+    return execFileSync('hwloc-bind', args, { encoding: 'utf8', env: environment });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+describe('topology', () => {
+  const own = boundTo(process.env);
+
+  test.skipIf(own === undefined)(
+    'hwloc reads what the agent found out, and binds by it (needs the Debian package hwloc-nox)',
+    async () => {
+      const script = 'cat "$HWLOC_XMLFILE"; hwloc-bind core:0 -- grep Cpus_allowed_list /proc/self/status';
+      let round = 0;
+      await eventually(async () => {
+        const name = `topology-${(round += 1)}`; // the agent finds out while it works already
+        await group({ name, script });
+        expect((await ended(name))?.phase).toBe('Succeeded');
+        const said = await logs(name);
+        expect(said.endsWith(own ?? '')).toBe(true);
+        return said.includes('<topology version="2.');
+      }, 'the topology to be in a sandbox');
+    },
+  );
+
+  test('a user may have it found out anew', async () => {
+    const env = [{ name: 'HWLOC_XMLFILE', value: '' }];
+    await group({
+      name: 'own-topology',
+      script: 'env',
+      spec: {
+        processes: [{ name: 'main', ranks: '0', command: ['/usr/bin/env'], env }],
+      },
+    });
+    await ended('own-topology');
+    const lines = (await logs('own-topology')).split('\n');
+    expect(lines.filter((line) => line.startsWith('HWLOC'))).toEqual(['HWLOC_XMLFILE=']);
+  });
+});
+
 describe.skipIf(!isRoot)('devices', () => {
   test.skipIf(offered === undefined)('one that is asked for and offered is there, no other is', async () => {
     const script = `ls /dev; exec 3<>${offered} && echo usable`;
