@@ -1,0 +1,4 @@
+import { describeKubectl } from './scripts.ts';
+import { startKubernetes } from './kubernetes.ts';
+
+describeKubectl('Kubernetes', startKubernetes);
