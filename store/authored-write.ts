@@ -60,7 +60,6 @@ export function updatedBy(
   admit: Admit | undefined,
 ): Change {
   const change = transitionOf(author)(type, old, input, admit);
-  if (change.kind === 'remove') return change;
   const context = contextOf(type, author, 'Update');
   return signed(old, change, managersAfterUpdate(context, old, change.object, input.metadata));
 }
@@ -102,7 +101,7 @@ export function appliedBy(
   const result = applied(context, live, { ...wanted, metadata }, options.force);
   const object = author.manager === 'kubectl' ? withLastApplied(live, result.object, wanted) : result.object;
   const change = transitionOf(author)(type, live, object, options.admit);
-  return change.kind === 'remove' ? change : signed(live, change, result.managedFields);
+  return signed(live, change, result.managedFields);
 }
 
 function transitionOf({ subresource }: Author): typeof updatedObject {
@@ -122,7 +121,8 @@ function withLastApplied(
 
 function signed(old: StoredObject, change: Change, managers: ManagedFieldsEntry[]): Change {
   if (change.kind === 'none' && sameManagers(managers, old.metadata.managedFields)) return change;
-  return { kind: 'put', object: withManagers(change.object, managers) };
+  const kind = change.kind === 'none' ? 'put' : change.kind;
+  return { kind, object: withManagers(change.object, managers) };
 }
 
 function withManagers(object: StoredObject, managers: ManagedFieldsEntry[]): StoredObject {

@@ -12,7 +12,7 @@ const qualified = /^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/;
 const labelValue = /^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$/;
 const maxAnnotationBytes = 256 * 1024;
 
-const nameRule =
+export const nameRule =
   'lower-case letters, digits, "-" and ".", starting and ending with a letter or digit, at most 253';
 
 export function metadataErrors(type: ResourceType, meta: ObjectMeta): FieldError[] {

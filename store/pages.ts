@@ -22,6 +22,9 @@ export class Pages<T> {
 
   next(token: string, limit: number | undefined): ObjectList<T> {
     const rest = this.#rests.get(token);
+    if (!/^[0-9a-f-]{36}$/.test(token)) {
+      throw new StoreError('BadRequest', `continue key is not valid: ${token.slice(0, 80)}`);
+    }
     if (rest === undefined) {
       throw new StoreError(
         'Expired',

@@ -141,7 +141,7 @@ export class StoreError extends Error {
       code: this.code,
       details: {
         ...(name === undefined ? {} : { name }),
-        ...(group === undefined ? {} : { group }),
+        ...(group === undefined || group === '' ? {} : { group }),
         ...(kind === undefined ? {} : { kind }),
         ...(uid === undefined ? {} : { uid }),
         ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),

@@ -11,7 +11,7 @@ import type {
   ObjectMeta,
   Preconditions,
 } from './object-store.ts';
-import { isObjectName, metadataErrors } from './metadata.ts';
+import { isObjectName, metadataErrors, nameRule } from './metadata.ts';
 import { frozenCopy, plainCopy, samePlain } from './plain.ts';
 import { apiVersionOf, hasStatus, type ResourceType } from './resource.ts';
 import {
@@ -56,9 +56,16 @@ export interface Birth {
 export function keyOf(type: ResourceType, object: KubernetesObject): { namespace?: string; name: string } {
   const name: unknown = object.metadata?.name;
   if (!isObjectName(name)) {
-    throw errorOf('Invalid', type, undefined, 'metadata.name is missing or not a name', [
-      { field: 'metadata.name', message: 'is missing or not a name', reason: 'FieldValueInvalid' },
-    ]);
+    const missing = name === undefined || name === '';
+    const cause = missing
+      ? { field: 'metadata.name', message: 'name or generateName is required', reason: 'FieldValueRequired' }
+      : {
+          field: 'metadata.name',
+          message: `${JSON.stringify(name)} is not a name`,
+          expected: nameRule,
+          reason: 'FieldValueInvalid',
+        };
+    throw errorOf('Invalid', type, typeof name === 'string' && !missing ? name : undefined, textOf([cause]), [cause]);
   }
   return type.namespaced ? { namespace: object.metadata.namespace ?? 'default', name } : { name };
 }

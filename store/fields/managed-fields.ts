@@ -164,16 +164,14 @@ export function applied(
   const identity = identityOf(ownerOf(manager, noFields));
   const start = new Map(ownersOf(live.metadata.managedFields) ?? []);
   if (start.size === 0) {
-    const all = ownable(fieldSetOf(schema, live), noFields);
+    const all = ownable(differencesOf(schema, {}, live).added, reset);
     const before = {
-      name: 'before-first-apply',
+      ...ownerOf(manager, all),
+      manager: 'before-first-apply',
       operation: 'Update',
-      apiVersion: manager.apiVersion,
+      time: undefined,
     } as const;
-    if (!isEmptySet(all)) {
-      const owner = { ...ownerOf({ ...before, time: manager.time }, all) };
-      start.set(identityOf(owner), owner);
-    }
+    if (!isEmptySet(all)) start.set(identityOf(before), before);
   }
   const last = start.get(identity);
   const mine = ownable(fieldSetOf(schema, wanted), reset);

@@ -10,6 +10,7 @@ import type { ApiStore } from '../api-store.ts';
 import type { AnyObject } from '../object-store.ts';
 import type { ResourceType } from '../resource.ts';
 import { StoreError } from '../store-error.ts';
+import { errorOf } from '../transition.ts';
 import type { Log } from '../file/journal.ts';
 import { discoveryAt, wantsAggregated } from './discovery.ts';
 import { isNamespaceType } from './namespace-rules.ts';
@@ -165,6 +166,10 @@ export class ApiServer implements AsyncDisposable {
     const api = this.#api;
     const target = api && targetOf(path, this.#types);
     if (target !== undefined) return (one) => serveResource(api!, target, one);
+    const parent = api && targetOf(path.replace(/\/[^/]*$/, ''), this.#types);
+    if (parent?.name !== undefined && parent.subresource === undefined) {
+      throw errorOf('NotFound', parent.served.type, parent.name, 'not found');
+    }
     return async (one) => {
       await one.requireAccess({ verb: method === 'HEAD' ? 'get' : method.toLowerCase() });
       if (method !== 'GET' && method !== 'HEAD') throw unknownPath(path, this.#options.types);

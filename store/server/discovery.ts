@@ -29,7 +29,7 @@ interface GroupVersion {
   readonly resources: readonly Resource[];
 }
 
-const verbs = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch'];
+const verbs = ['delete', 'deletecollection', 'get', 'list', 'patch', 'create', 'update', 'watch'];
 
 export interface Discovery {
   readonly version: string;

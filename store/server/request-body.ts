@@ -5,7 +5,7 @@
 import { parseManifests } from '../../crds/manifest.ts';
 import { objectSchemaOf } from '../meta-schema.ts';
 import type { DeleteOptions, JsonPatchOperation, KubernetesObject } from '../object-store.ts';
-import { StoreError } from '../store-error.ts';
+import { causeText, StoreError } from '../store-error.ts';
 import { sifted } from './field-validation.ts';
 import { protobufMedia } from './protobuf-body.ts';
 import type { RouteContext } from './routes.ts';
@@ -18,17 +18,20 @@ export interface WriteParameters {
 }
 
 export function writeParametersOf(context: RouteContext): WriteParameters {
-  const { query, request } = context;
+  const { query, request, method } = context;
   const dryRun = query.getAll('dryRun').filter((value) => value !== '');
-  refuseOtherDryRuns(dryRun);
+  refuseOtherDryRuns(dryRun, method);
   const manager = query.get('fieldManager') ?? '';
-  if (manager.length > 128) throw invalidOption('fieldManager', 'Too long: may not be more than 128 bytes');
+  if (manager.length > 128)
+    throw invalidOption(method, 'fieldManager', 'FieldValueTooLong', 'may not be more than 128 bytes');
   const validation = query.get('fieldValidation') ?? '';
   const fieldValidation = validation === '' ? 'Warn' : validation;
   if (fieldValidation !== 'Strict' && fieldValidation !== 'Warn' && fieldValidation !== 'Ignore') {
     throw invalidOption(
+      method,
       'fieldValidation',
-      `Unsupported value: "${validation}": supported values: "Ignore", "Strict", "Warn"`,
+      'FieldValueNotSupported',
+      `"${validation}": supported values: "Ignore", "Strict", "Warn"`,
     );
   }
   // As in Kubernetes, who does not say is known by the beginning of the user agent.
@@ -36,18 +39,26 @@ export function writeParametersOf(context: RouteContext): WriteParameters {
   return { dryRun: dryRun.length > 0, manager: manager === '' ? agent : manager, fieldValidation };
 }
 
-function refuseOtherDryRuns(values: readonly unknown[]): void {
+function refuseOtherDryRuns(values: readonly unknown[], method: string): void {
   const other = values.find((value) => value !== 'All');
-  if (other !== undefined)
-    throw invalidOption('dryRun', `Unsupported value: ${JSON.stringify(other)}: supported values: "All"`);
+  if (other === undefined) return;
+  const text = `${JSON.stringify(other)}: supported values: "All"`;
+  throw invalidOption(method, 'dryRun', 'FieldValueNotSupported', text);
 }
 
-const invalidOption = (field: string, message: string): StoreError =>
-  new StoreError('Invalid', `Options.meta.k8s.io "" is invalid: ${field}: ${message}`, {
-    group: 'meta.k8s.io',
-    kind: 'Options',
-    causes: [{ field, message }],
-  });
+const optionKinds: Readonly<Record<string, string>> = {
+  POST: 'CreateOptions',
+  PUT: 'UpdateOptions',
+  PATCH: 'PatchOptions',
+  DELETE: 'DeleteOptions',
+};
+
+function invalidOption(method: string, field: string, reason: string, message: string): StoreError {
+  const kind = optionKinds[method] ?? 'ListOptions';
+  const cause = { field, reason, message };
+  const text = `${kind}.meta.k8s.io "" is invalid: ${field}: ${causeText(cause)}`;
+  return new StoreError('Invalid', text, { group: 'meta.k8s.io', kind, causes: [cause] });
+}
 
 const mediaTypeOf = (context: RouteContext, absent: string): string =>
   (context.request.headers['content-type'] ?? absent).split(';')[0]!.trim().toLowerCase();
@@ -150,7 +161,7 @@ export async function patchOf(target: Target, context: RouteContext): Promise<Re
   const { query } = context;
   const force = /^(true|1)$/i.test(query.get('force') ?? '');
   if (force && media !== 'application/apply-patch+yaml') {
-    throw invalidOption('force', 'Forbidden: may not be specified for non-apply patch');
+    throw invalidOption('PATCH', 'force', 'FieldValueForbidden', 'may not be specified for non-apply patch');
   }
   switch (media) {
     case 'application/merge-patch+json':
@@ -162,7 +173,7 @@ export async function patchOf(target: Target, context: RouteContext): Promise<Re
       break;
     case 'application/apply-patch+yaml': {
       if ((query.get('fieldManager') ?? '') === '') {
-        throw invalidOption('fieldManager', 'Required value: is required for apply patch');
+        throw invalidOption('PATCH', 'fieldManager', 'FieldValueRequired', 'is required for apply patch');
       }
       const patch = await valueOf(context, true);
       if (typeof patch !== 'object' || patch === null || Array.isArray(patch)) {
@@ -196,14 +207,16 @@ export async function deleteOptionsOf(context: RouteContext): Promise<DeleteOpti
     dryRun?: unknown[];
   };
   const dryRun = [...(asked.dryRun ?? []), ...query.getAll('dryRun').filter((value) => value !== '')];
-  refuseOtherDryRuns(dryRun);
+  refuseOtherDryRuns(dryRun, 'DELETE');
   const orphan = asked.orphanDependents ?? (query.get('orphanDependents') === 'true' ? true : undefined);
   const propagation =
     asked.propagationPolicy ?? query.get('propagationPolicy') ?? (orphan === true ? 'Orphan' : 'Background');
   if (propagation !== 'Background' && propagation !== 'Foreground' && propagation !== 'Orphan') {
     throw invalidOption(
+      'DELETE',
       'propagationPolicy',
-      `Unsupported value: ${JSON.stringify(propagation)}: supported values: "Foreground", "Background", "Orphan"`,
+      'FieldValueNotSupported',
+      `${JSON.stringify(propagation)}: supported values: "Foreground", "Background", "Orphan"`,
     );
   }
   return { propagation, preconditions: asked.preconditions, dryRun: dryRun.length > 0 };

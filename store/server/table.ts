@@ -68,7 +68,9 @@ function columnsOf(type: ResourceType): readonly Column[] {
 }
 
 function columnOf(column: PrinterColumn): Column {
-  const { name, type, format = '', description = '', priority = 0, cell } = column;
+  const { name, type, format = '', priority = 0, cell } = column;
+  const description =
+    column.description ?? `Custom resource definition column (in JSONPath format): ${column.jsonPath}`;
   const path = parseJsonPath(column.jsonPath) ?? [];
   return { name, type, format, description, priority, path, cell };
 }
