@@ -65,7 +65,9 @@ export function keyOf(type: ResourceType, object: KubernetesObject): { namespace
           expected: nameRule,
           reason: 'FieldValueInvalid',
         };
-    throw errorOf('Invalid', type, typeof name === 'string' && !missing ? name : undefined, textOf([cause]), [cause]);
+    throw errorOf('Invalid', type, typeof name === 'string' && !missing ? name : undefined, textOf([cause]), [
+      cause,
+    ]);
   }
   return type.namespaced ? { namespace: object.metadata.namespace ?? 'default', name } : { name };
 }
