@@ -1,11 +1,13 @@
-// Regenerates everything that is derived from crds/*.yaml: definitions as JSON, types, validators and the
-// reference in docs/reference/. With --check it writes nothing and fails on the first differences, naming
+// Regenerates everything that is derived from crds/*.yaml: definitions as JSON, types, validators, the
+// reference in docs/reference/, the runbook, and the templates of the Helm chart. With --check it writes nothing and fails on the first differences, naming
 // the files. Run by `make generate` and `make verify`. Output is the same on every machine.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { load } from 'js-yaml';
 import { definitionFrom, type CrdManifest, type Definition } from './definitions.ts';
+import { generateChart } from './generate-chart.ts';
 import { generateReference } from './generate-reference.ts';
+import { generateRunbook } from './generate-runbook.ts';
 import { generateTypes } from './generate-types.ts';
 import { generateValidators } from './generate-validators.ts';
 
@@ -28,6 +30,8 @@ export async function generatedFiles(): Promise<Map<string, string>> {
     ['crds/validators.gen.js', await generateValidators(definitions)],
   ]);
   for (const [name, text] of generateReference(definitions)) files.set(`docs/reference/${name}`, text);
+  for (const [name, text] of generateChart(manifests)) files.set(`charts/muster/${name}`, text);
+  files.set('docs/runbook.md', generateRunbook());
   return files;
 }
 
