@@ -86,6 +86,8 @@ program
   )
   .option('--verbs-listen <host:port>', 'on Kubernetes: serve the aggregated API of log, attach, ... here')
   .option('--verbs-advertise <host:port>', 'on Kubernetes: where other replicas reach that')
+  .option('--metrics-listen <host:port>', 'on Kubernetes: serve /metrics, /healthz and /readyz here')
+  .option('--agent-service-account <namespace/name>', 'on Kubernetes: whose tokens let agents in Pods join')
   .action(handler(async () => (await import('./commands/controller.ts')).controller, 'daemon'));
 
 program
@@ -95,6 +97,8 @@ program
   .option('--join <host:port>', 'the control plane to join')
   .option('--token <token>', 'a token of `muster token create`, or @FILE')
   .option('--ca-hash <hash>', "the control plane's CA, as `muster token create` printed it")
+  .option('--service-account-token <file>', 'join with the token of this Pod, again and again')
+  .option('--ca-file <file>', "the control plane's CAs, with --service-account-token")
   .option(
     '--hub <host:port...>',
     'where the control plane is, instead of where it said when this node joined',

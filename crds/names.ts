@@ -123,6 +123,13 @@ export const annotations = {
     'controllers that do not lead',
     'Where the leader serves the verbs of the aggregated API, HOST:PORT.',
   ),
+  rotateAuthority: name(
+    'rotate-authority',
+    'the Secret muster-authority',
+    'administrators',
+    'controllers',
+    'Time, RFC 3339, at which another authority was asked for: one that is older is replaced, with overlap.',
+  ),
   lastCheckpoint: name(
     'last-checkpoint',
     'ProcessGroups',

@@ -13,6 +13,7 @@ import { defaultNodeConfig, type TlsPaths } from '../../node-agent/config.ts';
 import { runAgent } from '../../node-agent/main.ts';
 import { type Config, nativeDirectory } from '../config.ts';
 import { enrolLocalNode, nodeKeyPaths } from '../daemon/cluster-keys.ts';
+import { runEnrolled } from '../daemon/enrolment.ts';
 import { readHubFile } from '../daemon/hub-file.ts';
 import { logDestination } from '../daemon/log-destination.ts';
 import { stopSignal } from '../daemon/stop-signal.ts';
@@ -26,6 +27,8 @@ export interface AgentOptions {
   join?: string;
   token?: string;
   caHash?: string;
+  serviceAccountToken?: string;
+  caFile?: string;
   address?: string;
   hub?: string[];
   bind?: string[];
@@ -51,26 +54,42 @@ export async function agent(config: Config, _args: string[], options: AgentOptio
   mkdirSync(nodeStateOf(home, node), { recursive: true, mode: 0o700 });
   const logger = pino({ base: { part: 'agent', node }, level: 'info' }, logDestination());
   const signal = stopSignal();
-  const place = await placeOf(home, node, options, signal);
-  await runAgent(
-    {
-      node,
-      stateDir: nodeStateOf(home, node),
-      hubAddresses: place.hubs,
-      tls: place.tls,
-      peerHost: options.address ?? place.host,
-      peerPort: 0,
-      localSocket: nodeSocketOf(home, node),
-      nativeDir: nativeDirectory(),
-      nodeConfig: {
-        ...defaultNodeConfig,
-        ...given,
-        ...(options.allowUids === undefined ? {} : { allowedUids: options.allowUids }),
-        binds: [...(given.binds ?? []), ...(options.bind ?? []).map((directory) => bindOf(directory))],
+  const run = (place: Place, until: AbortSignal): Promise<void> =>
+    runAgent(
+      {
+        node,
+        stateDir: nodeStateOf(home, node),
+        hubAddresses: place.hubs,
+        tls: place.tls,
+        peerHost: options.address ?? place.host,
+        peerPort: 0,
+        localSocket: nodeSocketOf(home, node),
+        nativeDir: nativeDirectory(),
+        nodeConfig: {
+          ...defaultNodeConfig,
+          ...given,
+          ...(options.allowUids === undefined ? {} : { allowedUids: options.allowUids }),
+          binds: [...(given.binds ?? []), ...(options.bind ?? []).map((directory) => bindOf(directory))],
+        },
+        build: ownVersion(),
+        logger,
       },
-      build: ownVersion(),
-      logger,
-    },
+      until,
+    );
+  const { serviceAccountToken, caFile } = options;
+  if (serviceAccountToken === undefined) {
+    await run(await placeOf(home, node, options, signal), signal);
+    return 0;
+  }
+  if (caFile === undefined || options.join === undefined || options.address === undefined)
+    throw new CommandError('--service-account-token needs --join, --ca-file and --address', 2);
+  const { host, port } = joinAddressOf(options.join);
+  const from = { host, port, node, tokenFile: serviceAccountToken, caFile, paths: nodeKeyPaths(home, node) };
+  const { address } = options;
+  await runEnrolled(
+    from,
+    logger,
+    (hubs, until) => run({ tls: from.paths, hubs, host: address }, until),
     signal,
   );
   return 0;
@@ -107,6 +126,12 @@ async function placeOf(home: Home, node: string, options: AgentOptions, signal: 
   }
 }
 
+function joinAddressOf(text: string): { host: string; port: number } {
+  const match = /^\[?([^\]]+?)\]?:(\d{1,5})$/.exec(text);
+  if (!match) throw new CommandError(`--join ${text}: expected HOST:PORT`, 2);
+  return { host: match[1]!, port: Number(match[2]) };
+}
+
 async function joinOnce(
   home: Home,
   node: string,
@@ -114,15 +139,14 @@ async function joinOnce(
   joinedFile: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const match = /^\[?([^\]]+?)\]?:(\d{1,5})$/.exec(options.join ?? '');
-  if (!match) throw new CommandError(`--join ${options.join}: expected HOST:PORT`, 2);
+  const { host, port } = joinAddressOf(options.join ?? '');
   if (options.token === undefined || options.caHash === undefined) {
     throw new CommandError('--join needs --token and --ca-hash, as "muster token create" prints them', 2);
   }
   const token = options.token.startsWith('@')
     ? readFileSync(options.token.slice(1), 'utf8').trim()
     : options.token;
-  const request = { host: match[1]!, port: Number(match[2]), token, node, caHash: options.caHash };
+  const request = { host, port, token, node, caHash: options.caHash };
   const { joinCluster } = await import('../../controllers/pki/join-client.ts');
   const joined = await joinCluster(request, signal);
   mkdirSync(nodeDirectoryOf(home, node), { recursive: true, mode: 0o700 });

@@ -12,6 +12,8 @@ export interface ControllerOptions {
   advertise?: string;
   verbsListen?: string;
   verbsAdvertise?: string;
+  metricsListen?: string;
+  agentServiceAccount?: string;
   inCluster?: boolean;
   namespace?: string;
 }
@@ -34,13 +36,25 @@ export async function controller(
   const target = inCluster ? inClusterTarget() : kubeDaemonTargetOf(config.kubeconfig, config.context);
   const listen = options.listen ?? '127.0.0.1:7360';
   const addresses = advertise === undefined ? [] : advertise.split(',');
-  const { joinListen, verbsListen, verbsAdvertise } = options;
-  const others = [verbsListen, verbsAdvertise].filter((address) => address !== undefined);
+  const { joinListen, verbsListen, verbsAdvertise, metricsListen } = options;
+  const agentAccount = accountOf(options.agentServiceAccount);
+  const others = [verbsListen, verbsAdvertise, metricsListen].filter((address) => address !== undefined);
   for (const address of [listen, joinListen, ...addresses, ...others]) splitAddress(address);
   const namespace = options.namespace ?? (inCluster ? target.namespace : undefined) ?? 'muster-system';
   await runKubeController(
-    { target, namespace, listen, joinListen, advertise: addresses, verbsListen, verbsAdvertise },
+    {
+      ...{ target, namespace, listen, joinListen, advertise: addresses },
+      ...{ verbsListen, verbsAdvertise, metricsListen, agentAccount },
+    },
     stopSignal(),
   );
   return 0;
+}
+
+function accountOf(text: string | undefined): { namespace: string; name: string } | undefined {
+  if (text === undefined) return undefined;
+  const [namespace, name, more] = text.split('/');
+  if (!namespace || !name || more !== undefined)
+    throw new CommandError(`--agent-service-account ${text}: expected NAMESPACE/NAME`, 2);
+  return { namespace, name };
 }

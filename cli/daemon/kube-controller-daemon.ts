@@ -6,14 +6,17 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Logger, pino } from 'pino';
-import { runControlPlane } from '../../controllers/control-plane.ts';
+import { type ControlPlane, runControlPlane } from '../../controllers/control-plane.ts';
 import { type Standby, startStandby } from '../../controllers/hub/standby.ts';
 import { issue } from '../../controllers/pki/certificate.ts';
 import {
   type ClusterAuthority,
   openClusterAuthority,
+  publishBundle,
+  rotateClusterAuthority,
   secretBookKeeper,
 } from '../../controllers/pki/cluster-secret.ts';
+import { nodeJudge } from '../../controllers/pki/service-account.ts';
 import { startJoinServer } from '../../controllers/pki/join-server.ts';
 import { JoinTokens } from '../../controllers/pki/join-tokens.ts';
 import { systemClock } from '../../controllers/runtime/clock.ts';
@@ -26,6 +29,7 @@ import { isStoreError } from '../../store/object-store.ts';
 import { environmentSecrets } from './environment-secrets.ts';
 import { KubeVerbs } from './kube-verbs.ts';
 import { logDestination } from './log-destination.ts';
+import { type MetricsSource, startMetrics } from './metrics.ts';
 
 export interface KubeControllerOptions {
   readonly target: KubeTarget;
@@ -41,14 +45,25 @@ export interface KubeControllerOptions {
   readonly verbsListen?: string | undefined;
   /** `host:port` at which other replicas reach them; default `verbsListen`. */
   readonly verbsAdvertise?: string | undefined;
+  /** `host:port` for Prometheus and the kubelet's probes; none are served when left out. */
+  readonly metricsListen?: string | undefined;
+  /** Service account of agents in Pods; without it nodes join with one-time tokens only. */
+  readonly agentAccount?: { readonly namespace: string; readonly name: string } | undefined;
   readonly electionTimes?: Partial<ElectionTimes>;
 }
 
 const lease = 'muster-controller';
 const longestRetryMs = 5_000;
+const lookAgainMs = 60_000;
+
+/** What is known of this replica from one authority to the next. */
+interface Shown {
+  ready: boolean;
+  plane: ControlPlane | undefined;
+}
 
 export async function runKubeController(options: KubeControllerOptions, signal: AbortSignal): Promise<void> {
-  const { target, namespace, listen, advertise, verbsListen } = options;
+  const { target, namespace, metricsListen } = options;
   const logger = pino({ base: { part: 'controller' }, level: 'info' }, logDestination());
   using store = new KubernetesStore({
     server: target.server,
@@ -56,22 +71,84 @@ export async function runKubeController(options: KubeControllerOptions, signal: 
     wentBack: (message) => doubt.raise(message),
   });
   const doubt = new ClusterDoubtRecord(store, namespace, logger);
-  let cluster: ClusterAuthority | undefined;
-  await untilDone(
-    async () => {
+  const shown: Shown = { ready: false, plane: undefined };
+  const [host, port] = metricsListen === undefined ? [] : splitAddress(metricsListen);
+  await using _metrics =
+    host === undefined || port === undefined
+      ? undefined
+      : await startMetrics({ host, port }, metricsOf(shown));
+  while (!signal.aborted) {
+    let cluster: ClusterAuthority | undefined;
+    const opened = async (): Promise<void> => {
       cluster = await openClusterAuthority(store, namespace, signal);
+    };
+    await untilDone(opened, namespace, logger, signal);
+    if (cluster === undefined) return;
+    const replaced = new AbortController();
+    const either = AbortSignal.any([signal, replaced.signal]);
+    const watching = untilReplaced(store, namespace, cluster, logger, either).finally(() => replaced.abort());
+    try {
+      await runReplica(options, { store, doubt, cluster, logger, shown }, either);
+    } finally {
+      shown.ready = false;
+      replaced.abort();
+      await watching;
+    }
+  }
+}
+
+function metricsOf(shown: Shown): MetricsSource {
+  return {
+    ready: () => shown.ready,
+    leading: () => shown.plane !== undefined,
+    nodes: () => {
+      const nodes = shown.plane?.hub.nodes;
+      return nodes ? [...nodes.all()].map(({ node }) => nodes.standing(node)) : [];
     },
-    namespace,
-    logger,
-    signal,
-  );
-  if (cluster === undefined) return;
-  const { authority, clusterId } = cluster;
+  };
+}
+
+/** Rotates the authority when it is time, and returns when it is not what this replica began with any more. */
+async function untilReplaced(
+  store: KubernetesStore,
+  namespace: string,
+  { authority, bundle }: ClusterAuthority,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  for (;;) {
+    await pause(lookAgainMs * (0.8 + Math.random() * 0.4), undefined, { signal }).catch(() => undefined);
+    if (signal.aborted) return;
+    try {
+      await rotateClusterAuthority(store, namespace, Date.now(), signal);
+      const now = await openClusterAuthority(store, namespace, signal);
+      if (now.bundle === bundle && now.authority.cert === authority.cert) continue;
+      logger.info('the authority has changed: beginning anew with it');
+      return;
+    } catch (error) {
+      if (signal.aborted) return;
+      logger.warn({ err: error, namespace }, 'whether the authority has changed cannot be read');
+    }
+  }
+}
+
+interface Parts {
+  readonly store: KubernetesStore;
+  readonly doubt: ClusterDoubtRecord;
+  readonly cluster: ClusterAuthority;
+  readonly logger: Logger;
+  readonly shown: Shown;
+}
+
+async function runReplica(options: KubeControllerOptions, parts: Parts, signal: AbortSignal): Promise<void> {
+  const { namespace, listen, advertise, verbsListen, agentAccount } = options;
+  const { store, doubt, cluster, logger, shown } = parts;
+  const { authority, clusterId, bundle } = cluster;
   const hosts = [listen, ...advertise].map((address) => address.replace(/:\d+$/, '').replace(/^\[|\]$/g, ''));
   const service = `muster-verbs.${namespace}.svc`;
   const names = [...new Set(['localhost', '127.0.0.1', 'hub.muster', service, ...hosts])];
   const server = await issue(authority, { kind: 'server', names });
-  const tls = { ca: authority.cert, cert: server.cert, key: server.key };
+  const tls = { ca: bundle, cert: server.cert, key: server.key };
 
   const own = advertise[0] ?? listen;
   const election = new LeaderElection({
@@ -97,7 +174,8 @@ export async function runKubeController(options: KubeControllerOptions, signal: 
   const tokens = new JoinTokens(secretBookKeeper(store, namespace), Date.now);
   const [joinHost, joinPort] = splitAddress(options.joinListen);
   const welcome = { clusterId, hub: advertise.join(',') || listen };
-  const joinOptions = { authority, tokens, logger, welcome };
+  const judge = agentAccount ? { judge: nodeJudge(store, agentAccount) } : {};
+  const joinOptions = { authority, bundle, tokens, logger, welcome, ...judge };
   const joining = await startJoinServer({ host: joinHost, port: joinPort }, server, joinOptions);
 
   const [verbsHost, verbsPort] = verbsListen === undefined ? [] : splitAddress(verbsListen);
@@ -112,6 +190,7 @@ export async function runKubeController(options: KubeControllerOptions, signal: 
           logger,
         });
 
+  let telling: Promise<boolean> | undefined;
   let standby: Standby | undefined;
   const stand = async (): Promise<void> => {
     standby ??= await startStandby({ listen, tls, leader });
@@ -119,6 +198,11 @@ export async function runKubeController(options: KubeControllerOptions, signal: 
   };
   try {
     await stand();
+    if (agentAccount) {
+      const tell = (): Promise<void> => publishBundle(store, namespace, bundle, signal);
+      telling = untilDone(tell, namespace, logger, signal);
+    }
+    shown.ready = true;
     logger.info({ listen, join: joining.port, namespace }, 'controller ready');
     await election.run(async (leading) => {
       await standby?.[Symbol.asyncDispose]();
@@ -136,11 +220,13 @@ export async function runKubeController(options: KubeControllerOptions, signal: 
         },
         leading,
       );
+      shown.plane = plane;
       logger.info({ hub: plane.hub.port }, 'control plane ready');
       const serving = verbs?.lead(plane, leading).catch((error: unknown) => {
         logger.error({ err: error, listen: verbsListen }, 'the verbs cannot be served');
       });
       await plane.stopped;
+      shown.plane = undefined;
       await serving;
       if (!signal.aborted) await stand();
     }, signal);
@@ -148,6 +234,7 @@ export async function runKubeController(options: KubeControllerOptions, signal: 
     await standby?.[Symbol.asyncDispose]();
     await verbs?.[Symbol.asyncDispose]();
     await joining.close();
+    await telling;
   }
 }
 

@@ -10,7 +10,7 @@ import { isIP } from 'node:net';
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const dayMs = 86_400_000;
 /** Clocks of nodes may be apart. */
-const backdateMs = dayMs;
+export const backdateMs = dayMs;
 
 x509.cryptoProvider.set(webcrypto as unknown as Parameters<typeof x509.cryptoProvider.set>[0]);
 
@@ -72,11 +72,12 @@ export async function certifyNode(
   authority: KeyAndCertificate,
   node: string,
   csr: string,
+  validDays = 3650,
 ): Promise<{ cert: string; keyHash: string }> {
   const request = new x509.Pkcs10CertificateRequest(csr);
   if (!(await request.verify())) throw new Error('the request is not signed with its own key');
   const publicKey = await request.publicKey.export(algorithm, ['verify']);
-  const cert = await certify(authority, { kind: 'node', node }, publicKey, 3650);
+  const cert = await certify(authority, { kind: 'node', node }, publicKey, validDays);
   const keyHash = createHash('sha256').update(Buffer.from(request.publicKey.rawData)).digest('hex');
   return { cert, keyHash };
 }

@@ -13,8 +13,8 @@ export interface JoinRequest {
   readonly port: number;
   readonly token: string;
   readonly node: string;
-  /** SHA-256 of the authority's public key, as `muster token create` prints it; with or without `sha256:`. */
-  readonly caHash: string;
+  /** SHA-256 of the authority's public key, as `muster token create` prints it, with or without `sha256:`; or of several. */
+  readonly caHash: string | readonly string[];
 }
 
 export interface Joined {
@@ -39,7 +39,10 @@ export async function joinCluster(
   { host, port, token, node, caHash }: JoinRequest,
   signal?: AbortSignal,
 ): Promise<Joined> {
-  const ca = await pinnedAuthority(host, port, caHash.replace(/^sha256:/, '').toLowerCase());
+  const hashes = (typeof caHash === 'string' ? [caHash] : caHash).map((hash) =>
+    hash.replace(/^sha256:/, '').toLowerCase(),
+  );
+  const ca = await pinnedAuthority(host, port, hashes);
   const { key, csr } = await makeRequest(node);
   const { status, body } = await post({ host, port, ca }, JSON.stringify({ token, node, csr }), signal);
   if (status !== 200 || body['cert'] === undefined) {
@@ -48,12 +51,12 @@ export async function joinCluster(
       body['message'] ?? `${host}:${port} answered ${status}`,
     );
   }
-  const { cert, ca: _ca, ...welcome } = body;
-  return { key, cert, ca, welcome };
+  const { cert, ca: bundle = ca, ...welcome } = body;
+  return { key, cert, ca: bundle, welcome };
 }
 
-/** The authority that the server shows, if it is the one that the hash names. */
-async function pinnedAuthority(host: string, port: number, wanted: string): Promise<string> {
+/** The authority that the server shows, if it is one that a hash names. */
+async function pinnedAuthority(host: string, port: number, wanted: readonly string[]): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<X509Certificate[]>();
   // The chain is judged by its pin below; nothing is sent over this connection.
   const socket: TLSSocket = connect({ host, port, rejectUnauthorized: false }, () =>
@@ -70,12 +73,12 @@ async function pinnedAuthority(host: string, port: number, wanted: string): Prom
   try {
     const chain = await promise;
     const found = chain.find(
-      (certificate) => certificate.ca && authorityHash(certificate.toString()) === wanted,
+      (certificate) => certificate.ca && wanted.includes(authorityHash(certificate.toString())),
     );
     if (found) return found.toString();
     throw new JoinError(
       'MUSTER_JOIN_WRONG_AUTHORITY',
-      `${host}:${port} does not belong to the authority sha256:${wanted}; check the address and the hash of \`muster token create\``,
+      `${host}:${port} does not belong to the authority sha256:${wanted.join(', ')}; check the address and the hash of \`muster token create\``,
     );
   } finally {
     socket.destroy();

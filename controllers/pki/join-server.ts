@@ -8,10 +8,15 @@ import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
 import { certifyNode, type KeyAndCertificate } from './certificate.ts';
 import type { JoinTokens } from './join-tokens.ts';
+import { isAccountToken, type NodeJudge } from './service-account.ts';
 
 export interface JoinOptions {
   readonly authority: KeyAndCertificate;
   readonly tokens: JoinTokens;
+  /** Of tokens of service accounts, which agents in Pods have; without it there are none. */
+  readonly judge?: NodeJudge;
+  /** PEM of all authorities that are believed; default: the one that signs. */
+  readonly bundle?: string;
   readonly logger: Logger;
   /** A node that has its certificate without having joined, as those on the control plane's own machine. */
   readonly isTaken?: (node: string) => boolean;
@@ -19,6 +24,8 @@ export interface JoinOptions {
   readonly welcome: Readonly<Record<string, string>>;
 }
 
+/** Agents in Pods come again when two thirds are over; what they hold is of little use to a thief. */
+const accountDays = 7;
 const mostBytes = 16 * 1024;
 const nodeName = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
 
@@ -78,7 +85,7 @@ interface Answer {
 }
 
 async function answer(
-  { authority, tokens, logger, welcome, isTaken }: JoinOptions,
+  { authority, bundle, tokens, judge, logger, welcome, isTaken }: JoinOptions,
   request: IncomingMessage,
 ): Promise<Answer> {
   if (request.method !== 'POST') return bad('POST a JSON object with token, node and csr');
@@ -93,17 +100,20 @@ async function answer(
   }
   let signed: Awaited<ReturnType<typeof certifyNode>>;
   try {
-    signed = await certifyNode(authority, node, csr);
+    signed = await certifyNode(authority, node, csr, isAccountToken(token) ? accountDays : undefined);
   } catch {
     return bad('csr is no certificate request in PEM that is signed with its own ECDSA P-256 key');
   }
-  const redeemed = await tokens.redeem(token, node, signed.keyHash);
+  const redeemed =
+    judge !== undefined && isAccountToken(token)
+      ? await judge(token, node)
+      : await tokens.redeem(token, node, signed.keyHash);
   if (!redeemed.ok) {
     logger.warn({ node, code: redeemed.code, from: request.socket.remoteAddress }, 'join refused');
     return { status: 403, body: { code: redeemed.code, message: redeemed.message } };
   }
   logger.info({ node, from: request.socket.remoteAddress }, 'node joined');
-  return { status: 200, body: { ...welcome, cert: signed.cert, ca: authority.cert } };
+  return { status: 200, body: { ...welcome, cert: signed.cert, ca: bundle ?? authority.cert } };
 }
 
 function bad(message: string): Answer {

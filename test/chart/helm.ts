@@ -83,7 +83,6 @@ export const valueSets: Readonly<Record<string, object>> = {
       { subjects: [{ kind: 'Group', name: 'physicists' }], users: ['1000'], groups: ['100', '101'] },
       { subjects: [{ kind: 'ServiceAccount', name: 'ci' }], users: ['*'], namespaces: ['default'] },
     ],
-    subresources: { enabled: true },
     networkPolicy: { metricsFrom: [{ namespaceSelector: {} }] },
     metrics: {
       serviceMonitor: { enabled: true },
@@ -96,6 +95,7 @@ export const valueSets: Readonly<Record<string, object>> = {
     crds: { install: false },
     controllers: { replicas: 1, podDisruptionBudget: { enabled: false } },
     policies: { enabled: false },
+    subresources: { enabled: false },
     networkPolicy: { enabled: false },
     rbac: { aggregate: false, checkpointsFor: [] },
   },

@@ -7,11 +7,23 @@ import { globSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { chart, find, helm, render, renderText, valueSets, type Rendered } from './helm.ts';
 
+interface PodSpec {
+  automountServiceAccountToken?: boolean;
+  hostPID?: boolean;
+  hostNetwork?: boolean;
+  securityContext?: { runAsNonRoot?: boolean };
+  containers: [
+    {
+      securityContext: { privileged?: boolean; capabilities: { add?: string[]; drop: string[] } };
+      resources: { limits: { memory?: string } };
+    },
+  ];
+}
+
 type Rule = { apiGroups: string[]; resources: string[]; verbs: string[]; resourceNames?: string[] };
 
-const podSpecOf = (object: Rendered): Record<string, any> | undefined =>
-  // eslint-disable-line @typescript-eslint/no-explicit-any
-  object.kind === 'Pod' ? object['spec'] : object['spec']?.template?.spec;
+const podSpecOf = (object: Rendered): PodSpec | undefined =>
+  (object.kind === 'Pod' ? object['spec'] : object['spec']?.template?.spec) as PodSpec | undefined;
 
 describe('the chart', () => {
   it('passes lint', async () => {
@@ -100,12 +112,12 @@ describe('the chart', () => {
       expect(names, binding.metadata.name).not.toContain('muster-agents');
     }
     const spec = podSpecOf(find(objects, 'DaemonSet', 'muster-agents'))!;
-    expect(spec['automountServiceAccountToken']).toBe(false);
-    const { capabilities, privileged } = spec['containers'][0].securityContext;
+    expect(spec.automountServiceAccountToken).toBe(false);
+    const { capabilities, privileged } = spec.containers[0].securityContext;
     expect(privileged).toBe(false);
     expect(capabilities.drop).toEqual(['ALL']);
     const text = readFileSync(`${chart}/templates/agents/daemon-set.yaml`, 'utf8');
-    for (const name of capabilities.add as string[])
+    for (const name of capabilities.add ?? [])
       expect(text, `the reason for ${name}`).toMatch(new RegExp(`- ${name} # \\w+`));
   });
 
@@ -113,10 +125,10 @@ describe('the chart', () => {
     for (const object of await render(valueSets['everything on'])) {
       const spec = podSpecOf(object);
       if (!spec || object.kind === 'DaemonSet') continue;
-      const [container] = spec['containers'];
+      const [container] = spec.containers;
       const where = `${object.kind} ${object.metadata.name}`;
-      expect(spec['hostPID'] ?? spec['hostNetwork'], where).toBeUndefined();
-      expect(spec['securityContext'].runAsNonRoot, where).toBe(true);
+      expect(spec.hostPID ?? spec.hostNetwork, where).toBeUndefined();
+      expect(spec.securityContext?.runAsNonRoot, where).toBe(true);
       expect(container.securityContext, where).toMatchObject({
         allowPrivilegeEscalation: false,
         readOnlyRootFilesystem: true,
