@@ -23,6 +23,7 @@ import type { Client } from './client.ts';
 import { CommandError } from './errors.ts';
 import { KeptInput } from './kept-input.ts';
 import { LogPlace, type Reading } from './log-place.ts';
+import { ShownTeller } from './shown-teller.ts';
 
 export interface TerminalSize {
   readonly rows: number;
@@ -39,6 +40,8 @@ export interface AttachOptions {
   readonly input?: Readable | undefined;
   output(frame: LogFrame): Promise<void>;
   notice(notice: Notice): void;
+  /** The ranks wait for this reader when their log is full: it tells what it has written out. */
+  readonly tellsShown?: boolean;
   /** Of the terminal, where there is one; `resized` is set to be told of changes. */
   readonly size?: { now(): TerminalSize; onChange(listener: () => void): Disposable } | undefined;
 }
@@ -61,7 +64,10 @@ export async function attachTo(
       connectedOnce = true;
       awaySinceMs = undefined;
       const end = await attachment.converse(socket, signal);
-      if (end) return end;
+      if (end) {
+        attachment.end();
+        return end;
+      }
     } catch (error) {
       if (!isStoreError(error, 'Unavailable', 'TooManyRequests', 'InternalError') || !connectedOnce)
         throw error;
@@ -83,6 +89,7 @@ class Attachment {
   readonly #options: AttachOptions;
   readonly #place: LogPlace;
   readonly #input: KeptInput | undefined;
+  readonly #teller: ShownTeller;
   #send: (() => void) | undefined;
   /** The input is no longer read: nobody takes it. */
   #refused = false;
@@ -91,6 +98,11 @@ class Attachment {
     this.#client = client;
     this.#options = options;
     this.#place = new LogPlace(options.reading);
+    this.#teller = new ShownTeller((positions) => {
+      const path = `${groupVerbPath(options.key, 'shown')}?uid=${options.uid}`;
+      return client.request('POST', path, { positions, client: options.token });
+    });
+    if (options.tellsShown !== true) this.#teller.end();
     if (!options.input) return;
     const input = (this.#input = new KeptInput());
     options.input.on('data', (bytes: Buffer) => {
@@ -129,6 +141,7 @@ class Attachment {
     using _resizing = size?.onChange(tellSize);
     tellSize();
     this.#input?.disconnected();
+    this.#teller.again(this.#place.positions);
     this.#send = () => {
       for (const message of this.#input?.take() ?? [])
         socket.send(encodeFromClient(message), () => undefined);
@@ -165,11 +178,18 @@ class Attachment {
     }
   }
 
+  /** Nothing is told any more. */
+  end(): void {
+    this.#teller.end();
+  }
+
   async #take(message: FromServer): Promise<void> {
     const { output, notice, input } = this.#options;
     switch (message.kind) {
       case 'output':
-        if (this.#place.took(message.frame)) await output(message.frame);
+        if (!this.#place.took(message.frame)) return;
+        await output(message.frame);
+        this.#teller.again(this.#place.positionOf(message.frame));
         return;
       case 'window':
         this.#input?.window(message.safe, message.upTo);

@@ -1,6 +1,6 @@
 /**
- * `muster run` without the front: help and --dry-run need no daemon; anything else means that no control plane answers, since
- * the front speaks to it directly.
+ * `muster run` without the front: help and --dry-run need no daemon, a cluster of a kubeconfig is reached through its API; anything
+ * else means that no control plane answers, since the front speaks to it directly.
  */
 import { readFileSync } from 'node:fs';
 import { dump } from 'js-yaml';
@@ -32,6 +32,10 @@ export async function run(config: Config): Promise<number> {
       dump(groupOfRun(request, caller, stemOf(request.programs[0]?.argv[0] ?? 'job')), { lineWidth: 120 }),
     );
     return 0;
+  }
+  if (config.isRemote) {
+    const { remoteRun } = await import('../remote-run.ts');
+    return remoteRun(config, request, process.env as Readonly<Record<string, string>>);
   }
   throw new CommandError(
     `no control plane answers in ${config.home.root}: start one with "muster up --detach", or name another home with MUSTER_HOME`,

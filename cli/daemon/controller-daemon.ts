@@ -27,6 +27,7 @@ import { ApiTokens } from './api-tokens.ts';
 import { isTls, tlsUser } from './api-users.ts';
 import { addCredentials, tokensFileOf, writeOwnKubeconfig } from './credentials.ts';
 import { hasCluster, isLocalNode, openCluster } from './cluster-keys.ts';
+import { environmentSecrets } from './environment-secrets.ts';
 import { type HubFile, readHubFile } from './hub-file.ts';
 import { FrontServer } from './front-server.ts';
 import { InputDesk } from '../../controllers/subresources/input-desk.ts';
@@ -66,6 +67,7 @@ export async function runController(home: Home, host: string, signal: AbortSigna
 
   const before = await readHubFile(home);
   const leaseMs = clientLeaseMs();
+  const secretsInStore = environmentSecrets(store);
   const planeOptions = {
     store,
     doubtful: store,
@@ -76,12 +78,11 @@ export async function runController(home: Home, host: string, signal: AbortSigna
     secrets: {
       get: async (group: ProcessGroup) => {
         const record = records.get(recordOf(group));
-        return Promise.resolve(
-          record && {
-            env: Object.entries(record.environment).map(([name, value]) => ({ name, value })),
-            frontToken: record.frontToken,
-          },
-        );
+        if (!record) return secretsInStore.get(group);
+        return {
+          env: Object.entries(record.environment).map(([name, value]) => ({ name, value })),
+          frontToken: record.frontToken,
+        };
       },
     },
   };

@@ -9,6 +9,7 @@ import { type AnyObject, isStoreError, type ObjectStore, StoreError } from '../.
 import type { Verdict } from '../../store/server/api-server.ts';
 import type { AccessRequest, User } from '../../store/server/routes.ts';
 import { processGroupType } from '../client.ts';
+import { isRecordId } from './private-records.ts';
 import { administrators, hasRoles, isAdministrator, roleAllows } from './roles.ts';
 
 /** Who called on the local socket, whom the kernel knows. */
@@ -90,7 +91,9 @@ const ownAnnotations = [
 /** A new ProcessGroup of the API, marked with who made it; one that asks for another user needs an administrator. */
 export function submittedGroup(user: User, object: AnyObject): AnyObject {
   const given = { ...object.metadata.annotations };
-  for (const name of ownAnnotations) delete given[name];
+  for (const name of ownAnnotations) {
+    if (!isClientsOwn(name, given[name] ?? '')) delete given[name];
+  }
   const wanted = (
     object.spec as { securityContext?: { runAsUser?: number; runAsGroup?: number } } | undefined
   )?.securityContext;
@@ -117,6 +120,12 @@ export function submittedGroup(user: User, object: AnyObject): AnyObject {
   };
 }
 
+/** A client in the foreground says itself by what it is known again, and in which Secret of its own the environment is. */
+function isClientsOwn(name: string, value: string): boolean {
+  if (name === annotations.clientLease.name) return /^[0-9a-f]{64}$/.test(value);
+  return name === annotations.environmentSecret.name && !isRecordId(value);
+}
+
 const nobody = 65_534;
 
 /** Of the caller's process, else as his credentials say, else nobody's. */
@@ -132,14 +141,18 @@ function idsOf(user: User): [uid: number, gid: number] {
 export const mappedIds = (uid: number, gid: number): string =>
   uid === 0 ? `${nobody}:${nobody}` : `${uid}:${gid}`;
 
-/** They stay as they were, but for the client's lease, which goes when a job is detached. */
+/** They stay as they were, but for the client's lease, which goes when a job is detached, and the order to end, which only grows. */
 export function keepOwnAnnotations(object: AnyObject, old: AnyObject): AnyObject {
   const kept = { ...object.metadata.annotations };
   for (const name of ownAnnotations) {
     const before = old.metadata.annotations?.[name];
     if (name === annotations.clientLease.name && kept[name] === undefined) continue;
+    if (name === annotations.end.name && isMore(kept[name], before)) continue;
     if (before === undefined) delete kept[name];
     else kept[name] = before;
   }
   return { ...object, metadata: { ...object.metadata, annotations: kept } };
 }
+
+const isMore = (word: string | undefined, before: string | undefined): boolean =>
+  (word === 'End' && before === undefined) || (word === 'Kill' && before !== 'Kill');

@@ -16,6 +16,9 @@ export interface PrivateRecord {
 
 const idPattern = /^[0-9a-f]{32}$/;
 
+/** No object of a client's may name a record: records are root's. */
+export const isRecordId = (text: string): boolean => idPattern.test(text);
+
 export class PrivateRecords {
   readonly #directory: string;
 

@@ -193,9 +193,9 @@ class AttachSession {
       return;
     }
     this.#group = group;
-    this.#tellState(group);
     const end = runEndOf(group);
     if (end) this.#ended.resolve(end);
+    else this.#tellState(group);
   }
 
   #tellState(group: ProcessGroup): void {

@@ -98,5 +98,5 @@ export async function untilPlaced(
   using _listening = ports.groups.listen(uid, (now) => judge(now, true));
   judge(ports.groups.get(uid) ?? group, false);
   if (ports.hub.desired.sandboxesOf(uid).length > 0) return true;
-  return ports.hub.desired.untilKnown(uid, AbortSignal.any([signal, over.signal]));
+  return await ports.hub.desired.untilKnown(uid, AbortSignal.any([signal, over.signal]));
 }

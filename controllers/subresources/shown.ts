@@ -9,6 +9,7 @@ import type { RouteContext } from '../../store/server/routes.ts';
 import type { LogPosition } from '../../wire/agent-types.ts';
 import { parsePositions } from '../../wire/log-frames.ts';
 import { groupOf } from './group-request.ts';
+import { isOwnClient } from './input-desk.ts';
 import type { VerbPorts } from './verbs.ts';
 
 /** On a log's response: this reader is to tell what it has shown. */
@@ -24,13 +25,14 @@ export const waitsForAnyReader = (group: ProcessGroup): boolean =>
 /** All before these positions has been written out. */
 export async function takeShown(context: RouteContext, ports: VerbPorts): Promise<void> {
   const group = await groupOf(context, ports.store, 'shown');
-  if (!waitsForAnyReader(group)) {
+  const { positions, client } = (await context.json()) as { positions?: unknown; client?: unknown };
+  const own = typeof client === 'string' && isOwnClient(group, client);
+  if (!waitsForAnyReader(group) && !(waitsForReaders(group) && own)) {
     throw new StoreError(
       'Conflict',
       `processgroup ${group.metadata.name} does not wait for this reader: its stdio.whenFull is Rotate, or a client in the foreground reads it`,
     );
   }
-  const { positions } = (await context.json()) as { positions?: unknown };
   ports.hub.shown(group.metadata.uid ?? '', positionsOf(positions));
   context.sendJson(200, { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success' });
 }
