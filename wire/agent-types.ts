@@ -42,6 +42,7 @@ export interface AgentHello {
   features: string[];
   missing: string[];
   clockNs: number;
+  cpuFeatures: string[];
 }
 
 export interface Capacity {
@@ -81,6 +82,7 @@ export interface Facts {
   sandboxes: SandboxFact[];
   forgotten: SandboxId[];
   desiredRevision: number;
+  images: ImageFact[];
 }
 
 export interface SandboxFact {
@@ -113,6 +115,7 @@ export interface SandboxFact {
   forksRefused: number;
   bindings: string[];
   brokenFence: BrokenFence | null;
+  checkpoint: CheckpointFact | null;
 }
 
 export interface RankEnd {
@@ -191,6 +194,7 @@ export interface Desired {
   sandboxes: SandboxSpec[];
   removed: SandboxId[];
   revision: number;
+  images: ImageOrder[];
 }
 
 export interface SandboxSpec {
@@ -237,6 +241,8 @@ export interface SandboxSpec {
   frontToken: string;
   clusterId: string;
   hosts: string;
+  checkpoint: CheckpointOrder | null;
+  restore: RestoreOrder | null;
 }
 
 export interface Program {
@@ -386,4 +392,74 @@ export interface NameReply {
   rc: number;
   port: string;
   message: string;
+}
+
+export interface CheckpointFact {
+  checkpointUid: string;
+  state: string;
+  reason: string;
+  message: string;
+  held: boolean;
+  frozenNs: number;
+  thawedNs: number;
+  bytes: number;
+  digest: string;
+  engine: string;
+  dumpUs: number;
+}
+
+export interface ImageId {
+  checkpointUid: string;
+  ordinal: number;
+}
+
+export interface ImageFact {
+  id: ImageId | null;
+  state: string;
+  digest: string;
+  bytes: number;
+  message: string;
+  groupUid: string;
+  writtenNs: number;
+}
+
+export interface CheckpointOrder {
+  checkpointUid: string;
+  step: string;
+  name: string;
+  holdAtMostMs: number;
+  hold: boolean;
+  engine: string;
+  openFiles: string;
+}
+
+export interface RestoreOrder {
+  image: ImageId | null;
+  digest: string;
+  sources: ImageSource[];
+  openFiles: string;
+  checkpoint: string;
+}
+
+export interface ImageSource {
+  node: string;
+  address: string;
+}
+
+export interface ImageOrder {
+  id: ImageId | null;
+  want: string;
+  digest: string;
+  sources: ImageSource[];
+}
+
+export interface ImageRequest {
+  id: ImageId | null;
+  digest: string;
+}
+
+export interface ImageChunk {
+  file: string;
+  offset: number;
+  data: Buffer;
 }

@@ -4,17 +4,27 @@
 import {
   loadPackageDefinition,
   type ClientDuplexStream,
+  type ClientReadableStream,
   type ClientOptions,
   type ChannelCredentials,
   type Client,
   type Metadata,
   type ServerDuplexStream,
+  type ServerWritableStream,
   type ServiceDefinition,
   type CallOptions,
 } from '@grpc/grpc-js';
 import { loadSync, type Options } from '@grpc/proto-loader';
 import { fileURLToPath } from 'node:url';
-import type { AgentMessage, Chunk, HubMessage, Sent, TreeMessage } from './agent-types.ts';
+import type {
+  AgentMessage,
+  Chunk,
+  HubMessage,
+  ImageChunk,
+  ImageRequest,
+  Sent,
+  TreeMessage,
+} from './agent-types.ts';
 
 /** Versions of this protocol that this build speaks. */
 export const protocolVersionMin = 1;
@@ -39,10 +49,12 @@ export interface HubClient extends Client {
 
 export interface PeerClient extends Client {
   tree: Duplex<TreeMessage, TreeMessage>;
+  image: (request: Sent<ImageRequest>, options?: CallOptions) => ClientReadableStream<ImageChunk>;
 }
 
 export type SessionCall = ServerDuplexStream<AgentMessage, Sent<HubMessage>>;
 export type StreamCall = ServerDuplexStream<Chunk, Sent<Chunk>>;
+export type ImageCall = ServerWritableStream<ImageRequest, Sent<ImageChunk>>;
 export type TreeCall = ServerDuplexStream<TreeMessage, Sent<TreeMessage>>;
 
 /** Implementations for `server.addService(wire.hubService, {...})`. Type aliases, so that grpc-js takes them as maps of handlers. */
@@ -52,6 +64,7 @@ export type HubHandlers = {
 };
 export type PeerHandlers = {
   tree: (call: TreeCall) => void;
+  image?: (call: ImageCall) => void;
 };
 
 type ClientConstructor<T> = (new (

@@ -18,7 +18,7 @@ const fact: SandboxFact = {
   abort: null, frozen: false, startedNs: 1, ranksStartedNs: 1, endedNs: 0, cpuUs: 0, memoryBytes: 0, memoryPeakBytes: 0, oomKills: 0,
   logBytes: 0, logsComplete: false, pmiInitialized: false, pmiFinalized: false, pmiBadLines: 0, limitExceeded: '', bootId: 'b', initPid: 1,
   forksRefused: 0, bindings: [],
-  brokenFence: null,
+  brokenFence: null, checkpoint: null,
 }; // prettier-ignore
 const rankEnd: RankEnd = {
   rank: 0,
