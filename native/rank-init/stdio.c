@@ -9,9 +9,16 @@
 #include <termios.h>
 #include <unistd.h>
 
-static int make_pipe(int *child, int32_t *kept, bool child_reads) {
+/* It belongs to the rank's user, who may open it again as /dev/stderr. */
+static int make_pipe(const struct start_entry *entry, int *child, int32_t *kept, bool child_reads) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) < 0) return -errno;
+  if (entry->uid != UINT32_MAX && fchown(ends[0], entry->uid, UINT32_MAX) < 0) {
+    int error = errno;
+    close(ends[0]);
+    close(ends[1]);
+    return -error;
+  }
   *child = ends[child_reads ? 0 : 1];
   *kept = ends[child_reads ? 1 : 0];
   return 0;
@@ -49,7 +56,7 @@ int stdio_make(const struct start_entry *entry, struct stdio *stdio, struct slot
     }
   }
   for (int i = 0; i < 3 && !error; i++)
-    if (kinds[i] == STDIO_PIPE) error = make_pipe(&stdio->child[i], kept[i], i == 0);
+    if (kinds[i] == STDIO_PIPE) error = make_pipe(entry, &stdio->child[i], kept[i], i == 0);
   if (!error && (entry->flags & START_PMI)) {
     int ends[2];
     error = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0 ? -errno : 0;
