@@ -170,6 +170,7 @@ class Attachment {
     });
     // It may have been cut before anybody listened.
     if (socket.readyState === socket.CLOSED) resolve(undefined);
+    socket.resume();
     try {
       return await promise;
     } finally {

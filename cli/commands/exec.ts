@@ -90,5 +90,6 @@ function converse(socket: WebSocket): Promise<{ code: number; text: string }> {
       write(message.channel === channel.stderr ? process.stderr : process.stdout, message.bytes);
   });
   socket.once('close', () => resolve(end));
+  socket.resume();
   return promise;
 }

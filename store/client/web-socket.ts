@@ -1,6 +1,7 @@
 /**
  * A WebSocket of the API, over the same unix socket or URL, with the same credentials, as other requests. A server that refuses
- * it answers with a Status, which is thrown as a StoreError. A peer that falls silent is cut off; going on is the caller's.
+ * it answers with a Status, which is thrown as a StoreError. A peer that falls silent is cut off; going on is the caller's. It is
+ * handed over paused, since the first message may come along with the answer: resume() once somebody listens.
  */
 import type { IncomingMessage } from 'node:http';
 import { WebSocket } from 'ws';
@@ -37,7 +38,10 @@ export async function openWebSocket(
     handshakeTimeout: handshakeWithinMs,
   });
   const { promise, resolve, reject } = Promise.withResolvers<WebSocket>();
-  socket.once('open', () => resolve(socket));
+  socket.once('open', () => {
+    socket.pause();
+    resolve(socket);
+  });
   socket.once('unexpected-response', (_request, response: IncomingMessage) => {
     refusalOf(response).then(reject, reject);
   });
