@@ -173,7 +173,7 @@ const refusal = (promise: Promise<unknown>): Promise<string> =>
   );
 
 const attachAs = async (user: string) => {
-  const target = kubeDaemonTargetOf(users[user]!, undefined);
+  const target = kubeDaemonTargetOf(users[user], undefined);
   const request = { path: groupPath('attach'), protocols: [attachProtocol] };
   return openWebSocket(target.server, request);
 };
