@@ -161,7 +161,7 @@ export class KubeCluster implements AsyncDisposable {
     const running = promisify(execFile)(kubePrograms().kubectl, args, {
       env,
       cwd,
-      timeout: 60_000,
+      timeout: 180_000,
       maxBuffer: 256 * 1024 * 1024,
     });
     running.child.stdin?.end(options.input ?? '');
