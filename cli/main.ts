@@ -275,6 +275,7 @@ program
   .argument('<verb>', 'create')
   .option('--ttl <seconds>', 'how long it may be used', '3600')
   .option('--node <name>', 'only for this node')
+  .option('-n, --namespace <ns>', 'on Kubernetes: where the controllers are (default: muster-system)')
   .action(handler(async () => (await import('./commands/token.ts')).token));
 
 program

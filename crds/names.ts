@@ -116,6 +116,13 @@ export const annotations = {
     'controllers that do not lead',
     'Where agents reach the leader, HOST:PORT.',
   ),
+  joinAddress: name(
+    'join-address',
+    "the controllers' Lease",
+    'the leading controller',
+    'muster token create',
+    'Where nodes join, HOST:PORT.',
+  ),
   verbsAddress: name(
     'verbs-address',
     "the controllers' Lease",

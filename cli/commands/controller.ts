@@ -32,6 +32,7 @@ export async function controller(
   if (inCluster && config.isRemote)
     throw new CommandError('--in-cluster and --kubeconfig: give one of them, not both', 2);
   const { inClusterTarget, kubeDaemonTargetOf } = await import('../../store/client/kubeconfig.ts');
+  const { defaultNamespace } = await import('../../controllers/pki/cluster-secret.ts');
   const { runKubeController, splitAddress } = await import('../daemon/kube-controller-daemon.ts');
   const target = inCluster ? inClusterTarget() : kubeDaemonTargetOf(config.kubeconfig, config.context);
   const listen = options.listen ?? '127.0.0.1:7360';
@@ -40,7 +41,7 @@ export async function controller(
   const agentAccount = accountOf(options.agentServiceAccount);
   const others = [verbsListen, verbsAdvertise, metricsListen].filter((address) => address !== undefined);
   for (const address of [listen, joinListen, ...addresses, ...others]) splitAddress(address);
-  const namespace = options.namespace ?? (inCluster ? target.namespace : undefined) ?? 'muster-system';
+  const namespace = options.namespace ?? (inCluster ? target.namespace : undefined) ?? defaultNamespace;
   await runKubeController(
     {
       ...{ target, namespace, listen, joinListen, advertise: addresses },

@@ -11,6 +11,7 @@ import { type Standby, startStandby } from '../../controllers/hub/standby.ts';
 import { issue } from '../../controllers/pki/certificate.ts';
 import {
   type ClusterAuthority,
+  controllerLease,
   openClusterAuthority,
   publishBundle,
   rotateClusterAuthority,
@@ -52,7 +53,6 @@ export interface KubeControllerOptions {
   readonly electionTimes?: Partial<ElectionTimes>;
 }
 
-const lease = 'muster-controller';
 const longestRetryMs = 5_000;
 const lookAgainMs = 60_000;
 
@@ -150,27 +150,6 @@ async function runReplica(options: KubeControllerOptions, parts: Parts, signal: 
   const server = await issue(authority, { kind: 'server', names });
   const tls = { ca: bundle, cert: server.cert, key: server.key };
 
-  const own = advertise[0] ?? listen;
-  const election = new LeaderElection({
-    store,
-    clock: systemClock,
-    logger,
-    lease: { namespace, name: lease },
-    identity: `${hostname()}_${randomUUID()}`,
-    about: {
-      [annotations.hubAddress.name]: own,
-      ...(verbsListen === undefined
-        ? {}
-        : { [annotations.verbsAddress.name]: options.verbsAdvertise ?? verbsListen }),
-    },
-    times: options.electionTimes ?? {},
-    wentBack: (from, to) =>
-      doubt.raise(
-        `the cluster was put back to an older state: the Lease ${namespace}/${lease} was at version ${from} and is at ${to}`,
-      ),
-  });
-  const leader = (): string => election.leader?.about[annotations.hubAddress.name] ?? '';
-
   const tokens = new JoinTokens(secretBookKeeper(store, namespace), Date.now);
   const [joinHost, joinPort] = splitAddress(options.joinListen);
   const welcome = { clusterId, hub: advertise.join(',') || listen };
@@ -191,6 +170,28 @@ async function runReplica(options: KubeControllerOptions, parts: Parts, signal: 
         });
 
   let telling: Promise<boolean> | undefined;
+  const own = advertise[0] ?? listen;
+  const election = new LeaderElection({
+    store,
+    clock: systemClock,
+    logger,
+    lease: { namespace, name: controllerLease },
+    identity: `${hostname()}_${randomUUID()}`,
+    about: {
+      [annotations.hubAddress.name]: own,
+      [annotations.joinAddress.name]: `${own.replace(/:\d+$/, '')}:${joining.port}`,
+      ...(verbsListen === undefined
+        ? {}
+        : { [annotations.verbsAddress.name]: options.verbsAdvertise ?? verbsListen }),
+    },
+    times: options.electionTimes ?? {},
+    wentBack: (from, to) =>
+      doubt.raise(
+        `the cluster was put back to an older state: the Lease ${namespace}/${controllerLease} was at version ${from} and is at ${to}`,
+      ),
+  });
+  const leader = (): string => election.leader?.about[annotations.hubAddress.name] ?? '';
+
   let standby: Standby | undefined;
   const stand = async (): Promise<void> => {
     standby ??= await startStandby({ listen, tls, leader });

@@ -10,6 +10,9 @@ import { type Authorities, bundleOf, rotated, rotationStepOf } from './authority
 import { backdateMs, type KeyAndCertificate, makeAuthority } from './certificate.ts';
 import type { BookKeeper } from './join-tokens.ts';
 
+/** Where controllers are when nothing else is said. */
+export const defaultNamespace = 'muster-system';
+export const controllerLease = 'muster-controller';
 export const authoritySecret = 'muster-authority';
 const tokenSecret = 'muster-join-tokens';
 export const bundleConfigMap = 'muster-authority';
@@ -104,6 +107,15 @@ export async function publishBundle(
       if (!isStoreError(again, 'AlreadyExists')) throw again;
     }
   }
+}
+
+/** The authority's certificate; undefined where no controller has been yet. */
+export async function readAuthorityCertificate(
+  store: ObjectStore,
+  namespace: string,
+): Promise<string | undefined> {
+  const secret = await readSecret(store, namespace, authoritySecret);
+  return secret === undefined ? undefined : authorityOf(secret, namespace).authority.cert;
 }
 
 /** The book of join tokens as a Secret. */

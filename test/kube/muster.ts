@@ -2,14 +2,12 @@
  * Muster on a Kubernetes cluster of the tests, as it is on bare metal: replicas of `muster controller --kubeconfig` and agents that
  * joined them, each a process of its own, driven from outside by kubectl. When it is disposed of, nothing runs any more.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, openSync, closeSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { pino } from 'pino';
-import { authorityHash } from '../../controllers/pki/certificate.ts';
-import { openClusterAuthority, secretBookKeeper } from '../../controllers/pki/cluster-secret.ts';
-import { JoinTokens } from '../../controllers/pki/join-tokens.ts';
 import { processGroupType } from '../../controllers/resource-types.ts';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
 import { conditionOf, type ConditionType } from '../../crds/conditions.ts';
@@ -85,23 +83,22 @@ export class MusterOnKube implements AsyncDisposable {
 
   /** Starts the agent of a node; the first time it joins with a token, as an administrator would have it do. */
   async startAgent(node: string): Promise<void> {
-    const { authority } = await openClusterAuthority(
-      this.store,
-      controllerNamespace,
-      new AbortController().signal,
-    );
-    const tokens = new JoinTokens(secretBookKeeper(this.store, controllerNamespace), Date.now);
-    let token = '';
     // Agents that join at once meet at the book.
+    let line = '';
     await eventually(async () => {
-      token = await tokens.create();
+      const made = await promisify(execFile)(command, [
+        '--kubeconfig',
+        this.cluster.kubeconfig,
+        'token',
+        'create',
+      ]);
+      line = made.stdout;
     });
+    const given = line.trim().split(' ').slice(2);
     this.#agents.set(
       node,
       this.#spawn(`agent-${node}`, [
-        ...['--home', this.home, 'agent', '--node', node, '--join', `127.0.0.1:${this.#joinPorts[0]}`],
-        ...['--token', token, '--ca-hash', `sha256:${authorityHash(authority.cert)}`],
-        ...['--address', '127.0.0.1'],
+        ...['--home', this.home, 'agent', '--node', node, '--address', '127.0.0.1', ...given],
       ]),
     );
     await eventually(async () => {
