@@ -5,6 +5,7 @@
 import { chmodSync, rmSync } from 'node:fs';
 import { type AddressInfo, isIPv6 } from 'node:net';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { pino } from 'pino';
 import { prepareAdmission } from '../../crds/admission.ts';
 import { annotations } from '../../crds/names.ts';
@@ -155,7 +156,7 @@ export async function runController(home: Home, host: string, signal: AbortSigna
   addCredentials(api, apiAddress, apiTokens);
   await writeOwnKubeconfig(home, apiAddress);
   const hubFile: HubFile = { host, hubPort: plane.hub.port, joinPort: joining.port, apiPort };
-  await writePrivately(hubFileOf(home), JSON.stringify(hubFile));
+  if (!isDeepStrictEqual(before, hubFile)) await writePrivately(hubFileOf(home), JSON.stringify(hubFile));
   rmSync(frontSocketOf(home), { force: true });
   const front = new FrontServer({
     store,

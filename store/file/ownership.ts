@@ -4,6 +4,7 @@
  * at all) and looks again; if there is a higher one by then, it has lost. The highest file is never removed, only
  * replaced, so two processes that race, or one that sleeps in between, can never both win. A process is known by
  * pid, start time and boot id; a pid in another pid namespace cannot be checked and counts as alive.
+ * Where the disk is full, the next owner's file is made of the block of `owner-room`, which every owner keeps for it.
  */
 import fs from 'node:fs';
 import path from 'node:path';
@@ -25,6 +26,9 @@ export interface Ownership extends Disposable {
   readonly number: number;
 }
 
+const roomName = 'owner-room';
+/** One block of any usual file system; longer than what is written there. */
+const roomBytes = 4096;
 const pattern = /^owner-(\d{1,15})$/;
 
 export function takeOwnership(directory: string): Ownership {
@@ -32,8 +36,8 @@ export function takeOwnership(directory: string): Ownership {
   const self = describeSelf();
   const nonce = `${process.pid}-${randomBytes(6).toString('hex')}`;
   const draft = path.join(directory, `.owner-${nonce}.tmp`);
-  fs.writeFileSync(draft, `${JSON.stringify(self)}\n`, { mode: 0o600, flag: 'wx' });
   try {
+    writeDraft(directory, draft, `${JSON.stringify(self)}\n`);
     for (;;) {
       const highest = highestNumber(directory);
       if (highest > 0) refuseIfHeld(directory, highest);
@@ -49,10 +53,42 @@ export function takeOwnership(directory: string): Ownership {
         continue;
       }
       removeOlder(directory, number);
+      keepRoom(directory);
       return { number, [Symbol.dispose]: () => release(directory, number, self) };
     }
   } finally {
     fs.rmSync(draft, { force: true });
+  }
+}
+
+function writeDraft(directory: string, draft: string, text: string): void {
+  try {
+    fs.writeFileSync(draft, text, { mode: 0o600, flag: 'wx' });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC' || !takeRoom(directory, draft)) throw error;
+    fs.writeFileSync(draft, text, { flag: 'r+' });
+    fs.truncateSync(draft, Buffer.byteLength(text));
+  }
+}
+
+/** Of two that take it at once, one has it. */
+function takeRoom(directory: string, draft: string): boolean {
+  try {
+    fs.renameSync(path.join(directory, roomName), draft);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw error;
+  }
+}
+
+function keepRoom(directory: string): void {
+  const room = path.join(directory, roomName);
+  if (fs.existsSync(room)) return;
+  try {
+    fs.writeFileSync(room, Buffer.alloc(roomBytes), { mode: 0o600, flag: 'wx' });
+  } catch {
+    fs.rmSync(room, { force: true }); // no room for room; who comes when there is some keeps it
   }
 }
 

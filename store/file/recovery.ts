@@ -52,7 +52,7 @@ export interface Readable {
 
 const filePattern = /^(journal|snapshot)-(\d{1,12})$/;
 const draftPattern = /^((journal|snapshot)-\d+|doubt\.json)\.tmp$/;
-const ownFiles = /^(owner-\d+|\.owner-.*\.tmp|manifests\.json|manifests\.json\.tmp)$/;
+const ownFiles = /^(owner-(\d+|room)|\.owner-.*\.tmp|manifests\.json|manifests\.json\.tmp)$/;
 
 export function readStore(fs: FileSystem, directory: string): Readable {
   const reader = new Reader(fs, directory);

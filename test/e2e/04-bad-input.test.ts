@@ -290,7 +290,14 @@ describe('a disk that is full', () => {
       expect(job.code).not.toBe(0);
       expect(job.stderr).toMatch(/space/);
       expect((await small.condition('before', 'Running'))?.status).toBe('True');
-      // What is there can be ended and deleted, and its status told, without any room.
+      // What is there can be ended and deleted, and its status told, without any room, also by a control plane started without.
+      const pidFile = join(home, 'run', 'controller.pid.json');
+      process.kill((JSON.parse(readFileSync(pidFile, 'utf8')) as { pid: number }).pid, 'SIGKILL');
+      await eventually(
+        async () => (await small.muster(['get', 'pg', 'before'])).code === 0,
+        'the control plane to be there again',
+        () => small.logs(),
+      );
       await small.done(['kill', 'ended']);
       expect((await small.condition('ended', 'Failed'))?.status).toBe('True');
       await small.done(['delete', 'pg', 'deleted']);
