@@ -10,5 +10,5 @@ it('generated files are what the definitions say, and there are no others', asyn
   const stale = [...files].filter(([name, text]) => readFileSync(join(root, name), 'utf8') !== text);
   expect(stale.map(([name]) => name)).toEqual([]);
   const pages = readdirSync(join(root, 'docs/reference')).map((name) => `docs/reference/${name}`);
-  expect(pages.sort()).toEqual([...files.keys()].filter((name) => name.startsWith('docs/')).sort());
+  expect(pages.sort()).toEqual([...files.keys()].filter((name) => name.startsWith('docs/reference/')).sort());
 });
