@@ -196,7 +196,7 @@ class ForegroundJob {
     await labeller.end();
     keys?.[Symbol.dispose]();
     process.stdin.destroy();
-    if (!end) return this.#detach();
+    if (!end) return await this.#detach();
     if (this.#refusal !== '') {
       process.stderr.write(`muster: ${this.#refusal}\n`);
       return badRequestCode;
