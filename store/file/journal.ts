@@ -265,13 +265,7 @@ export class Journal {
     let capacity = header.length;
     try {
       file.write(header, 0);
-      try {
-        file.write(new Uint8Array(this.#roomBytes), header.length);
-        capacity += this.#roomBytes;
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === undefined) throw error;
-        this.#cutOff(file, header.length);
-      }
+      capacity += this.#writeRoom(file, header.length);
       await file.sync();
       await this.#fs.syncDirectory(this.#directory);
     } catch (error) {
@@ -285,6 +279,22 @@ export class Journal {
     this.#length = header.length;
     this.#capacity = capacity;
     this.#generation = generation;
+  }
+
+  /** As much of the room as the disk has, in bytes: the room given back may be a block short, or taken by another meanwhile. */
+  #writeRoom(file: StoreFile, at: number): number {
+    const step = new Uint8Array(Math.min(stepBytes, this.#roomBytes));
+    let written = 0;
+    try {
+      while (written < this.#roomBytes) {
+        file.write(step, at + written);
+        written += step.length;
+      }
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+      this.#cutOff(file, at + written);
+    }
+    return written;
   }
 
   #header(muster: Header['muster'], generation: number, version: number): Header {
