@@ -19,6 +19,8 @@ export default class TestSummary implements Reporter {
   readonly #waiting = new Set<string>();
   readonly #running = new Map<string, { readonly name: string; readonly sinceMs: number }>();
   readonly #reasons = new Map<string, number>();
+  /** What has failed, for a run that does not get to the end, where vitest tells it. */
+  readonly #failures: string[] = [];
 
   onTestRunStart(specifications: readonly TestSpecification[]): void {
     for (const { moduleId } of specifications) this.#files.add(moduleId);
@@ -40,8 +42,11 @@ export default class TestSummary implements Reporter {
     this.#waiting.delete(test.id);
     const result = test.result();
     if (result.state === 'passed') this.#passed += 1;
-    else if (result.state === 'failed' || result.state === 'pending') this.#failed += 1;
-    else {
+    else if (result.state === 'failed' || result.state === 'pending') {
+      this.#failed += 1;
+      const why = (result.errors ?? []).map(({ message, stack }) => `${message}\n${stack ?? ''}`);
+      this.#failures.push([`failed: ${test.module.relativeModuleId} > ${test.fullName}`, ...why].join('\n'));
+    } else {
       this.#skipped += 1;
       const reason = `${test.module.relativeModuleId}: ${result.note ?? 'no reason given'}`;
       this.#reasons.set(reason, (this.#reasons.get(reason) ?? 0) + 1);
@@ -70,6 +75,7 @@ export default class TestSummary implements Reporter {
 
   #cutOff(): void {
     if (this.#hasEnded) return;
+    for (const failure of this.#failures) process.stdout.write(`${failure}\n`);
     for (const { name, sinceMs } of this.#running.values()) {
       const seconds = Math.round((performance.now() - sinceMs) / 1000);
       process.stdout.write(`cut off after ${seconds} s: ${name}\n`);
