@@ -3,6 +3,7 @@
  * not pay for the agent. This file knows names, options and how an error is shown; nothing else.
  */
 import { Command, CommanderError, Option } from 'commander';
+import { networkOption, networkPoolOption } from './network-options.ts';
 import { configOf, type Config } from './config.ts';
 import { exitCodeOf, showError } from './errors.ts';
 import { helpExamples } from './help-examples.ts';
@@ -63,6 +64,8 @@ program
   .option('--allow-uids <set>', 'user ids that ranks may run as (default: 1000-65534)')
   .option('--node-config <file>', 'what jobs may see and use here, as in examples/node.yaml')
   .option('--listen <address>', 'address for agents of other machines', '127.0.0.1')
+  .addOption(networkOption())
+  .addOption(networkPoolOption())
   .action(handler(async () => (await import('./commands/up.ts')).up));
 
 program
@@ -77,6 +80,8 @@ program
     '--listen <address>',
     'address for agents (default: 127.0.0.1; on Kubernetes HOST:PORT, default 127.0.0.1:7360)',
   )
+  .addOption(networkOption())
+  .addOption(networkPoolOption())
   .option('--in-cluster', 'on the Kubernetes cluster in whose Pod this runs')
   .option('-n, --namespace <ns>', 'on Kubernetes: where lease and secrets are (default: muster-system)')
   .option('--join-listen <host:port>', 'on Kubernetes: address for nodes that join', '127.0.0.1:0')

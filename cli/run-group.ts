@@ -70,6 +70,8 @@ export function groupOfRun(request: RunRequest, caller: Caller, name: string): P
       ...(request.logQuota === undefined ? {} : { logQuota: request.logQuota }),
     },
     tty: request.tty,
+    ...(request.network === undefined ? {} : { network: request.network }),
+    ...(request.egress === undefined ? {} : { egress: request.egress }),
     ...(request.pmi === 'Auto' ? {} : { pmi: request.pmi }),
     ...(request.wallTimeSeconds === undefined
       ? {}

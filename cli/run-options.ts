@@ -38,6 +38,9 @@ export interface RunRequest {
   readonly binding: 'None' | 'Core' | 'Socket';
   readonly user?: string;
   readonly graceSeconds?: number;
+  /** Undefined: as the cluster has it. */
+  readonly network?: 'Isolated' | 'Host';
+  readonly egress?: 'Allow' | 'Deny';
   readonly pmi: 'Auto' | 'PMI1' | 'None';
   readonly continueOnFailure: boolean;
   readonly dryRun: boolean;
@@ -113,6 +116,23 @@ const options: readonly Option[] = [
     help: 'fill one node before the next, or deal ranks out one at a time',
     apply: (draft, _program, [value]) => {
       draft.policy = choice('--policy', value, { block: 'Block', cyclic: 'Cyclic' } as const);
+    },
+  },
+  {
+    names: ['--network'],
+    values: 1,
+    placeholder: 'isolated|host',
+    help: "a network of the job's own, or the nodes' (default: as the cluster has it)",
+    apply: (draft, _program, [value]) => {
+      draft.network = choice('--network', value, { isolated: 'Isolated', host: 'Host' } as const);
+    },
+  },
+  {
+    names: ['--no-egress'],
+    values: 0,
+    help: 'ranks reach only one another; needs --network isolated',
+    apply: (draft) => {
+      draft.egress = 'Deny';
     },
   },
   {

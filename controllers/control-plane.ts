@@ -3,6 +3,8 @@
  * files and no command line; whoever starts it hands in all of that.
  */
 import type { Logger } from 'pino';
+import { NetworkClaims } from './network/claims.ts';
+import { networkPoolOf } from './network/pool.ts';
 import { isTrue } from '../crds/conditions.ts';
 import type { NodeMonitor, ProcessGroup } from '../crds/types.gen.ts';
 import type { KubernetesObject, ObjectStore, ResourceType } from '../store/object-store.ts';
@@ -39,6 +41,12 @@ export interface ControlPlaneOptions {
   readonly heartbeatSeconds?: number;
   readonly clientLeaseMs?: number;
   readonly protoPath?: string;
+  /** Of groups that do not say; default Host. */
+  readonly network?: 'Isolated' | 'Host';
+  /** Where job networks get their addresses from, as ADDRESS/LENGTH. */
+  readonly networkPool?: string;
+  /** Where Leases of the controllers are; default: default. */
+  readonly namespace?: string;
 }
 
 export interface ControlPlane extends AsyncDisposable {
@@ -123,8 +131,14 @@ export async function runControlPlane(
     store: options.doubtful,
     trusted: offersChanged,
   }); // prettier-ignore
+  const networks = new NetworkClaims({
+    store, logger,
+    pool: networkPoolOf(clusterId, options.networkPool),
+    namespace: options.namespace ?? 'default',
+  }); // prettier-ignore
   const reconciler = new ProcessGroupReconciler({
-    store, hub, clock, leases, events, secrets, clusterId, logger,
+    store, hub, clock, leases, events, secrets, clusterId, logger, networks,
+    ...(options.network === undefined ? {} : { defaultNetwork: options.network }),
     reasonToWait: (group) => unknown.reasonToWait(group),
     keepsVanished: (key, uid) => unknown.keepsVanished(key, uid),
     offers: (exceptUid) =>
@@ -168,7 +182,12 @@ export async function runControlPlane(
       for (const { node } of assignmentsOf(group)) hub.nodes.expect(node);
     for (const node of monitors.objects.keys()) hub.nodes.expect(node);
     await first.done;
-    if (!both.aborted) unknown.listed(groups.objects.values(), both);
+    if (both.aborted) return;
+    unknown.listed(groups.objects.values(), both);
+    if (unknown.doubt !== undefined) return;
+    await networks.keepOnly(needsNetwork(groups.objects.values()), both).catch((error: unknown) => {
+      if (!both.aborted) logger.warn({ err: error }, 'networks of groups that are gone are not given back');
+    });
   });
   const stopped = Promise.all(started).then(async () => {
     events[Symbol.dispose]();
@@ -233,6 +252,14 @@ async function runKind<T extends KubernetesObject>(
   const queue = new WorkQueue(clock);
   const source = new ObjectSource<T>({ store, type, clock, logger, changed: (key) => queue.add(key) });
   await Promise.all([source.run(signal), runReconciler({ reconciler, queue, parallel: 1, logger }, signal)]);
+}
+
+/** Groups that have not ended. */
+function needsNetwork(groups: Iterable<ProcessGroup>): (uid: string) => boolean {
+  const needing = new Set(
+    [...groups].filter(({ status }) => status?.finishTime === undefined).map(({ metadata }) => metadata.uid),
+  );
+  return (uid) => needing.has(uid);
 }
 
 function isUnplaced({ status, metadata }: ProcessGroup): boolean {

@@ -8,9 +8,10 @@ import { annotations } from '../crds/names.ts';
 import { quantityOf } from '../crds/quantity.ts';
 import { RankSet } from '../crds/rank-set.ts';
 import type { ProcessGroup, ProcessGroupRlimit, ProcessGroupSpec } from '../crds/types.gen.ts';
-import type { EnvVar, Program, Rlimit, Sent, Tree } from '../wire/agent-types.ts';
+import type { EnvVar, JobNetwork, Program, Rlimit, Sent, Tree } from '../wire/agent-types.ts';
 import { processMapping } from '../wire/pmi1/process-mapping.ts';
 import type { DesiredSandbox } from './hub/desired-book.ts';
+import { sandboxNameOf } from './hub/group-hosts.ts';
 import type { Assignment } from './placement/placement-status.ts';
 
 /** What belongs to a group and is kept out of its object. */
@@ -55,6 +56,7 @@ export function specsOf(
   assignments: readonly Assignment[],
   secret: GroupSecret | undefined,
   clusterId: string,
+  networkPort = 0,
 ): DesiredSandbox[] {
   const { spec, metadata } = group;
   const uid = metadata.uid ?? '';
@@ -69,6 +71,7 @@ export function specsOf(
   const identity = identityOf(group);
   const stdio = spec.stdio ?? {};
   const pattern = (text: string | undefined): string => filePattern(text, size);
+  const isolated = group.status?.network !== undefined;
   const common = {
     namespace: metadata.namespace ?? 'default',
     groupName: metadata.name,
@@ -98,6 +101,7 @@ export function specsOf(
     ownerUid: submittedBy(group)?.uid ?? unknownUid,
     frontToken: secret?.frontToken ?? '',
     clusterId,
+    ...networkOf(group, networkPort),
   };
   return assignments.map((assignment, i) => ({
     node: assignment.node,
@@ -106,11 +110,18 @@ export function specsOf(
       ...limitsOf(spec, assignment.rankCount),
       id: { groupUid: uid, ordinal: assignment.ordinal, incarnation: assignment.incarnation },
       ranks: assignment.ranks,
-      hostname: assignment.node,
+      hostname: isolated ? sandboxNameOf(metadata.name, assignment.ordinal) : assignment.node,
       programs: programsOf(spec, programSets, rankSets[i]!),
       tree: treeOf(assignment.ordinal, assignments),
     },
   }));
+}
+
+/** Of network Isolated; where its members are is filled in when an order is sent. */
+function networkOf({ spec, status }: ProcessGroup, port: number): { network?: Sent<JobNetwork> } {
+  if (!status?.network) return {};
+  const { subnet, vni } = status.network;
+  return { network: { subnet, vni, port, egress: spec.egress !== 'Deny' } };
 }
 
 /** Parent and children of a sandbox in the job's tree; the root is its own parent. */

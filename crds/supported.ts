@@ -21,15 +21,9 @@ const when = <T>(value: T | undefined, ...values: T[]) =>
 
 const rows: readonly Row[] = [
   {
-    field: 'network',
-    asks: (spec) => when(spec.network, 'Isolated'),
-    why: "sandboxes share the node's network; use Host or leave it out",
-  },
-  { field: 'egress', asks: (spec) => spec.egress, why: 'it needs network Isolated; leave it out' },
-  {
     field: 'externalConnections',
     asks: (spec) => spec.externalConnections,
-    why: 'it needs network Isolated; leave it out',
+    why: 'there are no checkpoints; leave it out',
   },
   {
     field: 'suspendPolicy',

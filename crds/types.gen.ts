@@ -375,6 +375,8 @@ export interface ProcessGroupStatus {
   incarnation?: number;
   /** How often the whole group was started again. */
   restarts?: number;
+  /** The network of a group whose network is Isolated, which no other group has while this one runs. */
+  network?: ProcessGroupNetwork;
   /** Choices that the cluster made where the spec left them open. Fixed for the life of the group. */
   resolved?: ProcessGroupResolved;
 }
@@ -483,6 +485,14 @@ export interface ProcessGroupLastCheckpoint {
   durable?: boolean;
   /** Size of its images, as a quantity. */
   imageSize?: string;
+}
+
+/** The network of a group whose network is Isolated, which no other group has while this one runs. */
+export interface ProcessGroupNetwork {
+  /** Its addresses, as ADDRESS/LENGTH. The first is the gateway, the next that of sandbox 0. */
+  subnet: string;
+  /** Number of the network in the tunnels between nodes (VXLAN). */
+  vni: number;
 }
 
 /** Choices that the cluster made where the spec left them open. Fixed for the life of the group. */

@@ -8,6 +8,7 @@ import type { AgentConfig } from './config.ts';
 import type { MachineTopology } from './hwloc.ts';
 import type { InputSpools } from './input.ts';
 import type { JobTree } from './job-tree.ts';
+import type { JobNetwork } from './network/job-network.ts';
 import type { OutputSpool } from './output.ts';
 import type { ProcessorLedger } from './processors.ts';
 import type { PmiSockets } from './pmi-port.ts';
@@ -29,6 +30,9 @@ export interface Backend {
   readonly input: InputSpools;
   readonly pmi: PmiSockets;
   readonly tree: JobTree;
+  /** null where this node cannot have networks for jobs: `networkTrouble` says why. */
+  readonly network: JobNetwork | null;
+  readonly networkTrouble: string | null;
   /** Where ranks of other nodes reach ranks of this one. */
   readonly address: string;
   readonly agentUid: number;

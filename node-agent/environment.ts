@@ -49,6 +49,19 @@ export function addVariables(env: Map<string, string>, variables: readonly EnvVa
   }
 }
 
+/**
+ * A job network has one link, by one name: libraries that look for links themselves need not guess, and UCX does not give up
+ * connections that were cut off for long. The group's own variables win.
+ */
+export const jobNetworkVariables: readonly (readonly [string, string])[] = [
+  ['UCX_NET_DEVICES', 'eth0'],
+  ['UCX_TCP_KEEPIDLE', 'inf'],
+  ['FI_TCP_IFACE', 'eth0'],
+  ['FI_SOCKETS_IFACE', 'eth0'],
+  ['OMPI_MCA_btl_tcp_if_include', 'eth0'],
+  ['OMPI_MCA_oob_tcp_if_include', 'eth0'],
+];
+
 export function rankFieldValue(field: string, spec: SandboxSpec, node: string, facts: RankFacts): string {
   switch (field) {
     case 'Rank':

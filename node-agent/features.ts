@@ -9,7 +9,11 @@ export interface Features {
   readonly missing: string[];
 }
 
-export function featuresOf(agentUid: number, cgroups: Cgroups | null): Features {
+export function featuresOf(
+  agentUid: number,
+  cgroups: Cgroups | null,
+  networkTrouble: string | null,
+): Features {
   const features = ['sandbox', 'pmi1', 'logs', 'stdin', 'tty', 'exec', 'network-host'];
   const missing: string[] = [];
   const offer = (name: string, why: string | null) => {
@@ -42,6 +46,7 @@ export function featuresOf(agentUid: number, cgroups: Cgroups | null): Features 
         : 'no pids controller is mounted or delegated; a fork bomb is held by rlimits alone'),
   );
   offer('usage', noCgroups);
+  offer('network-isolated', networkTrouble);
   return { features, missing };
 }
 

@@ -57,7 +57,13 @@ export function launchArguments(request: LaunchRequest): string[] {
  * Throws AgentError SandboxFailed with launch's own words. What launch says goes to `answerPath`, not to a pipe, and launch
  * holds the file's lock as long as it lives: an agent killed meanwhile leaves both to its successor (`answerOf`).
  */
-export async function launch(native: Native, request: LaunchRequest, answerPath: string): Promise<Identity> {
+export async function launch(
+  native: Native,
+  request: LaunchRequest,
+  answerPath: string,
+  /** Descriptor of the network namespace to be in; null: the node's own. */
+  netns: number | null,
+): Promise<Identity> {
   const opened: number[] = [];
   const open = (fd: number): number => {
     opened.push(fd);
@@ -73,12 +79,15 @@ export async function launch(native: Native, request: LaunchRequest, answerPath:
     const files = request.mounts.files.map((file) =>
       open(native.memfd(file.path, Buffer.from(file.content), false)),
     );
+    const network =
+      netns === null ? [] : ['--net', `/proc/self/fd/${String(firstFileFd + files.length)}`];
     const pidfd = open(
-      native.spawnProgram(`${request.nativeDir}/launch`, launchArguments(request), [
+      native.spawnProgram(`${request.nativeDir}/launch`, launchArguments(request).concat(network), [
         nothing,
         answer,
         stderr,
         ...files,
+        ...(netns === null ? [] : [netns]),
       ]),
     );
     for (const fd of opened.splice(opened.indexOf(answer), 1)) native.close(fd); // launch's lock alone is left

@@ -14,6 +14,9 @@ import { InputSpools } from './input.ts';
 import { JobTree } from './job-tree.ts';
 import { LocalSocket } from './local-socket.ts';
 import { capacityOf, loadOf } from './monitor.ts';
+import { networkClusterOf } from './network/cluster.ts';
+import { JobNetwork } from './network/job-network.ts';
+import { networkTrouble, underlayOf } from './network/underlay.ts';
 import { OutboundFacts } from './outbound-facts.ts';
 import { OutputSpool } from './output.ts';
 import { PmiSockets } from './pmi-port.ts';
@@ -61,8 +64,9 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
   const outbound = new OutboundFacts(sandboxes, (facts) => {
     session.send({ facts });
   });
-  const features = featuresOf(backend.agentUid, backend.cgroups);
+  const features = featuresOf(backend.agentUid, backend.cgroups, backend.networkTrouble);
   const instance = randomUUID();
+  const underlay = backend.network ? await underlayOf(native, backend.address) : { mtu: 0, routes: [] };
   const session = new HubSession({
     wire: backend.wire,
     tls: backend.tls,
@@ -79,6 +83,8 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
       localSocket: config.localSocket,
       labels: { ...config.labels },
       ...features,
+      underlayMtu: underlay.mtu,
+      routes: underlay.routes,
     }),
     load: () => loadOf(config.stateDir, sandboxes.size, sandboxes.ranksRunning),
     events: {
@@ -147,12 +153,21 @@ function makeBackend(config: AgentConfig, giving: AsyncDisposableStack, signal: 
     each.close();
   });
   const topology = readTopology();
+  const address = config.address ?? config.peerHost;
+  const tls = readTls(config.tls);
+  const trouble = networkTrouble(native, agentUid, address);
+  const network =
+    trouble === null
+      ? giving.use(
+          new JobNetwork(native, { clusterId: networkClusterOf(tls.ca), node: config.node, underlay: address }),
+        )
+      : null;
   return {
     config,
     log: config.logger,
     native,
     wire,
-    tls: readTls(config.tls),
+    tls,
     topology,
     hwloc: findTopology(config.logger, signal),
     processors: new ProcessorLedger(topology),
@@ -161,7 +176,9 @@ function makeBackend(config: AgentConfig, giving: AsyncDisposableStack, signal: 
     input,
     pmi,
     tree,
-    address: config.address ?? config.peerHost,
+    network,
+    networkTrouble: trouble,
+    address,
     agentUid,
     bootId: bootId(),
     nowMs: () => Date.now(),

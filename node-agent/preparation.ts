@@ -10,6 +10,7 @@ import type { AgentConfig } from './config.ts';
 import { checkUid, unnamedAccount } from './credentials.ts';
 import { topologyPath } from './hwloc.ts';
 import type { LaunchRequest } from './launch.ts';
+import { networkAddressOf } from './network/group-network.ts';
 import { generatedFiles, mountTableOf, parseMountinfo, type Account } from './mounts.ts';
 import type { Binding } from './processors.ts';
 import { startPlanOf, type ProcessStart, type StartPlan } from './ranks.ts';
@@ -28,6 +29,7 @@ export function preparationOf(spec: SandboxSpec, key: string, backend: Backend):
   checkUid(spec.uid, config.nodeConfig.allowedUids, config.node, agentUid);
   const plan = planFor(spec, backend);
   const root = rootOf(spec, backend);
+  checkNetwork(spec, backend);
   const devices = new Set(spec.devices.flatMap((name) => devicesOf(name, config)));
   const account = accountOf(spec, backend);
   const groups = [...new Set([account.gid, spec.gid, ...spec.groups])].map((gid) => ({
@@ -37,7 +39,7 @@ export function preparationOf(spec: SandboxSpec, key: string, backend: Backend):
   const hostname = spec.hostname !== '' ? spec.hostname : config.node;
   const generated = generatedFiles({
     hostname,
-    address: backend.address,
+    address: networkAddressOf(spec) ?? backend.address,
     hosts: spec.hosts,
     account,
     groups,
@@ -76,7 +78,7 @@ export function planFor(spec: SandboxSpec, backend: Backend, binding: Binding | 
   const groupsOfNode = spec.groupsFromNode && agentUid === 0 ? native.groupsOf(account.name, spec.gid) : [];
   return startPlanOf(spec, {
     node: config.node,
-    address: backend.address,
+    address: networkAddressOf(spec) ?? backend.address,
     account,
     groupsOfNode,
     hasTopology: backend.hwloc.xml !== null,
@@ -160,6 +162,16 @@ function rootOf(spec: SandboxSpec, backend: Backend): string {
   if (allowedRoots.includes(spec.root)) return spec.root;
   throw refused(
     `node ${backend.config.node}: root ${spec.root} is not allowed; this node allows ${allowedRoots.join(', ') || 'Host only'}`,
+  );
+}
+
+function checkNetwork({ network }: SandboxSpec, { network: here, networkTrouble, config }: Backend): void {
+  if (!network) return;
+  if (!here)
+    throw refused(`node ${config.node}: network Isolated cannot be had here: ${networkTrouble ?? ''}`);
+  if (network.mtu > 0) return;
+  throw refused(
+    `MUSTER_NETWORK_MTU: node ${config.node}: the links between the nodes of the group carry too little for a job network: raise their MTU to 1280 or more, or use network Host`,
   );
 }
 

@@ -8,6 +8,7 @@ import {
   addVariables,
   baseEnvironment,
   checkStringLengths,
+  jobNetworkVariables,
   rankFieldValue,
   rankVariables,
   sandboxVariables,
@@ -205,6 +206,7 @@ function rlimitNumber(name: string, node: string): number {
 
 function programEnvironment(spec: SandboxSpec, program: Program, context: NodeContext): Map<string, string> {
   const env = baseEnvironment(spec.environment, context.account, spec.tty);
+  if (spec.network) for (const [name, value] of jobNetworkVariables) env.set(name, value);
   const where = `process ${program.name} on ${context.node}`;
   addVariables(env, spec.env, where);
   addVariables(env, program.env, where);

@@ -25,6 +25,7 @@ import { InputSpool } from './input.ts';
 import { TreeMember } from './job-tree.ts';
 import { earlierAnswer, launch } from './launch.ts';
 import { SandboxLogs } from './output.ts';
+import { groupNetworkOf } from './network/group-network.ts';
 import { planOf, type Action, type Seen, type Stage, type Want } from './plan.ts';
 import { PmiPort } from './pmi-port.ts';
 import type { Binding } from './processors.ts';
@@ -76,6 +77,8 @@ export class Sandbox {
   #oomSeen = 0;
   #killed = false;
   #clean = false;
+  /** Its link may be there, made by this agent or an earlier one. */
+  #plugged: boolean;
   #forgotten = false;
   #launching = false;
   #running = false;
@@ -94,6 +97,8 @@ export class Sandbox {
     directory: SandboxDirectory,
     backend: Backend,
     events: SandboxEvents,
+    /** An earlier agent may have begun with it. */
+    isFound: boolean,
   ) {
     if (spec.id === null) throw new Error('MUSTER_BUG: a spec without id got as far as a sandbox');
     this.id = spec.id;
@@ -103,6 +108,7 @@ export class Sandbox {
     this.#backend = backend;
     this.#events = events;
     this.#cgroup = backend.cgroups?.of(key) ?? null;
+    this.#plugged = isFound && spec.network != null;
     this.logs = new SandboxLogs(directory.logs);
     this.#identity = directory.read('identity');
     this.ended = directory.read('ended');
@@ -176,10 +182,12 @@ export class Sandbox {
         abortOnFailure: spec.abortOnFailure,
         tree: spec.tree,
         want: spec.want,
+        network: (spec.network?.members.length ?? 0) > 0 ? spec.network : this.spec.network,
       };
       const changed = JSON.stringify({ ...this.spec, ...mutable }) !== JSON.stringify(this.spec);
       this.spec = { ...this.spec, ...mutable };
       if (changed && !this.ended) this.#keepSpec();
+      if (changed && this.stage === 'Live') this.#updateNetwork();
       if (spec.tree) this.#member?.update(spec.tree);
     }
     if (this.#want === want) return;
@@ -419,6 +427,7 @@ export class Sandbox {
         this.poke();
       },
     });
+    this.#updateNetwork();
     if (this.#cgroup?.canFreeze === true && this.#cgroup.frozen()) {
       // A frozen rank-init answers once it is thawed.
       this.#adopted.ready.then(
@@ -582,7 +591,7 @@ export class Sandbox {
   #hasLeftover(): boolean {
     if (this.#adopted && !this.#adopted.isGone) return true;
     if (this.#identity && isSameProcess(this.#identity)) return true;
-    return this.#cgroup?.exists() ?? false;
+    return this.#plugged || (this.#cgroup?.exists() ?? false);
   }
 
   async #perform(action: Action): Promise<void> {
@@ -639,13 +648,38 @@ export class Sandbox {
       this.directory.write('spec', this.spec);
       this.directory.keepRoom();
       this.#clean = false;
-      const identity = await launch(this.#backend.native, request, `${this.directory.path}/launched`);
-      this.directory.write('identity', identity);
-      this.#identity = identity;
+      const netns = await this.#plug();
+      try {
+        const answerPath = `${this.directory.path}/launched`;
+        const identity = await launch(this.#backend.native, request, answerPath, netns);
+        this.directory.write('identity', identity);
+        this.#identity = identity;
+      } finally {
+        if (netns !== null) this.#backend.native.close(netns);
+      }
     } finally {
       this.#launching = false;
     }
     await this.#find();
+  }
+
+  /** A network namespace on the group's network, where it has one. Rules stand before anything can run in it. */
+  async #plug(): Promise<number | null> {
+    const [group, { network }] = [groupNetworkOf(this.spec), this.#backend];
+    if (!group || !network) return null;
+    this.#plugged = true;
+    const { netns } = await network.attach(this.key, this.id.ordinal, group);
+    return netns;
+  }
+
+  /** Who else is in the group's network, and where, as it was told last. */
+  #updateNetwork(): void {
+    const [group, { network, log }] = [groupNetworkOf(this.spec), this.#backend];
+    if (!group || !network) return;
+    network.update(group).catch((error: unknown) => {
+      log.warn({ sandbox: this.key, errno: errnoOf(error), err: error }, 'network of the group not updated');
+      this.#events.event(this, 'Warning', 'SandboxFailed', messageOf(error));
+    });
   }
 
   async #start(): Promise<void> {
@@ -744,6 +778,8 @@ export class Sandbox {
       await until(() => this.#cgroup?.populated() === false, 10_000, 'the cgroup to become empty');
       await until(() => this.#cgroup?.remove() === true, 10_000, 'the cgroup to be removable');
     }
+    if (this.#plugged) await this.#backend.network?.detach(this.key, this.id.groupUid);
+    this.#plugged = false;
     if (this.stage === 'New') this.directory.unlink('launched');
     this.#clean = true;
   }

@@ -50,7 +50,7 @@ export class Sandboxes {
       const directory = new SandboxDirectory(`${this.#root}/${name}`);
       const spec = directory.read('spec');
       if (idOfKey(name) !== null && spec !== null && isValidId(spec.id) && keyOf(spec.id) === name)
-        this.#add(name, spec, directory);
+        this.#add(name, spec, directory, true);
       else {
         this.#backend.log.warn({ directory: directory.path }, 'directory without a whole spec is removed');
         directory.remove();
@@ -59,6 +59,7 @@ export class Sandboxes {
     for (const key of this.#backend.cgroups?.list() ?? []) {
       if (!this.#sandboxes.has(key)) await this.#sweep(key);
     }
+    await this.#sweepNetworks();
     for (const sandbox of this.#sandboxes.values()) sandbox.poke();
     const found = Promise.all([...this.#sandboxes.values()].map((sandbox) => sandbox.found));
     const late = new AbortController(); // a rank-init that does not answer must not keep the others from the hub
@@ -175,7 +176,7 @@ export class Sandboxes {
     }
   }
 
-  #add(key: string, spec: SandboxSpec, directory: SandboxDirectory): Sandbox {
+  #add(key: string, spec: SandboxSpec, directory: SandboxDirectory, isFound = false): Sandbox {
     const sandbox = new Sandbox(key, spec, directory, this.#backend, {
       changed: (each) => {
         this.#events.changed(each.id);
@@ -186,7 +187,7 @@ export class Sandboxes {
       event: (each, type, reason, message) => {
         this.#events.event(each.id, type, reason, message);
       },
-    });
+    }, isFound);
     this.#sandboxes.set(key, sandbox);
     this.#schedule();
     for (const listener of this.onAdded) listener();
@@ -219,6 +220,16 @@ export class Sandboxes {
             for (const sandbox of this.#sandboxes.values()) sandbox.measure();
             this.#schedule();
           }, everyMs);
+  }
+
+  /** Links of sandboxes that are not there any more, and networks that nobody is on. */
+  async #sweepNetworks(): Promise<void> {
+    const live = [...this.#sandboxes.values()].filter(({ ended }) => !ended);
+    try {
+      await this.#backend.network?.sweep(live.map(({ key }) => key));
+    } catch (error) {
+      this.#backend.log.error({ err: error }, 'networks that an earlier agent left cannot be removed');
+    }
   }
 
   async #sweep(key: string): Promise<void> {

@@ -45,6 +45,7 @@ plain() { program "$1" "$2" gcc "${@:3}"; }
 
 mpi cpi examples/cpi.c
 mpi ring test/programs/ring.c
+mpi allpairs test/programs/allpairs.c
 mpi coupler-a test/programs/coupler.c -DSIDE=0
 mpi coupler-b test/programs/coupler.c -DSIDE=1
 for name in pmibench outgen incount exitwith orphan stubborn keeper; do

@@ -42,6 +42,8 @@ export interface AgentHello {
   features: string[];
   missing: string[];
   clockNs: number;
+  underlayMtu: number;
+  routes: string[];
   cpuFeatures: string[];
 }
 
@@ -241,8 +243,23 @@ export interface SandboxSpec {
   frontToken: string;
   clusterId: string;
   hosts: string;
+  network: JobNetwork | null;
   checkpoint: CheckpointOrder | null;
   restore: RestoreOrder | null;
+}
+
+export interface JobNetwork {
+  subnet: string;
+  vni: number;
+  port: number;
+  egress: boolean;
+  mtu: number;
+  members: NetworkMember[];
+}
+
+export interface NetworkMember {
+  address: string;
+  ordinals: string;
 }
 
 export interface Program {

@@ -3,6 +3,7 @@
  * foreground until SIGTERM or SIGINT.
  */
 import type { Config } from '../config.ts';
+import { checkNetworkPool } from '../network-pool.ts';
 import { stopSignal } from '../daemon/stop-signal.ts';
 import { CommandError } from '../errors.ts';
 
@@ -15,6 +16,8 @@ export interface ControllerOptions {
   metricsListen?: string;
   agentServiceAccount?: string;
   inCluster?: boolean;
+  network?: 'Isolated' | 'Host';
+  networkPool?: string;
   namespace?: string;
 }
 
@@ -23,10 +26,11 @@ export async function controller(
   _args: string[],
   options: ControllerOptions,
 ): Promise<number> {
-  const { inCluster = false, advertise } = options;
+  const { inCluster = false, advertise, network, networkPool } = options;
+  checkNetworkPool(networkPool);
   if (!inCluster && !config.isRemote) {
     const { runController } = await import('../daemon/controller-daemon.ts');
-    await runController(config.home, options.listen ?? '127.0.0.1', stopSignal());
+    await runController(config.home, options.listen ?? '127.0.0.1', { network, networkPool }, stopSignal());
     return 0;
   }
   if (inCluster && config.isRemote)
@@ -46,6 +50,7 @@ export async function controller(
     {
       ...{ target, namespace, listen, joinListen, advertise: addresses },
       ...{ verbsListen, verbsAdvertise, metricsListen, agentAccount },
+      ...{ network, networkPool },
     },
     stopSignal(),
   );

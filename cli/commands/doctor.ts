@@ -3,6 +3,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Cgroups, parseHierarchies } from '../../node-agent/cgroups.ts';
 import { defaultNodeConfig } from '../../node-agent/config.ts';
+import { networkTrouble } from '../../node-agent/network/underlay.ts';
+import { native as loadNative } from '../../native/addon/index.ts';
 import { featuresOf } from '../../node-agent/features.ts';
 import { type Config, nativeDirectory } from '../config.ts';
 import { connect } from '../client.ts';
@@ -37,7 +39,10 @@ export async function doctor(config: Config, _args: string[], options: { output?
     nodeStateOf(config.home, 'doctor'),
     'doctor',
   );
-  const { features, missing } = featuresOf(process.getuid?.() ?? 0, cgroups);
+  const uid = process.getuid?.() ?? 0;
+  const noNetwork =
+    built.length > 0 ? 'native programs are missing' : networkTrouble(loadNative(), uid, '127.0.0.1');
+  const { features, missing } = featuresOf(uid, cgroups, noNetwork);
   cgroups.close();
   for (const feature of features) checks.push({ name: feature, ok: true, message: '', needed: false });
   for (const text of missing) {

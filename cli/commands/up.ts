@@ -8,6 +8,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { connect } from '../client.ts';
 import { type Config, selfCommand } from '../config.ts';
+import { checkNetworkPool } from '../network-pool.ts';
 import { superviseDaemon, stopLeftOver } from '../daemon/supervisor.ts';
 import { sweepNodes } from '../daemon/sweep.ts';
 import { CommandError } from '../errors.ts';
@@ -21,6 +22,8 @@ export interface UpOptions {
   allowUids?: string;
   nodeConfig?: string;
   listen: string;
+  network?: 'Isolated' | 'Host';
+  networkPool?: string;
 }
 
 const readyWithinMs = 30_000;
@@ -36,6 +39,7 @@ export async function up(config: Config, _args: string[], options: UpOptions): P
     throw new CommandError(`--agents ${options.agents}: expected a number from 0 to 256`, 2);
   }
   const { home } = config;
+  checkNetworkPool(options.networkPool);
   if (options.nodeConfig !== undefined)
     (await import('../node-config.ts')).readNodeConfig(options.nodeConfig);
   makeHome(home);
@@ -55,6 +59,11 @@ function agentArguments({ bind = [], allowUids, nodeConfig }: UpOptions): string
   ];
 }
 
+const networkArguments = ({ network, networkPool }: UpOptions): string[] => [
+  ...(network === undefined ? [] : ['--network', network]),
+  ...(networkPool === undefined ? [] : ['--network-pool', networkPool]),
+];
+
 const nodeNames = (agents: number): string[] =>
   Array.from({ length: agents }, (_, index) => `node${index + 1}`);
 
@@ -69,7 +78,7 @@ async function upForeground(home: Home, agents: number, options: UpOptions): Pro
   const restarted = (name: string, how: string): void => say(`${name} ended (${how}); starting it again`);
   const controller = superviseDaemon(
     home,
-    { name: 'controller', args: ['controller', '--listen', options.listen] },
+    { name: 'controller', args: ['controller', '--listen', options.listen, ...networkArguments(options)] },
     restarted,
     controllerStopping.signal,
   );
@@ -117,6 +126,7 @@ async function upDetached(home: Home, agents: number, options: UpOptions): Promi
     String(agents),
     '--listen',
     options.listen,
+    ...networkArguments(options),
     ...agentArguments(options),
   ]);
   const child = spawn(self.file, self.args, { stdio: ['ignore', log, log], detached: true, cwd: '/' });

@@ -31,6 +31,7 @@ import { hasCluster, isLocalNode, openCluster } from './cluster-keys.ts';
 import { environmentSecrets } from './environment-secrets.ts';
 import { type HubFile, readHubFile } from './hub-file.ts';
 import { FrontServer } from './front-server.ts';
+import type { NetworkOptions } from '../network-options.ts';
 import { InputDesk } from '../../controllers/subresources/input-desk.ts';
 import { addVerbs } from '../../controllers/subresources/verbs.ts';
 import { GroupBook } from '../../controllers/subresources/group-book.ts';
@@ -41,7 +42,12 @@ import { rulesOf } from './roles.ts';
 import { clientPresence, runPorts } from './run-ports.ts';
 import { addMachineRoutes } from './subresources.ts';
 
-export async function runController(home: Home, host: string, signal: AbortSignal): Promise<void> {
+export async function runController(
+  home: Home,
+  host: string,
+  { network, networkPool }: NetworkOptions,
+  signal: AbortSignal,
+): Promise<void> {
   const logger = pino({ base: { part: 'controller' }, level: 'info' }, logDestination());
   makeHome(home);
   const ownerUid = process.getuid?.() ?? 0;
@@ -76,6 +82,8 @@ export async function runController(home: Home, host: string, signal: AbortSigna
     clusterId,
     logger,
     ...(leaseMs === undefined ? {} : { clientLeaseMs: leaseMs }),
+    ...(network === undefined ? {} : { network }),
+    ...(networkPool === undefined ? {} : { networkPool }),
     secrets: {
       get: async (group: ProcessGroup) => {
         const record = records.get(recordOf(group));

@@ -50,6 +50,10 @@ export interface KubeControllerOptions {
   readonly metricsListen?: string | undefined;
   /** Service account of agents in Pods; without it nodes join with one-time tokens only. */
   readonly agentAccount?: { readonly namespace: string; readonly name: string } | undefined;
+  /** Of groups that say nothing. */
+  readonly network?: 'Isolated' | 'Host' | undefined;
+  /** Address range that job networks are cut from. */
+  readonly networkPool?: string | undefined;
   readonly electionTimes?: Partial<ElectionTimes>;
 }
 
@@ -141,7 +145,7 @@ interface Parts {
 }
 
 async function runReplica(options: KubeControllerOptions, parts: Parts, signal: AbortSignal): Promise<void> {
-  const { namespace, listen, advertise, verbsListen, agentAccount } = options;
+  const { namespace, listen, advertise, verbsListen, agentAccount, network, networkPool } = options;
   const { store, doubt, cluster, logger, shown } = parts;
   const { authority, clusterId, bundle } = cluster;
   const hosts = [listen, ...advertise].map((address) => address.replace(/:\d+$/, '').replace(/^\[|\]$/g, ''));
@@ -217,7 +221,10 @@ async function runReplica(options: KubeControllerOptions, parts: Parts, signal: 
           tls,
           clusterId,
           logger,
+          namespace,
           secrets: environmentSecrets(store),
+          ...(network === undefined ? {} : { network }),
+          ...(networkPool === undefined ? {} : { networkPool }),
         },
         leading,
       );

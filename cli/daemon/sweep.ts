@@ -7,10 +7,13 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { cgroupParentFileOf, Cgroups, parseHierarchies } from '../../node-agent/cgroups.ts';
 import { defaultNodeConfig } from '../../node-agent/config.ts';
+import { networkClusterOf } from '../../node-agent/network/cluster.ts';
+import { JobNetwork } from '../../node-agent/network/job-network.ts';
 import { bootId, isSameProcess } from '../../node-agent/process-table.ts';
 import { SandboxDirectory } from '../../node-agent/sandbox-directory.ts';
 import { readFileSync } from 'node:fs';
 import { type Home, nodeStateOf } from '../home.ts';
+import { nodeKeyPaths } from './cluster-keys.ts';
 
 const killedWithinMs = 10_000;
 
@@ -36,8 +39,19 @@ export async function sweepNodes(home: Home): Promise<number> {
       cgroup.remove();
     }
     cgroups.close();
+    await sweepNetworks(home, node);
   }
   return ended;
+}
+
+/** Links, tunnels and rules of job networks, where this node can have had any. */
+async function sweepNetworks(home: Home, node: string): Promise<void> {
+  const { ca } = nodeKeyPaths(home, node);
+  if (process.getuid?.() !== 0 || !existsSync(ca)) return;
+  const { native } = await import('../../native/addon/index.ts');
+  const clusterId = networkClusterOf(readFileSync(ca));
+  await using network = new JobNetwork(native(), { clusterId, node, underlay: '' });
+  await network.sweep([]);
 }
 
 function cgroupParentOf(state: string): string {

@@ -1,9 +1,19 @@
 /**
  * The nodes of a group as lines of hosts(5), which every sandbox of it finds in its /etc/hosts: the address at which ranks
- * reach the node, its name, and `GROUP-ORDINAL` for each sandbox there. Pure.
+ * reach the node, its name, and `GROUP-ORDINAL` for each sandbox there. In a network of its own each sandbox has a line. Pure.
  */
 import { isIP } from 'node:net';
+import { addressOf, parseSubnet } from '../../wire/job-addresses.ts';
 import type { Entry } from './desired-book.ts';
+import { hostOf } from './group-network.ts';
+
+const nameMost = 63;
+
+/** GROUP-ORDINAL, the group's name cut where the whole would be no host name (RFC 1123). */
+export function sandboxNameOf(groupName: string, ordinal: number): string {
+  const end = `-${ordinal}`;
+  return `${groupName.slice(0, nameMost - end.length).replace(/[-.]+$/, '')}${end}`;
+}
 
 /** undefined while some node of the group has not said where it is. `peerAddressOf` gives host:port. */
 export function groupHostsOf(
@@ -15,9 +25,18 @@ export function groupHostsOf(
   for (const [node, sandboxes] of byNode) {
     const peer = peerAddressOf(node);
     if (peer === undefined) return undefined;
-    const address = peer.replace(/:\d*$/, '').replace(/^\[|\]$/g, '');
+    const isolated = sandboxes.flatMap(({ spec: { id, groupName, network } }) =>
+      network?.subnet
+        ? [
+            `${addressOf(parseSubnet(network.subnet), id.ordinal)} ${sandboxNameOf(groupName ?? '', id.ordinal)}\n`,
+          ]
+        : [],
+    );
+    lines.push(...isolated);
+    if (isolated.length > 0) continue;
+    const address = hostOf(peer);
     if (isIP(address) === 0) continue; // a name is for DNS to resolve
-    const aliases = sandboxes.map(({ spec }) => `${spec.groupName ?? ''}-${spec.id.ordinal}`);
+    const aliases = sandboxes.map(({ spec }) => sandboxNameOf(spec.groupName ?? '', spec.id.ordinal));
     lines.push(`${address} ${[node, ...aliases].join(' ')}\n`);
   }
   return lines.join('');

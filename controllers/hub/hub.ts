@@ -27,6 +27,7 @@ import type { Clock } from '../runtime/clock.ts';
 import { DesiredBook, type Entry } from './desired-book.ts';
 import { FactTable } from './fact-table.ts';
 import { groupHostsOf } from './group-hosts.ts';
+import { groupNetworkOf, type MembersOfNetwork } from './group-network.ts';
 import { NodeTable } from './node-table.ts';
 import { refusalOf, type Refusal } from './refusal.ts';
 import { sandboxKey } from './sandbox-key.ts';
@@ -78,6 +79,7 @@ export class Hub implements AsyncDisposable {
   readonly #sessionView: Omit<SessionView, 'isHeld' | 'held'>;
   /** By the sandboxes of a group; true until some node is found at another address. */
   #hosts = new WeakMap<readonly Entry[], string>();
+  #networks = new WeakMap<readonly Entry[], MembersOfNetwork>();
   #port = 0;
 
   private constructor(options: HubOptions) {
@@ -90,6 +92,7 @@ export class Hub implements AsyncDisposable {
     this.#sessionView = {
       desired: this.desired,
       peerAddressOf: (node) => this.nodes.get(node)?.hello?.peerAddress ?? '',
+      networkOf: (uid) => this.#networkOf(this.desired.sandboxesOf(uid)),
       hostsOf: (uid) => this.#hostsOf(this.desired.sandboxesOf(uid)),
     };
     this.#verbs = new Verbs({ clock, send: (node, verb) => this.#send(node, { body: 'verb', verb }) });
@@ -327,12 +330,24 @@ export class Hub implements AsyncDisposable {
     return hosts;
   }
 
-  /** Children in job trees learn the new address of their parent; groups that waited for the node's may start. */
+  #networkOf(entries: readonly Entry[]): MembersOfNetwork | undefined {
+    let network = this.#networks.get(entries);
+    if (network !== undefined) return network;
+    network = groupNetworkOf(entries, (node) => this.nodes.get(node)?.hello);
+    if (network !== undefined) this.#networks.set(entries, network);
+    return network;
+  }
+
+  /**
+   * Children in job trees learn the new address of their parent, networks that of a node in them; groups that waited for the
+   * node's may start.
+   */
   #peerMoved(node: string): void {
     this.#hosts = new WeakMap();
+    this.#networks = new WeakMap();
     const keys = new Set(this.desired.dependentsOf(node));
     for (const { spec, mayStart } of this.desired.ofNode(node).values()) {
-      if (!mayStart) continue;
+      if (!mayStart && !spec.network) continue;
       for (const other of this.desired.sandboxesOf(spec.id.groupUid)) keys.add(sandboxKey(other.spec.id));
     }
     if (keys.size === 0) return;

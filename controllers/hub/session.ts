@@ -5,6 +5,7 @@
  */
 import type { AgentHello, AgentMessage, HubMessage, SandboxId, Sent } from '../../wire/agent-types.ts';
 import type { SessionCall } from '../../wire/load.ts';
+import type { MembersOfNetwork } from './group-network.ts';
 import type { DesiredBook, DesiredSpec, Entry } from './desired-book.ts';
 import { sandboxKey } from './sandbox-key.ts';
 
@@ -14,6 +15,8 @@ export interface SessionView {
   readonly peerAddressOf: (node: string) => string;
   /** What stands of a group in the /etc/hosts of its sandboxes, or undefined while some node of it is not known. */
   readonly hostsOf: (uid: string) => string | undefined;
+  /** Where the sandboxes of a group are, or undefined while some node of it is not known. */
+  readonly networkOf: (uid: string) => MembersOfNetwork | undefined;
   /** Whether the agent holds this sandbox, by its own word. */
   readonly isHeld: (key: string, entry: Entry) => boolean;
   /** All that the agent says it holds. */
@@ -155,8 +158,11 @@ export class Session {
   #specOf(entry: Entry): DesiredSpec {
     const { spec, want, graceSeconds } = entry;
     const hosts = entry.mayStart ? this.#view.hostsOf(spec.id.groupUid) : undefined;
-    const told = { ...spec, want, graceSeconds, hosts: hosts ?? '' };
-    const { tree } = spec;
+    const { tree, network } = spec;
+    const told = {
+      ...spec, want, graceSeconds, hosts: hosts ?? '',
+      network: network && { ...network, ...this.#view.networkOf(spec.id.groupUid) },
+    }; // prettier-ignore
     if (!tree?.parentNode) return told;
     return { ...told, tree: { ...tree, parentAddress: this.#view.peerAddressOf(tree.parentNode) } };
   }

@@ -23,6 +23,8 @@ export interface ObservePorts {
   /** Why a group without a place must not get one now, whatever nodes offer. */
   readonly reasonToWait?: (group: ProcessGroup) => string | undefined;
   readonly removedForMs: (uid: string) => number | undefined;
+  /** Of groups that do not say. */
+  readonly defaultNetwork?: 'Isolated' | 'Host';
 }
 
 export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
@@ -37,12 +39,15 @@ export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
   const invalid = unplaced ? checkSpec(group).map(errorText) : [];
   const refused = unplaced ? unsupportedOf(group) : [];
   const placeable = unplaced && invalid.length === 0 && refused.length === 0 && spec.suspend !== true;
+  const placing = placeable ? placingOf(group, ports) : undefined;
   const isForeground = metadata.annotations?.[annotations.clientLease.name] !== undefined && !done;
   return Object.freeze({
     nowMs: clock.now(),
     group,
     sandboxes,
-    placing: placeable ? placingOf(group, ports) : undefined,
+    network: networkOf(group, placing, ports),
+    networkClaim: undefined,
+    placing,
     invalid,
     unsupported: refused,
     clientLeaseLeftMs: isForeground ? leases.leftMs(uid) : undefined,
@@ -56,7 +61,34 @@ function placingOf(group: ProcessGroup, ports: ObservePorts): Placing {
   const message = ports.reasonToWait?.(group);
   if (message !== undefined) return { kind: 'waiting', reason: 'StoreDamaged', message };
   const wish = { size: spec.size ?? 0, placement: spec.placement ?? {}, resources: spec.resources };
-  return place(wish, ports.offers(metadata.uid ?? ''));
+  const offers = ports.offers(metadata.uid ?? '');
+  return place(wish, spec.network === 'Isolated' ? offers.map((offer) => isolating(offer, ports)) : offers);
+}
+
+const feature = 'network-isolated';
+
+/** A node that cannot have the network is not ready for the group. */
+function isolating(offer: NodeOffer, { hub }: ObservePorts): NodeOffer {
+  const hello = hub.nodes.get(offer.name)?.hello;
+  if (!offer.ready || hello?.features.includes(feature)) return offer;
+  const why = hello?.missing.find((text) => text.startsWith(`${feature}: `))?.slice(feature.length + 2);
+  return {
+    ...offer,
+    ready: false,
+    notReadyBecause: `cannot have network Isolated: ${why ?? 'update its agent'}`,
+  };
+}
+
+/** As the cluster offers it to a group that does not say: where some node of it cannot have a network, the nodes' own. */
+function networkOf(
+  { spec, status }: ProcessGroup,
+  placing: Placing | undefined,
+  { hub, defaultNetwork = 'Host' }: ObservePorts,
+): Seen['network'] {
+  if (status?.placement !== undefined) return status.resolved?.network ?? 'Host';
+  if (spec.network !== undefined || defaultNetwork === 'Host') return spec.network ?? 'Host';
+  const nodes = placing?.kind === 'placed' ? placing.sandboxes.map(({ node }) => node) : [];
+  return nodes.every((node) => hub.nodes.get(node)?.hello?.features.includes(feature)) ? 'Isolated' : 'Host';
 }
 
 /** What the schema can say and this build does not carry out, by field. */

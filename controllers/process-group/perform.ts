@@ -9,6 +9,7 @@ import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
 import type { ClientLeaseBook } from '../client-lease.ts';
 import type { Hub } from '../hub/hub.ts';
 import type { EventRecorder } from '../runtime/event-recorder.ts';
+import type { NetworkClaims } from '../network/claims.ts';
 import { processGroupType } from '../resource-types.ts';
 import { specsOf, warningSignalOf, type GroupSecret } from '../spec-of.ts';
 import type { Action } from './plan.ts';
@@ -29,6 +30,7 @@ export interface PerformPorts {
   readonly leases: ClientLeaseBook;
   readonly events: EventRecorder;
   readonly clusterId: string;
+  readonly networks: NetworkClaims;
   readonly logger: Logger;
   readonly removed: (uid: string) => void;
   readonly gone: (uid: string) => void;
@@ -54,6 +56,10 @@ export async function perform(
     case 'vacate':
       for (const { node, spec } of hub.desired.sandboxesOf(uid)) hub.facts.drop(node, spec.id);
       hub.desired.forget(uid);
+      await ports.networks.release(uid, signal);
+      return group;
+    case 'releaseNetwork':
+      await ports.networks.release(uid, signal);
       return group;
     case 'remove':
       if (!hub.desired.has(uid))
@@ -66,6 +72,7 @@ export async function perform(
         const message = `deleted while nothing was heard of node ${node}; what ran there is ended when its agent comes back`;
         ports.events.record(group, { type: 'Warning', reason: 'NodeLost', message });
       }
+      await ports.networks.release(uid, signal);
       await store.patch<ProcessGroup>(processGroupType, key, finalizerPatch(group, false), undefined, signal);
       ports.gone(uid);
       return group;
@@ -104,7 +111,7 @@ async function want(
   if (desired.removedAt(uid) !== undefined) return;
   if (desired.has(uid)) return desired.want(uid, wish);
   const secret = await ports.secrets.get(group, signal);
-  desired.assign(uid, specsOf(group, views, secret, ports.clusterId), wish);
+  desired.assign(uid, specsOf(group, views, secret, ports.clusterId, ports.networks.pool.port), wish);
 }
 
 function newView(assignment: ReturnType<typeof newAssignments>[number]): SandboxView {

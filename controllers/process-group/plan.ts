@@ -16,6 +16,8 @@ export type Action =
   | { readonly kind: 'want'; readonly wishOf: (view: SandboxView) => Wish }
   /** Agents are to forget its sandboxes, which have ended; others may follow. */
   | { readonly kind: 'vacate' }
+  /** Its network may be another's. */
+  | { readonly kind: 'releaseNetwork' }
   /** Agents are to end and forget all of it. */
   | { readonly kind: 'remove' }
   | { readonly kind: 'dropFinalizer'; readonly lostNodes: readonly string[] }
@@ -52,7 +54,7 @@ const plan = {
   Vacating: (seen) => ({ ...nothing, after: [wanted(seen, 'End')], againAfterMs: seen.clientLeaseLeftMs }),
   Vacated: () => ({ ...nothing, after: [{ kind: 'vacate' }], againAfterMs: soonMs }),
   Ending: ending,
-  Ended: () => ({ ...nothing, after: [kept()] }),
+  Ended: (seen) => ({ ...nothing, after: [kept(), ...releases(seen)] }),
 } satisfies Record<Phase, (seen: Seen) => Plan>;
 
 export function planOf(seen: Seen, phase: Phase): Plan {
@@ -128,6 +130,12 @@ function wanted(seen: Seen, want: Wish['want']): Action {
     kind: 'want',
     wishOf: (view) => ({ want, graceSeconds, mayStart: !hasRun && !view.known && !view.loss }),
   };
+}
+
+/** What runs on a lost node may still use it: given back when the group is deleted. */
+function releases({ group, sandboxes }: Seen): Action[] {
+  if (!group.status?.network || !sandboxes.every(({ state }) => state === 'Over')) return [];
+  return [{ kind: 'releaseNetwork' }];
 }
 
 /** Logs of ended sandboxes are kept; one that is not known to have ended is killed when its agent comes back. */

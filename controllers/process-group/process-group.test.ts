@@ -86,6 +86,8 @@ function seenOf({ spec, status, meta, facts = [], standing = 'Connected', more }
     nowMs,
     group,
     sandboxes,
+    network: 'Host',
+    networkClaim: undefined,
     placing: undefined,
     invalid: [],
     unsupported: [],

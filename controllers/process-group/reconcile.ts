@@ -67,7 +67,7 @@ export class ProcessGroupReconciler implements Reconciler {
     const group = await this.#read(key, signal);
     this.#note(key, group);
     if (!group) return settled;
-    const seen = observe(group, this.#ports);
+    const seen = await this.#withNetwork(observe(group, this.#ports), signal);
     const phase = phaseOf(seen);
     const plan = planOf(seen, phase);
     const warns = plan.after.some(({ kind }) => kind === 'warn');
@@ -82,6 +82,18 @@ export class ProcessGroupReconciler implements Reconciler {
     return plan.againAfterMs === undefined
       ? settled
       : { kind: 'again', afterMs: Math.ceil(plan.againAfterMs) };
+  }
+
+  /** A group that can be placed gets its network first: it waits where there is none. */
+  async #withNetwork(seen: Seen, signal: AbortSignal): Promise<Seen> {
+    const { group, placing } = seen;
+    if (placing?.kind !== 'placed' || seen.network === 'Host' || phaseOf(seen) !== 'Placing') return seen;
+    const { networks, hub } = this.#ports;
+    const nodes = new Set(placing.sandboxes.map(({ node }) => node));
+    const routes = new Set([...nodes].flatMap((node) => hub.nodes.get(node)?.hello?.routes ?? []));
+    const claim = await networks.take(group, placing.sandboxes.length, [...routes], signal);
+    if (typeof claim !== 'string') return { ...seen, networkClaim: claim };
+    return { ...seen, placing: { kind: 'waiting', reason: 'Insufficient', message: claim } };
   }
 
   #startSettlesInMs({ metadata, status: before }: ProcessGroup, status: ProcessGroupStatus): number {

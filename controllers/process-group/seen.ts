@@ -4,6 +4,7 @@
  */
 import type { Standing } from '../hub/node-table.ts';
 import type { KnownFact, Loss } from '../hub/fact-table.ts';
+import type { NetworkClaim } from '../network/pool.ts';
 import type { Placing } from '../placement/place.ts';
 import type { Assignment } from '../placement/placement-status.ts';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
@@ -37,6 +38,10 @@ export interface Seen {
   readonly nowMs: number;
   readonly group: ProcessGroup;
   readonly sandboxes: readonly SandboxView[];
+  /** In force for the group; of one that has no placement yet, as it would be with this one. */
+  readonly network: 'Isolated' | 'Host';
+  /** What it has taken of the cluster's networks. */
+  readonly networkClaim: NetworkClaim | undefined;
   /** Only looked for while the group has no placement. */
   readonly placing: Placing | undefined;
   readonly invalid: readonly string[];

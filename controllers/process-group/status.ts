@@ -67,7 +67,8 @@ export function statusOf(seen: Seen, phase: Phase, warns = false): ProcessGroupS
   const finish = before.finishTime ?? (phase === 'Ended' ? now : undefined);
   const exit = phase === 'Ended' || phase === 'Ending' ? exitSummary(seen, end) : before.exitSummary;
   const counts = started !== undefined && finish === undefined && phase !== 'Frozen';
-  const resolved = before.resolved ?? resolvedOf(seen);
+  const resolved = before.placement !== undefined ? (before.resolved ?? resolvedOf(seen)) : resolvedOf(seen);
+  const network = networkOf(seen, phase);
   return {
     ...before,
     ...observed,
@@ -76,6 +77,7 @@ export function statusOf(seen: Seen, phase: Phase, warns = false): ProcessGroupS
     ranks: ranksOf(seen, phase === 'Ended'),
     ...(nodes.size === 0 ? {} : { nodeCount: nodes.size }),
     ...(placement === undefined ? {} : { placement }),
+    ...(network === undefined ? {} : { network }),
     ...(started === undefined ? {} : { startTime: started }),
     ...(running === undefined ? {} : { runningTime: running }),
     ...(finish === undefined ? {} : { finishTime: finish }),
@@ -89,7 +91,7 @@ export function statusOf(seen: Seen, phase: Phase, warns = false): ProcessGroupS
 
 /** Dropped where the status is written. */
 const ofOneRun = {
-  placement: undefined, nodeCount: undefined, startTime: undefined, runningTime: undefined,
+  placement: undefined, network: undefined, nodeCount: undefined, startTime: undefined, runningTime: undefined,
   activeSince: undefined, activeSeconds: undefined, usage: undefined,
 }; // prettier-ignore
 
@@ -375,11 +377,16 @@ function awayText(away: readonly SandboxView[]): string {
   return `nothing is heard of ranks on ${shown}${rest}: start the agent there again; the ranks go on by themselves`;
 }
 
-function resolvedOf({ group }: Seen): ProcessGroupStatus['resolved'] {
+function networkOf({ group, networkClaim }: Seen, phase: Phase): ProcessGroupStatus['network'] {
+  if (phase !== 'Placing') return group.status?.network;
+  return networkClaim && { subnet: networkClaim.subnet, vni: networkClaim.vni };
+}
+
+function resolvedOf({ group, network }: Seen): ProcessGroupStatus['resolved'] {
   const { spec } = group;
   const { uid, gid } = identityOf(group);
   return {
-    network: 'Host',
+    network,
     suspendPolicy: spec.suspendPolicy ?? 'Freeze',
     pmi: spec.pmi === 'None' ? 'None' : 'PMI1',
     runAsUser: uid,

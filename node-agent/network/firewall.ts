@@ -30,6 +30,7 @@ table inet ${table} {
   set tunnels { typeof ip saddr . @th,96,24; }
   set tunnels6 { typeof ip6 saddr . @th,96,24; }
   set closed { type ifname; }
+  set uplinks { type ifname; }
   chain input {
     type filter hook input priority filter - 5; policy accept;
     udp dport ${String(port)} ip saddr . @th,96,24 @tunnels accept
@@ -41,6 +42,7 @@ table inet ${table} {
     type filter hook forward priority filter - 5; policy accept;
     meta mark and ${withinMark} == ${withinMark} accept
     iifname @closed counter drop
+    iifname @uplinks oifname != "mb*" counter drop
     oifname "${bridgePattern}" ct state established,related accept
     oifname "${bridgePattern}" counter drop
   }
@@ -94,6 +96,18 @@ export const closedText = (table: string, bridge: string, verb: 'add' | 'delete'
   `add element inet ${table} closed { "${bridge}" }\n` +
   (verb === 'delete' ? `delete element inet ${table} closed { "${bridge}" }\n` : '');
 
+/** These links forward for job networks alone. */
+export const uplinksText = (table: string, links: readonly string[]): string =>
+  links.length === 0
+    ? ''
+    : `add element inet ${table} uplinks { ${links.map((link) => `"${link}"`).join(', ')} }\n`;
+
+/** What stands in a set, as nft(8) writes JSON. */
+interface SetListing {
+  readonly nftables: readonly { set?: { elem?: readonly SetElement[] } }[];
+}
+type SetElement = string | { readonly concat: readonly [string, number] };
+
 /** Runs nft one at a time; what is asked meanwhile is one transaction. */
 export class Firewall {
   readonly #names: NetworkNames;
@@ -104,16 +118,47 @@ export class Firewall {
     this.#names = names;
   }
 
-  /** Makes the table where it is missing; `anew`, also where it is. */
+  /** Makes the table where it is missing. */
   async prepare(port: number): Promise<void> {
-    const there = await nft(`list table inet ${this.#names.table}\n`).then(
+    if (!(await this.#isThere())) await this.apply(tableText(this.#names, port));
+  }
+
+  /** Links that were made to forward for job networks. */
+  async uplinks(): Promise<string[]> {
+    return (await this.#elements('uplinks')).filter((element) => typeof element === 'string');
+  }
+
+  /** Takes away what lets packets of networks in that are on this node no more. */
+  async sweep(vnis: ReadonlySet<number>, bridges: ReadonlySet<string>): Promise<void> {
+    const { table } = this.#names;
+    const lines: string[] = [];
+    for (const set of ['tunnels', 'tunnels6']) {
+      for (const element of await this.#elements(set)) {
+        if (typeof element === 'string' || vnis.has(element.concat[1])) continue;
+        lines.push(`delete element inet ${table} ${set} { ${element.concat.join(' . ')} }\n`);
+      }
+    }
+    for (const name of await this.#elements('closed'))
+      if (typeof name === 'string' && !bridges.has(name)) lines.push(closedText(table, name, 'delete'));
+    await this.apply(lines.join(''));
+  }
+
+  /** Nothing, where there is no such set. */
+  async #elements(set: string): Promise<SetElement[]> {
+    const text = await nft(['-j', 'list', 'set', 'inet', this.#names.table, set]).catch(() => '{"nftables":[]}');
+    const { nftables } = JSON.parse(text) as SetListing;
+    return nftables.flatMap((each) => [...(each.set?.elem ?? [])]);
+  }
+
+  #isThere(): Promise<boolean> {
+    return nft(['list', 'table', 'inet', this.#names.table]).then(
       () => true,
       () => false,
     );
-    if (!there) await this.apply(tableText(this.#names, port));
   }
 
   async remove(): Promise<void> {
+    if (!(await this.#isThere())) return;
     const { table } = this.#names;
     await this.apply(
       ['inet', 'bridge'].map((kind) => `table ${kind} ${table}\ndelete table ${kind} ${table}\n`).join(''),
@@ -134,16 +179,19 @@ export class Firewall {
     while (this.#waiting) {
       const { text, done } = this.#waiting;
       this.#waiting = null;
-      await nft(text).then(done.resolve, done.reject);
+      await nft(['-f', '-'], text).then(() => done.resolve(), done.reject);
     }
     this.#working = null;
   }
 }
 
-function nft(text: string): Promise<void> {
+/** What it prints. */
+function nft(args: readonly string[], input = ''): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn('nft', ['-f', '-'], { stdio: ['pipe', 'ignore', 'pipe'] });
+    const child = spawn('nft', args, { stdio: ['pipe', 'pipe', 'pipe'] });
     let complaint = '';
+    let said = '';
+    child.stdout.on('data', (data: Buffer) => (said += data.toString('utf8')));
     child.stderr.on('data', (data: Buffer) => (complaint += data.toString('utf8').slice(0, 4096)));
     child.stdin.on('error', () => undefined); // its end tells
     child.on('error', (cause) =>
@@ -151,9 +199,9 @@ function nft(text: string): Promise<void> {
     );
     child.on('close', (code) =>
       code === 0
-        ? resolve()
+        ? resolve(said)
         : reject(new Error(`MUSTER_NETWORK_REFUSED: nft: ${complaint.trim() || `status ${String(code)}`}`)),
     );
-    child.stdin.end(text);
+    child.stdin.end(input);
   });
 }

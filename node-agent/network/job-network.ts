@@ -3,14 +3,12 @@
 // bridge, and a VXLAN device joins it to those of other nodes (RFC 7348) with forwarding entries that are set, never learnt.
 // Everything asked for twice is done once; what a dead agent left is found by name and taken away.
 import type { Native } from '../../native/addon/index.ts';
-import { addressOf, gatewayOf, macOf, parseSubnet, type Subnet } from './addresses.ts';
-import { closedText, Firewall, tunnelText, type Tunnel } from './firewall.ts';
+import { addressOf, gatewayOf, macOf, overlaps, parseSubnet, type Subnet } from '../../wire/job-addresses.ts';
+import { AgentError } from '../agent-error.ts';
+import { closedText, Firewall, tunnelText, uplinksText, type Tunnel } from './firewall.ts';
 import { LinkError, Links } from './links.ts';
 import { networkNames, type NetworkNames } from './names.ts';
-
-/** VXLAN over IPv4 or IPv6: outer Ethernet, IP, UDP, VXLAN headers. */
-export const overheadBytes = (six: boolean): number => (six ? 70 : 50);
-const leastMtu = 1280 - overheadBytes(true);
+import { forwardsAll, isJobLink, setForwarding, uplinks } from './underlay.ts';
 
 /** Where sandboxes of a group are: on the node with this address of the underlay, these ordinals. */
 export interface NetworkMember {
@@ -49,6 +47,10 @@ const sysctls: readonly (readonly [string, string])[] = [
   ['/proc/sys/net/ipv6/conf/all/disable_ipv6', '1'],
 ];
 const attemptsMost = 20;
+/** Rules that somebody has flushed are put back. */
+const checkEveryMs = 30_000;
+/** Of a node without groups the rules go too, but not between one group and the next. */
+const idleMs = 2_000;
 
 export class JobNetwork implements AsyncDisposable {
   readonly #native: Native;
@@ -62,6 +64,10 @@ export class JobNetwork implements AsyncDisposable {
   /** What is done to a group's network last: one thing after another. */
   readonly #turns = new Map<string, Promise<void>>();
   #prepared: Promise<void> | null = null;
+  #checking: NodeJS.Timeout | null = null;
+  #idle: NodeJS.Timeout | null = null;
+  /** Groups that have a network here, as they were told of last. */
+  readonly #groups = new Map<string, GroupNetwork>();
 
   constructor(native: Native, options: { clusterId: string; node: string; underlay: string }) {
     this.#native = native;
@@ -72,18 +78,14 @@ export class JobNetwork implements AsyncDisposable {
     this.#firewall = new Firewall(this.#names);
   }
 
+  /** Networks of sandboxes that run stay. */
   async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#checking) clearInterval(this.#checking);
+    if (this.#idle) clearTimeout(this.#idle);
+    await Promise.all(this.#turns.values());
+    await this.#removeRules();
     await this.#links[Symbol.asyncDispose]();
     await this.#removals[Symbol.asyncDispose]();
-  }
-
-  /** The least MTU of this node's links that can carry tunnels, less the overhead. Throws when nothing is left of it. */
-  static mtuOver(underlayMtu: number, six: boolean): number {
-    const mtu = underlayMtu - overheadBytes(six);
-    if (mtu >= leastMtu) return mtu;
-    throw new Error(
-      `MUSTER_NETWORK_MTU: the link to other nodes carries ${String(underlayMtu)} bytes, a job network needs ${String(leastMtu + overheadBytes(six))} or more: raise its MTU or use network Host`,
-    );
   }
 
   /** A network namespace joined to the group's network, for a sandbox to be started or restored in. */
@@ -155,20 +157,56 @@ export class JobNetwork implements AsyncDisposable {
   }
 
   async #update(group: GroupNetwork): Promise<void> {
+    if (this.#idle) clearTimeout(this.#idle);
+    this.#checking ??= setInterval(() => void this.#check(), checkEveryMs).unref();
+    this.#groups.set(group.groupUid, group);
     this.#prepared ??= this.#firewall.prepare(group.port);
     await this.#prepared;
     const bridge = this.#names.bridge(group.groupUid);
     const elsewhere = group.members.filter(({ node }) => node !== this.#underlay);
     await this.#makeBridge(bridge, group);
+    const before = this.#tunnels.get(group.groupUid) ?? null;
     const now: Tunnel | null =
       elsewhere.length === 0 ? null : { vni: group.vni, nodes: elsewhere.map(({ node }) => node) };
-    const before = this.#tunnels.get(group.groupUid) ?? null;
     if (now) await this.#makeTunnel(bridge, group, elsewhere);
-    else await this.#removals.remove(this.#names.vxlan(group.groupUid));
-    await this.#firewall.apply(tunnelText(this.#names.table, before, now));
+    else if (before) await this.#removals.remove(this.#names.vxlan(group.groupUid));
     if (now) this.#tunnels.set(group.groupUid, now);
     else this.#tunnels.delete(group.groupUid);
-    if (!group.egress) await this.#firewall.apply(closedText(this.#names.table, bridge, 'add'));
+    const { table } = this.#names;
+    const rules = tunnelText(table, before, now) + this.#leaving(bridge, group);
+    try {
+      await this.#firewall.apply(rules);
+    } catch {
+      // Another agent of this machine took the table away: it saw no network.
+      await this.#restore(group.port);
+    }
+  }
+
+  /** Rules of whether packets leave the network by this node, and what the kernel needs to know for that. */
+  #leaving(bridge: string, { egress }: GroupNetwork): string {
+    const { table } = this.#names;
+    if (!egress) return closedText(table, bridge, 'add');
+    setForwarding(bridge, true);
+    if (forwardsAll()) return '';
+    const links = uplinks();
+    for (const link of links) setForwarding(link, true);
+    return uplinksText(table, links);
+  }
+
+  /** The table with all that this agent has in it. */
+  async #restore(port: number): Promise<void> {
+    this.#prepared = this.#firewall.prepare(port);
+    await this.#prepared;
+    const { table } = this.#names;
+    const rules = [...this.#tunnels.values()].map((tunnel) => tunnelText(table, null, tunnel));
+    for (const group of this.#groups.values())
+      rules.push(this.#leaving(this.#names.bridge(group.groupUid), group));
+    await this.#firewall.apply(rules.join(''));
+  }
+
+  async #check(): Promise<void> {
+    const [group] = this.#groups.values();
+    if (group) await this.#restore(group.port).catch(() => undefined);
   }
 
   /** Removes links of this agent that belong to none of these sandboxes, and networks that nobody is on. */
@@ -185,14 +223,30 @@ export class JobNetwork implements AsyncDisposable {
       for (const port of left) if (port.master === index) await this.#removals.remove(port.name);
       await this.#removals.remove(name);
     }
-    if (bridges.length === 0 && !left.some(({ name }) => this.#names.isVxlan(name))) return;
-    for (const { name, master } of await this.#links.list())
+    for (const { name, master } of left)
       if (this.#names.isVxlan(name) && master === 0) await this.#removals.remove(name);
+    const now = await this.#links.list();
+    await this.#firewall.sweep(
+      new Set(now.filter(({ name }) => this.#names.isVxlan(name)).map(({ vni }) => vni)),
+      new Set(now.filter(({ name }) => this.#names.isBridge(name)).map(({ name }) => name)),
+    );
+    await this.#removeRules();
+  }
+
+  /** The rules, and forwarding, where no network is left on this machine. */
+  async #removeRules(): Promise<void> {
+    const left = (await this.#links.list()).filter(({ name }) => this.#names.isAnyBridge(name));
+    if (left.some(({ name }) => this.#names.isBridge(name))) return;
+    const forwarding = await this.#firewall.uplinks();
+    this.#prepared = null;
+    await this.#firewall.remove();
+    if (left.length === 0) for (const link of forwarding) setForwarding(link, false);
   }
 
   async #makeBridge(bridge: string, group: GroupNetwork): Promise<void> {
     if (await this.#links.find(bridge)) return;
     const subnet = parseSubnet(group.subnet);
+    await this.#checkRoutes(group);
     const gateway = gatewayOf(subnet);
     try {
       await this.#links.addBridge(bridge, macOf(gateway), group.mtu);
@@ -209,6 +263,22 @@ export class JobNetwork implements AsyncDisposable {
       }
     }
     await this.#links.setUp(bridge);
+  }
+
+  /** An address of a job must not be one that this node reaches elsewhere. */
+  async #checkRoutes({ subnet }: GroupNetwork): Promise<void> {
+    const links = new Map((await this.#links.list()).map(({ index, name }) => [index, name]));
+    for (const { destination, outInterface } of await this.#links.routes()) {
+      if (destination === '0.0.0.0/0' || !overlaps(destination, subnet)) continue;
+      const name = links.get(outInterface) ?? '';
+      // A job network that is about to go, or of another cluster: there is another subnet, or this one is free soon.
+      throw new AgentError(
+        isJobLink(name) ? 'transient' : 'failed',
+        'SandboxFailed',
+        'MUSTER_NETWORK_ROUTE',
+        `subnet ${subnet} of the job network overlaps the route to ${destination} by ${name} of this node: give the control plane another --network-pool, or use network Host`,
+      );
+    }
   }
 
   async #makeTunnel(bridge: string, group: GroupNetwork, elsewhere: readonly NetworkMember[]): Promise<void> {
@@ -283,11 +353,18 @@ export class JobNetwork implements AsyncDisposable {
     if (!bridge) return;
     const ports = (await this.#links.list()).filter(({ master }) => master === bridge.index);
     if (ports.some(({ name }) => this.#names.isAnyPort(name))) return;
+    const { table } = this.#names;
     const before = this.#tunnels.get(groupUid) ?? null;
+    const egress = this.#groups.get(groupUid)?.egress ?? false;
     this.#tunnels.delete(groupUid);
+    this.#groups.delete(groupUid);
     await this.#removals.remove(this.#names.vxlan(groupUid));
     await this.#removals.remove(bridge.name);
-    await this.#firewall.apply(tunnelText(this.#names.table, before, null));
-    await this.#firewall.apply(closedText(this.#names.table, bridge.name, 'delete'));
+    if (this.#groups.size === 0) {
+      if (this.#idle) clearTimeout(this.#idle);
+      this.#idle = setTimeout(() => void this.#removeRules().catch(() => undefined), idleMs).unref();
+    }
+    const rules = tunnelText(table, before, null) + (egress ? '' : closedText(table, bridge.name, 'delete'));
+    await this.#firewall.apply(rules).catch(() => undefined); // no table, no rules
   }
 }

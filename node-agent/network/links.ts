@@ -3,7 +3,7 @@
 import { isIPv6 } from 'node:net';
 import { getSystemErrorName } from 'node:util';
 import type { Native } from '../../native/addon/index.ts';
-import { addressBytes, macBytes } from './addresses.ts';
+import { addressBytes, macBytes } from '../../wire/job-addresses.ts';
 import {
   decodeAnswers,
   decodeAttributes,
@@ -67,6 +67,8 @@ export interface Link {
   readonly isUp: boolean;
   /** Index of the bridge that it is a port of; 0: none. */
   readonly master: number;
+  /** Of a VXLAN device; 0: it is none. */
+  readonly vni: number;
 }
 
 export interface Route {
@@ -435,13 +437,16 @@ const withFixed = (fixed: Buffer, attributes: readonly Attribute[]): Buffer =>
 function decodeLink(body: Buffer): Link {
   const attributes = decodeAttributes(body.subarray(16));
   const info = decodeAttributes(attributes.get(link.info) ?? Buffer.alloc(0));
+  const kind = textOf(info.get(linkInfo.kind));
+  const data = decodeAttributes(info.get(linkInfo.data) ?? Buffer.alloc(0));
   return {
     index: body.readInt32LE(4),
     isUp: (body.readUInt32LE(8) & up) !== 0,
     name: textOf(attributes.get(link.name)),
-    kind: textOf(info.get(linkInfo.kind)),
+    kind,
     alias: textOf(attributes.get(link.alias)),
     mtu: attributes.get(link.mtu)?.readUInt32LE(0) ?? 0,
     master: attributes.get(link.master)?.readUInt32LE(0) ?? 0,
+    vni: kind === 'vxlan' ? (data.get(vxlan.id)?.readUInt32LE(0) ?? 0) : 0,
   };
 }

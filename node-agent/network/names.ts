@@ -21,6 +21,8 @@ export interface NetworkNames {
   isVxlan(name: string): boolean;
   isOwnPort(name: string): boolean;
   isAnyPort(name: string): boolean;
+  /** Of any cluster. */
+  isAnyBridge(name: string): boolean;
   /** Fits all bridges of this cluster, in the words of nft(8). */
   readonly bridgePattern: string;
   readonly table: string;
@@ -37,6 +39,7 @@ export function networkNames(clusterId: string, node: string): NetworkNames {
     isVxlan: (name) => name.startsWith(`mv${cluster}`),
     isOwnPort: (name) => name.startsWith(own),
     isAnyPort: (name) => name.startsWith('ms'),
+    isAnyBridge: (name) => /^mb[0-9a-z]{13}$/.test(name),
     bridgePattern: `mb${cluster}*`,
     table: `muster_${cluster}`,
   };

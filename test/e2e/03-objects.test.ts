@@ -93,14 +93,14 @@ describe('apply', () => {
 
   test('what this build does not carry out is Stalled by name before anything starts', async () => {
     const tag = `never-${process.pid}`;
-    await cluster.apply(manifest('unsupported', ['sleep', '1000', tag], '  network: Isolated'));
+    await cluster.apply(manifest('unsupported', ['sleep', '1000', tag], '  queueName: nights'));
     await eventually(
       async () => (await cluster.condition('unsupported', 'Stalled'))?.status === 'True',
       'Stalled',
     );
     const stalled = await cluster.condition('unsupported', 'Stalled');
     expect(stalled?.reason).toBe('NotSupported');
-    expect(stalled?.message).toContain('network');
+    expect(stalled?.message).toContain('queueName');
     expect(processesWithArgument(tag)).toEqual([]);
     const waited = await cluster.wait('unsupported', 'Finished', 30);
     expect(waited.code).toBe(1);

@@ -4,7 +4,7 @@
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { addressOf, parseSubnet } from '../../node-agent/network/addresses.ts';
+import { addressOf, parseSubnet } from '../../wire/job-addresses.ts';
 import { JobNetwork, type GroupNetwork } from '../../node-agent/network/job-network.ts';
 import { Links } from '../../node-agent/network/links.ts';
 import { native } from '../../native/addon/index.ts';

@@ -11,15 +11,40 @@ export interface Subnet {
 
 /** "100.64.16.0/28". Throws RangeError for anything else. */
 export function parseSubnet(text: string): Subnet {
+  const subnet = parseAny(text);
+  if (subnet.prefix > 30)
+    throw new RangeError(`${text} is not a subnet: expected ADDRESS/LENGTH, length at most 30`);
+  return subnet;
+}
+
+/** Also a single address. */
+function parseAny(text: string): Subnet {
   const [ip = '', prefixText = ''] = text.split('/');
   const prefix = Number(prefixText);
-  if (!/^\d+$/.test(prefixText) || prefix > 30)
-    throw new RangeError(`${text} is not a subnet: expected ADDRESS/LENGTH, length at most 30`);
+  if (!/^\d+$/.test(prefixText) || prefix > 32)
+    throw new RangeError(`${text} is not a subnet: expected ADDRESS/LENGTH`);
   const bytes = addressBytes(ip);
   if (bytes.length !== 4) throw new RangeError(`${text} is not an IPv4 subnet`);
   const first = bytes.readUInt32BE(0);
   if (first % 2 ** (32 - prefix) !== 0) throw new RangeError(`${text} has bits set beyond its length`);
   return { first, prefix };
+}
+
+/** Whether two subnets have an address in common. */
+export function overlaps(one: string, other: string): boolean {
+  const [a, b] = [parseAny(one), parseAny(other)];
+  const shorter = 2 ** (32 - Math.min(a.prefix, b.prefix));
+  return Math.floor(a.first / shorter) === Math.floor(b.first / shorter);
+}
+
+/** VXLAN over IPv4 or IPv6: outer Ethernet, IP, UDP, VXLAN headers. */
+const overheadBytes = (six: boolean): number => (six ? 70 : 50);
+const leastMtu = 1280 - overheadBytes(true);
+
+/** What is left for packets of a job network on a link that carries so much; 0: too little. */
+export function mtuOver(underlayMtu: number, six: boolean): number {
+  const mtu = Math.min(65_535, underlayMtu) - overheadBytes(six);
+  return mtu >= leastMtu ? mtu : 0;
 }
 
 /** How many sandboxes a subnet holds: all addresses but the network's, the gateway's and the broadcast. */

@@ -1,0 +1,140 @@
+/**
+ * Who has which job network: a Lease for each that is taken, named by its number, held by the uid of a group. Whoever creates the
+ * object has the network, whatever others believe at the time; a leader that comes finds what was taken before. Networks of
+ * groups that are gone are given back.
+ */
+import type { Logger } from 'pino';
+import type { ProcessGroup } from '../../crds/types.gen.ts';
+import { isStoreError, type KubernetesObject, type ObjectStore } from '../../store/object-store.ts';
+import { builtinTypes } from '../../store/resource.ts';
+import { claimOf, classFor, nextFree, sizeOfClass, type NetworkClaim, type NetworkPool } from './pool.ts';
+
+interface Lease extends KubernetesObject {
+  spec?: { holderIdentity?: string };
+}
+
+export interface NetworkClaimsOptions {
+  readonly store: ObjectStore;
+  readonly logger: Logger;
+  readonly pool: NetworkPool;
+  /** Where the Leases are. */
+  readonly namespace: string;
+  /** Where in each class to begin, from 0 to below 1. */
+  readonly begin?: () => number;
+}
+
+const prefix = 'muster-network-';
+const nameOf = (number: number): string => `${prefix}${number}`;
+
+export class NetworkClaims {
+  readonly #options: NetworkClaimsOptions;
+  readonly #byUid = new Map<string, NetworkClaim>();
+  readonly #taken = new Set<number>();
+  /** The place taken last in each class. */
+  readonly #last = new Map<number, number>();
+  readonly #loaded = Promise.withResolvers<void>();
+  #isLoading = false;
+
+  constructor(options: NetworkClaimsOptions) {
+    this.#options = options;
+  }
+
+  get pool(): NetworkPool {
+    return this.#options.pool;
+  }
+
+  /** The group's network, taken now unless it has one; a text that says why there is none. */
+  async take(
+    group: ProcessGroup,
+    sandboxes: number,
+    routes: readonly string[],
+    signal: AbortSignal,
+  ): Promise<NetworkClaim | string> {
+    await this.#load(signal);
+    const { pool, begin = Math.random } = this.#options;
+    const { uid = '' } = group.metadata;
+    const own = this.#byUid.get(uid);
+    if (own) return own;
+    const kind = classFor(sandboxes);
+    if (kind === undefined) return `no job network has room for ${sandboxes} sandboxes: use network Host`;
+    for (;;) {
+      const after = this.#last.get(kind) ?? Math.floor(begin() * sizeOfClass(pool, kind));
+      const claim = nextFree(pool, kind, after, (number) => this.#taken.has(number), routes);
+      if (!claim)
+        return `all job networks for ${sandboxes} sandboxes are taken, or cross routes of the nodes: wait for groups to end, give the control plane a larger --network-pool, or use network Host`;
+      this.#last.set(kind, claim.number % 2 ** 16);
+      this.#taken.add(claim.number);
+      try {
+        if (await this.#create(claim, group, signal)) {
+          this.#byUid.set(uid, claim);
+          return claim;
+        }
+      } catch (error) {
+        this.#taken.delete(claim.number);
+        throw error;
+      }
+    }
+  }
+
+  /** Nothing is left of the group's network on any node, or its nodes are lost. */
+  async release(uid: string, signal?: AbortSignal): Promise<void> {
+    const claim = this.#byUid.get(uid);
+    if (!claim) return;
+    const key = { namespace: this.#options.namespace, name: nameOf(claim.number) };
+    try {
+      await this.#options.store.delete(builtinTypes.lease, key, {}, signal);
+    } catch (error) {
+      if (!isStoreError(error, 'NotFound')) throw error;
+    }
+    this.#byUid.delete(uid);
+    this.#taken.delete(claim.number);
+  }
+
+  /** Gives back what groups had that need it no more. */
+  async keepOnly(needs: (uid: string) => boolean, signal: AbortSignal): Promise<void> {
+    await this.#load(signal);
+    for (const uid of [...this.#byUid.keys()]) if (!needs(uid)) await this.release(uid, signal);
+  }
+
+  /** False when somebody else has it. */
+  async #create(claim: NetworkClaim, group: ProcessGroup, signal: AbortSignal): Promise<boolean> {
+    const { store, namespace } = this.#options;
+    const lease: Lease = {
+      apiVersion: 'coordination.k8s.io/v1',
+      kind: 'Lease',
+      metadata: { namespace, name: nameOf(claim.number) },
+      spec: { holderIdentity: group.metadata.uid ?? '' },
+    };
+    try {
+      await store.create<Lease>(builtinTypes.lease, lease, signal);
+      return true;
+    } catch (error) {
+      if (isStoreError(error, 'AlreadyExists')) return false;
+      throw error;
+    }
+  }
+
+  async #load(signal: AbortSignal): Promise<void> {
+    if (this.#isLoading) return this.#loaded.promise;
+    this.#isLoading = true;
+    const { store, namespace, pool, logger } = this.#options;
+    try {
+      const { items } = await store.list<Lease>(builtinTypes.lease, { namespace }, signal);
+      for (const { metadata, spec } of items) {
+        const name = metadata.name ?? '';
+        if (!name.startsWith(prefix)) continue;
+        const claim = claimOf(pool, Number(name.slice(prefix.length)));
+        if (!claim) {
+          logger.warn({ lease: name }, 'network of another pool is left alone');
+          continue;
+        }
+        this.#taken.add(claim.number);
+        if (spec?.holderIdentity) this.#byUid.set(spec.holderIdentity, claim);
+      }
+      this.#loaded.resolve();
+    } catch (error) {
+      this.#isLoading = false;
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,71 @@
+// What of this node's own network matters to job networks: by which link other nodes are reached and how much it carries, where
+// packets leave by, and which addresses are in use already. Looked at anew each time; nothing is kept.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
+import { isIP } from 'node:net';
+import { spawnSync } from 'node:child_process';
+import type { Native } from '../../native/addon/index.ts';
+import { messageOf } from '../agent-error.ts';
+import { Links } from './links.ts';
+
+export interface Underlay {
+  /** Of the link that has this address; 0: none has. */
+  readonly mtu: number;
+  /** IPv4 destinations but the default one, as ADDRESS/LENGTH, those of job networks left out. */
+  readonly routes: readonly string[];
+}
+
+const mostRoutes = 512;
+export const isJobLink = (name: string): boolean => /^m[bvs][0-9a-z]{13}$/.test(name);
+
+export async function underlayOf(native: Native, address: string): Promise<Underlay> {
+  await using links = new Links(native, -1);
+  const all = await links.list();
+  const name = linkWith(address);
+  const jobLinks = new Set(all.filter((link) => isJobLink(link.name)).map(({ index }) => index));
+  const routes = (await links.routes())
+    .filter(({ destination, outInterface }) => destination !== '0.0.0.0/0' && !jobLinks.has(outInterface))
+    .map(({ destination }) => destination);
+  const link = all.find((each) => each.name === name);
+  return { mtu: link?.mtu ?? 0, routes: [...new Set(routes)].slice(0, mostRoutes) };
+}
+
+function linkWith(address: string): string | undefined {
+  return Object.entries(networkInterfaces()).find(([, addresses]) =>
+    addresses?.some((each) => each.address === address),
+  )?.[0];
+}
+
+/** Links by which packets leave this node: all that have an address, but job networks' own. */
+export function uplinks(): string[] {
+  return Object.entries(networkInterfaces())
+    .filter(
+      ([name, addresses]) => !isJobLink(name) && addresses?.some((each) => !each.internal) === true,
+    )
+    .map(([name]) => name);
+}
+
+/** Whether this machine forwards between all its links anyway. */
+export const forwardsAll = (): boolean =>
+  readFileSync('/proc/sys/net/ipv4/ip_forward', 'utf8').trim() === '1';
+
+/** Has packets that come in by this link sent on; no other link is touched. */
+export function setForwarding(link: string, on: boolean): void {
+  const file = `/proc/sys/net/ipv4/conf/${link}/forwarding`;
+  if (existsSync(file)) writeFileSync(file, on ? '1' : '0');
+}
+
+/** Why this node cannot have job networks, and the cure; null when it can. */
+export function networkTrouble(native: Native, agentUid: number, address: string): string | null {
+  if (agentUid !== 0) return 'the agent is not root; run it as root';
+  if (isIP(address) === 0)
+    return `other nodes know this one as ${address}, which is a name: give the agent --address with an IP address`;
+  if (spawnSync('nft', ['--version'], { stdio: 'ignore' }).status !== 0)
+    return 'nft does not start: install nftables';
+  try {
+    native.close(native.netnsNew());
+    return null;
+  } catch (error) {
+    return `no network namespace can be made (${messageOf(error)}): give the agent CAP_SYS_ADMIN and CAP_NET_ADMIN`;
+  }
+}
