@@ -299,7 +299,26 @@ program
   .command('doctor')
   .description('check what this machine can do, and why not')
   .option('-o, --output <format>', 'json')
+  .option('--remove-finalizers', 'on Kubernetes, when Muster is gone: free the objects that wait for it')
+  .option('--force', 'with --remove-finalizers: also while a controller leads')
   .action(handler(async () => (await import('./commands/doctor.ts')).doctor));
+
+program
+  .command('uninstall-check')
+  .description(
+    'on Kubernetes, before Muster is uninstalled: let no group run, no sandbox be left, no object wait',
+  )
+  .option('--in-cluster', 'on the Kubernetes cluster in whose Pod this runs')
+  .option('--policy <policy>', 'when groups run: Refuse, Kill or Checkpoint', 'Refuse')
+  .option('--timeout <duration>', 'how long to wait for them', '300s')
+  .action(handler(async () => (await import('./commands/uninstall-check.ts')).uninstallCheck, 'daemon'));
+
+program
+  .command('self-test')
+  .description('on Kubernetes: run a group of two ranks and remove it')
+  .option('--in-cluster', 'on the Kubernetes cluster in whose Pod this runs')
+  .option('--timeout <duration>', 'how long that may take', '120s')
+  .action(handler(async () => (await import('./commands/self-test.ts')).selfTest, 'daemon'));
 
 program
   .command('completion')

@@ -839,7 +839,7 @@ export interface NodeMonitorNetwork {
 
 /** What runs on the node. */
 export interface NodeMonitorSandboxes {
-  /** Sandboxes. */
+  /** Sandboxes, without those that have ended. */
   count?: number;
   /** Ranks in them. */
   ranks?: number;

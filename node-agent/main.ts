@@ -86,7 +86,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
       underlayMtu: underlay.mtu,
       routes: underlay.routes,
     }),
-    load: () => loadOf(config.stateDir, sandboxes.size, sandboxes.ranksRunning),
+    load: () => loadOf(config.stateDir, sandboxes.running, sandboxes.ranksRunning),
     events: {
       opened: () => {
         outbound.open();

@@ -67,8 +67,11 @@ export class Sandboxes {
     late.abort();
   }
 
-  get size(): number {
-    return this.#sandboxes.size;
+  /** Without those of which only output is kept. */
+  get running(): number {
+    let count = 0;
+    for (const sandbox of this.#sandboxes.values()) if (sandbox.stage !== 'Ended') count += 1;
+    return count;
   }
 
   get ranksRunning(): number {

@@ -8,6 +8,9 @@ import { native as loadNative } from '../../native/addon/index.ts';
 import { featuresOf } from '../../node-agent/features.ts';
 import { type Config, nativeDirectory } from '../config.ts';
 import { connect } from '../client.ts';
+import { CommandError } from '../errors.ts';
+import type { AnyObject } from '../../store/object-store.ts';
+import { builtinTypes } from '../../store/resource.ts';
 import { apiSocketOf, nodeStateOf } from '../home.ts';
 import { readUnknown } from '../unknown.ts';
 
@@ -19,7 +22,14 @@ export interface Check {
   readonly needed: boolean;
 }
 
-export async function doctor(config: Config, _args: string[], options: { output?: string }): Promise<number> {
+export interface DoctorOptions {
+  output?: string;
+  removeFinalizers?: boolean;
+  force?: boolean;
+}
+
+export async function doctor(config: Config, _args: string[], options: DoctorOptions): Promise<number> {
+  if (options.removeFinalizers) return freeObjects(config, options.force ?? false);
   const native = nativeDirectory();
   const built = ['rank-init', 'launch', 'muster.node', 'front'].filter(
     (name) => !existsSync(join(native, name)),
@@ -80,4 +90,34 @@ async function storeCheck(config: Config): Promise<Check | undefined> {
       : `${sandboxes.length} that it does not know run on: see "muster ps --unknown", end them with "muster kill --unknown"`;
   const what = `objects may be missing since ${doubt.since} (${doubt.messages.join('; ')})`;
   return { ...check, ok: false, message: `${what}; ${running}` };
+}
+
+/** When controllers are gone for good: objects that are deleted would wait for them. While one leads, that is its work. */
+async function freeObjects(config: Config, force: boolean): Promise<number> {
+  const { clusterStoreOf } = await import('../daemon/cluster-store.ts');
+  const { removeFinalizers } = await import('./uninstall-check.ts');
+  using cluster = clusterStoreOf(config, false);
+  const { store } = cluster;
+  const { items } = await store.list<Lease>(builtinTypes.lease);
+  const leads = items.find(
+    (lease) => lease.metadata.name === 'muster-controller' && isFresh(lease, Date.now()),
+  );
+  if (leads && !force) {
+    const where = `${leads.metadata.namespace}/${leads.metadata.name}`;
+    throw new CommandError(
+      `MUSTER_CONTROLLER_LEADS: ${leads.spec?.holderIdentity} leads (Lease ${where}) and removes finalizers itself once ranks are gone; stop it first, or give --force`,
+    );
+  }
+  const freed = await removeFinalizers(store, { onlyEnded: false });
+  process.stdout.write(`finalizers removed from ${freed} objects\n`);
+  return 0;
+}
+
+interface Lease extends AnyObject {
+  spec?: { holderIdentity?: string; renewTime?: string; leaseDurationSeconds?: number };
+}
+
+function isFresh({ spec }: Lease, nowMs: number): boolean {
+  if (!spec?.holderIdentity) return false;
+  return Date.parse(spec.renewTime ?? '') + (spec.leaseDurationSeconds ?? 0) * 1000 > nowMs;
 }

@@ -47,7 +47,9 @@ export class NodeMonitorReconciler implements Reconciler {
     if (isDeepStrictEqual(status, plain(monitor.status))) return settled;
     const waitMs = (this.#writtenMs.get(key) ?? -loadEveryMs) + loadEveryMs - clock.steady();
     const urgent = !isDeepStrictEqual(plain(urgentPartOf(status)), plain(urgentPartOf(monitor.status)));
-    if (!urgent && waitMs > 0) return { kind: 'again', afterMs: waitMs };
+    // Whoever waits until a node is empty is not to wait for the next round.
+    const emptied = status.sandboxes?.count === 0 && (monitor.status?.sandboxes?.count ?? 0) > 0;
+    if (!urgent && !emptied && waitMs > 0) return { kind: 'again', afterMs: waitMs };
     this.#writtenMs.set(key, clock.steady());
     await store.updateStatus<NodeMonitor>(nodeMonitorType, { ...monitor, status }, signal);
     return settled;

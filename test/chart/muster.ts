@@ -18,6 +18,11 @@ interface Container {
   env?: { name: string; value?: string }[];
 }
 
+interface HookSpec {
+  serviceAccountName: string;
+  containers: [Container];
+}
+
 export const containerOf = (object: Rendered): Container =>
   (object['spec'] as { template: { spec: { containers: [Container] } } }).template.spec.containers[0];
 
@@ -27,6 +32,7 @@ export class MusterPods implements AsyncDisposable {
   readonly home = mkdtempSync('/var/tmp/muster-chart-');
   readonly #ports: Readonly<Record<string, number>>;
   readonly #processes = new Map<string, ChildProcess>();
+  readonly #hooksRun = new Set<string>();
 
   private constructor(cluster: KubeCluster, objects: readonly Rendered[], ports: readonly number[]) {
     this.cluster = cluster;
@@ -86,6 +92,64 @@ export class MusterPods implements AsyncDisposable {
         .replace('--home=/var/lib/muster', `--home=${join(this.home, 'node')}`),
     );
     this.#spawn(`agent-${node}`, own);
+  }
+
+  /**
+   * Does what the cluster would do with a Pod that helm makes and waits for: runs it to its end with its own arguments and the rights of
+   * its own account, and writes down how it ended. Gives back what it said.
+   */
+  async runHook(kind: 'job' | 'pod', name: string): Promise<string> {
+    const at = ['-n', releaseNamespace];
+    let object: { spec: { template?: { spec: HookSpec } } & HookSpec; metadata: { uid: string } };
+    await eventually(async () => {
+      object = JSON.parse(
+        await this.cluster.kubectl('get', kind, name, ...at, '-o', 'json'),
+      ) as typeof object;
+      // That of an earlier try lies about until the next one.
+      if (this.#hooksRun.has(object.metadata.uid)) throw new Error(`${kind} ${name} is that of before`);
+    }, 60_000);
+    this.#hooksRun.add(object!.metadata.uid);
+    const { spec } = object!;
+    const { containers, serviceAccountName } = spec.template?.spec ?? spec;
+    const token = await this.cluster.kubectl('create', 'token', serviceAccountName, ...at);
+    const kubeconfig = this.cluster.tokenKubeconfig(token.trim());
+    await this.cluster.kubectl(
+      ...['config', 'set-context', 'test', `--namespace=${releaseNamespace}`, '--kubeconfig', kubeconfig],
+    );
+    const own = containers[0].args.filter((arg) => arg !== '--in-cluster');
+    const child = this.#spawn(name, ['--kubeconfig', kubeconfig, ...own]);
+    const [code] = (await once(child, 'exit')) as [number | null];
+    const said = this.log(name);
+    const now = new Date().toISOString();
+    const condition = {
+      status: 'True',
+      lastTransitionTime: now,
+      lastProbeTime: now,
+      reason: 'Done',
+      message: '',
+    };
+    const done = code === 0 ? 'Complete' : 'Failed';
+    const status =
+      kind === 'job'
+        ? {
+            conditions: [{ type: done, ...condition }],
+            [code === 0 ? 'succeeded' : 'failed']: 1,
+            startTime: now,
+          }
+        : { phase: code === 0 ? 'Succeeded' : 'Failed', startTime: now };
+    await this.cluster.kubectl(
+      ...[
+        'patch',
+        kind,
+        name,
+        ...at,
+        '--subresource=status',
+        '--type=merge',
+        '-p',
+        JSON.stringify({ status }),
+      ],
+    );
+    return said;
   }
 
   /** Brings the ConfigMap of the authorities to the agent's Pod as it is now. */

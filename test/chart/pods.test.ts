@@ -2,6 +2,8 @@
  * Controllers and agents as the chart has them, with the rights that the chart gives and no others: agents are let in by the tokens of
  * their Pods, a job runs, the verbs are served, the authority is replaced under them.
  */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openClusterAuthority, rotateClusterAuthority } from '../../controllers/pki/cluster-secret.ts';
@@ -132,4 +134,86 @@ describe('the Pods of the chart', () => {
     expect(await cluster.kubectl('get', 'pg', 'long', '-o', 'jsonpath={.status.phase}')).toBe('Running');
     await cluster.kubectl('delete', 'pg', 'long', '--timeout=60s');
   }, 240_000);
+
+  const onCluster = (...args: string[]): Promise<string> =>
+    helm([...args, '--namespace', releaseNamespace], cluster.kubeconfig);
+  const upgradeWith = (value: string): Promise<string> =>
+    onCluster('upgrade', release, chart, '--reset-then-reuse-values', '--set', value);
+  /** A release that helm failed to uninstall takes no upgrade until it was rolled back to what it is. */
+  const asBefore = async (): Promise<void> => {
+    const history = JSON.parse(await onCluster('history', release, '-o', 'json')) as { revision: number }[];
+    await onCluster('rollback', release, String(history.at(-1)?.revision));
+  };
+  const said = (error: unknown): string => String((error as Error).message ?? error);
+
+  it('pass the test that helm test runs', async () => {
+    const testing = onCluster('test', release, '--timeout', '90s');
+    const [output] = await Promise.all([pods.runHook('pod', 'muster-test'), testing]);
+    expect(output).toContain('a group of two ranks ran in namespace muster-system');
+    expect(await cluster.kubectl('get', 'pg', '-n', releaseNamespace, '-o', 'name')).toBe('');
+  });
+
+  it('refuse to be uninstalled while a group runs, and stay as they were', async () => {
+    await cluster.kubectlWith({ input: group('busy', ['sleep', '600']) }, 'apply', '-f', '-');
+    await cluster.kubectl('wait', '--for=condition=Running', 'pg/busy', '--timeout=60s');
+    const uninstalling = onCluster('uninstall', release, '--timeout', '60s').catch(said);
+    expect(await pods.runHook('job', 'muster-uninstall')).toMatch(
+      /MUSTER_UNINSTALL_REFUSED: groups that run: default\/busy.*--policy Kill.*helm rollback/,
+    );
+    expect(await uninstalling).toMatch(/muster-uninstall/);
+    await cluster.kubectl('get', 'deploy', 'muster-controllers', '-n', releaseNamespace);
+    expect(await cluster.kubectl('get', 'pg', 'busy', '-o', 'jsonpath={.status.phase}')).toBe('Running');
+  });
+
+  it('say why a group cannot be saved where this build has no checkpoints', async () => {
+    await asBefore();
+    await upgradeWith('uninstall.policy=Checkpoint');
+    const uninstalling = onCluster('uninstall', release, '--timeout', '60s').catch(said);
+    const answer = await pods.runHook('job', 'muster-uninstall');
+    await uninstalling;
+    expect(answer).toMatch(/group default\/busy could not be checkpointed: NotSupported/);
+    expect(await cluster.kubectl('get', 'pg', 'busy', '-o', 'jsonpath={.status.phase}')).toBe('Running');
+  });
+
+  it('end all groups when told so, leave no sandbox, and keep the objects', async () => {
+    await asBefore();
+    await upgradeWith('uninstall.policy=Kill');
+    const uninstalling = onCluster('uninstall', release, '--timeout', '90s');
+    expect(await pods.runHook('job', 'muster-uninstall')).toContain('no sandbox is left');
+    await uninstalling;
+    await expect(
+      cluster.kubectl('get', 'deploy', 'muster-controllers', '-n', releaseNamespace),
+    ).rejects.toThrow(/not found/);
+    for (const kind of ['pg', 'ckpt', 'mig', 'nm'])
+      expect(await cluster.kubectl('get', kind, '-A', '-o', 'jsonpath={..finalizers}')).toBe('');
+    expect(await cluster.kubectl('get', 'pg', '-o', 'name')).toContain('busy');
+  }, 150_000);
+
+  it('leave objects that can be deleted without them, with the doctor where need be', async () => {
+    const { kubeconfig } = cluster;
+    const doctor = (...args: string[]): Promise<string> =>
+      promisify(execFile)('bin/muster', [
+        '--kubeconfig',
+        kubeconfig,
+        'doctor',
+        '--remove-finalizers',
+        ...args,
+      ])
+        .then(({ stdout }) => stdout)
+        .catch((error: { stderr: string }) => error.stderr);
+    await cluster.kubectl(
+      'patch',
+      'pg',
+      'busy',
+      '--type=merge',
+      '-p',
+      '{"metadata":{"finalizers":["muster.dev/ranks"]}}',
+    );
+    expect(await doctor()).toMatch(/MUSTER_CONTROLLER_LEADS/);
+    await pods.stop('controller');
+    await cluster.kubectl('delete', 'pg', 'busy', '--wait=false');
+    // Its rights went with the release, so its lease has to run out.
+    await eventually(async () => expect(await doctor()).toMatch(/finalizers removed from 1 objects/), 60_000);
+    await expect(cluster.kubectl('get', 'pg', 'busy')).rejects.toThrow(/not found/);
+  });
 });
