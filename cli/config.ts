@@ -72,6 +72,12 @@ export function installRoot(): string {
 
 export const nativeDirectory = (): string => join(installRoot(), 'build', 'native');
 
+/** CRIU, as set-up brought it or as the machine has it; empty: there is none. */
+export function criuProgram(): string {
+  const brought = join(installRoot(), 'build', 'criu', 'bin', 'criu');
+  return [brought, '/usr/local/sbin/criu', '/usr/sbin/criu'].find((path) => existsSync(path)) ?? '';
+}
+
 /** How to start this same program again as a daemon: the running Node and the running script. */
 export function selfCommand(args: readonly string[]): { file: string; args: string[] } {
   const script = process.argv[1];

@@ -175,6 +175,11 @@ export class AdoptedSandbox implements Disposable {
     });
   }
 
+  /** Settles once rank-init has carried out all that was sent before. */
+  async barrier(): Promise<void> {
+    await this.request('hello', encodeHello(MUSTER_ABI));
+  }
+
   /** For messages without a reply. */
   post(type: MessageType, body: Uint8Array): void {
     if (!this.isGone && !this.#disposed)

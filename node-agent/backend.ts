@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import type { Native } from '../native/addon/index.ts';
 import type { Wire } from '../wire/load.ts';
 import type { Cgroups } from './cgroups.ts';
+import type { Checkpoints } from './checkpoint/checkpoints.ts';
 import type { AgentConfig } from './config.ts';
 import type { MachineTopology } from './hwloc.ts';
 import type { InputSpools } from './input.ts';
@@ -26,6 +27,7 @@ export interface Backend {
   readonly processors: ProcessorLedger;
   /** null without root or where none are mounted. */
   readonly cgroups: Cgroups | null;
+  readonly checkpoints: Checkpoints;
   readonly output: OutputSpool;
   readonly input: InputSpools;
   readonly pmi: PmiSockets;

@@ -180,14 +180,15 @@ interface Places {
 }
 
 export class SandboxCgroup {
-  readonly #unified: string | null;
+  /** Its directory in the hierarchy of version 2. */
+  readonly unified: string | null;
   readonly #memory: string | null;
   readonly #memoryVersion: 1 | 2;
   readonly #pids: string | null;
   readonly #all: readonly string[];
 
   constructor({ unified, memory, memoryVersion, pids, all }: Places) {
-    this.#unified = unified;
+    this.unified = unified;
     this.#memory = memory;
     this.#memoryVersion = memoryVersion;
     this.#pids = pids;
@@ -195,7 +196,7 @@ export class SandboxCgroup {
   }
 
   get canFreeze(): boolean {
-    return this.#unified !== null && existsSync(`${this.#unified}/cgroup.freeze`);
+    return this.unified !== null && existsSync(`${this.unified}/cgroup.freeze`);
   }
 
   exists(): boolean {
@@ -204,14 +205,24 @@ export class SandboxCgroup {
 
   /** Whether any process is in it. */
   populated(): boolean {
-    const events = this.#unified === null ? null : readFile(`${this.#unified}/cgroup.events`);
+    const events = this.unified === null ? null : readFile(`${this.unified}/cgroup.events`);
     if (events !== null) return /^populated 1$/m.test(events);
     return this.#all.some((path) => (readFile(`${path}/cgroup.procs`) ?? '').trim() !== '');
   }
 
+  /** The host's numbers of all its processes. */
+  pids(): number[] {
+    const path = this.unified ?? this.#all[0];
+    const text = path === undefined ? '' : (readFile(`${path}/cgroup.procs`) ?? '');
+    return text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map(Number);
+  }
+
   /** SIGKILL to all of it, frozen or not. */
   kill(): void {
-    if (this.#unified !== null && writeFile(`${this.#unified}/cgroup.kill`, '1')) return;
+    if (this.unified !== null && writeFile(`${this.unified}/cgroup.kill`, '1')) return;
     for (const path of this.#all) {
       for (const pid of (readFile(`${path}/cgroup.procs`) ?? '').split('\n').filter((line) => line !== '')) {
         try {
@@ -224,17 +235,17 @@ export class SandboxCgroup {
   }
 
   freeze(frozen: boolean): void {
-    if (this.#unified !== null) writeFileSync(`${this.#unified}/cgroup.freeze`, frozen ? '1' : '0');
+    if (this.unified !== null) writeFileSync(`${this.unified}/cgroup.freeze`, frozen ? '1' : '0');
   }
 
   /** True once every process is frozen. */
   frozen(): boolean {
-    const events = this.#unified === null ? null : readFile(`${this.#unified}/cgroup.events`);
+    const events = this.unified === null ? null : readFile(`${this.unified}/cgroup.events`);
     return events !== null && /^frozen 1$/m.test(events);
   }
 
   usage(): Usage {
-    const cpu = this.#unified === null ? null : readFile(`${this.#unified}/cpu.stat`);
+    const cpu = this.unified === null ? null : readFile(`${this.unified}/cpu.stat`);
     const [current, peak] =
       this.#memoryVersion === 2
         ? ['memory.current', 'memory.peak']

@@ -58,6 +58,8 @@ export interface AgentConfig {
   readonly address?: string;
   /** Path of the socket for `muster run` on this machine; empty: none. */
   readonly localSocket: string;
+  /** CRIU, where the host has it; absent: no checkpoints are taken or restored here. */
+  readonly criu?: string;
   /** Holds rank-init and launch. */
   readonly nativeDir: string;
   /** The agent's own mount and cgroup namespaces stand for the host's: sandboxes are built from them. */

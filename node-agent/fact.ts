@@ -36,6 +36,7 @@ export function factOf(sandbox: Sandbox): Sent<SandboxFact> {
     failures: [...summary.failures],
     failuresTotal: summary.failuresTotal,
     abort: sandbox.abort ?? undefined,
+    checkpoint: sandbox.checkpoint,
     brokenFence: sandbox.broken ?? undefined,
     frozen: sandbox.isFrozen && !ended,
     startedNs: sandbox.startedNs,

@@ -2,6 +2,7 @@
 // shown to people. Probed, not assumed.
 import { existsSync, readFileSync } from 'node:fs';
 import type { Cgroups } from './cgroups.ts';
+import type { Probe } from './checkpoint/engine.ts';
 
 export interface Features {
   readonly features: string[];
@@ -13,6 +14,7 @@ export function featuresOf(
   agentUid: number,
   cgroups: Cgroups | null,
   networkTrouble: string | null,
+  engine: Probe,
 ): Features {
   const features = ['sandbox', 'pmi1', 'logs', 'stdin', 'tty', 'exec', 'network-host'];
   const missing: string[] = [];
@@ -47,6 +49,10 @@ export function featuresOf(
   );
   offer('usage', noCgroups);
   offer('network-isolated', networkTrouble);
+  const noFreezer = cgroups?.unified
+    ? null
+    : 'no cgroup v2 hierarchy is mounted, by which sandboxes are frozen';
+  offer('checkpoint', notRoot ?? noFreezer ?? (engine.version === null ? engine.why : null));
   return { features, missing };
 }
 

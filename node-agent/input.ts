@@ -31,6 +31,7 @@ export class InputSpool {
   readonly #pump: InputPump;
   readonly #native: Native;
   #punched = 0;
+  #kept = Infinity;
   /** Its length when no rank was left to read it. */
   #discarded: number | null = null;
   /** Told when more may be written. */
@@ -129,6 +130,21 @@ export class InputSpool {
     this.#readers.clear();
   }
 
+  /** Delivers nothing more until ranks are attached again; gives the ids that were let go. */
+  pause(): number[] {
+    const ids = [...this.#readers].filter(([, reader]) => !reader.done).map(([id]) => id);
+    for (const id of ids) {
+      this.#pump.remove(id);
+      this.#readers.delete(id);
+    }
+    return ids;
+  }
+
+  /** Bytes from here on stay in the file, whoever has read them; null: until all have. */
+  keepFrom(position: number | null): void {
+    this.#kept = position ?? Infinity;
+  }
+
   /** The ranks have ended: what they have not read is of use to nobody. */
   discard(): void {
     if (this.#discarded !== null) return;
@@ -147,7 +163,8 @@ export class InputSpool {
   }
 
   #punch(): void {
-    const upTo = Math.floor((Math.min(this.#slowest(), this.length) - pipeBytes) / punchBytes) * punchBytes;
+    const unread = Math.min(this.#slowest(), this.length, this.#kept);
+    const upTo = Math.floor((unread - pipeBytes) / punchBytes) * punchBytes;
     if (upTo <= this.#punched) return;
     const fd = openSync(this.path, 'r+');
     try {
@@ -193,6 +210,11 @@ export class InputSpools {
     const id = ++this.#lastId;
     this.#owners.set(id, { spool, onDone });
     spool.attach(id, spoolFd, pipeFd, { position });
+  }
+
+  /** Delivers nothing more of this spool, and closes what it held, until it is attached anew. */
+  pause(spool: InputSpool): void {
+    for (const id of spool.pause()) this.#owners.delete(id);
   }
 
   close(): void {

@@ -6,6 +6,8 @@ import { native as loadNative } from '../native/addon/index.ts';
 import { loadWire } from '../wire/load.ts';
 import type { Backend } from './backend.ts';
 import { cgroupParentFileOf, Cgroups, parseHierarchies } from './cgroups.ts';
+import { Checkpoints } from './checkpoint/checkpoints.ts';
+import { cpuFeatures } from './checkpoint/cut.ts';
 import type { AgentConfig } from './config.ts';
 import { parseUidList } from './credentials.ts';
 import { featuresOf } from './features.ts';
@@ -61,10 +63,11 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
       session.send({ event: { id, type, reason, message } });
     },
   });
-  const outbound = new OutboundFacts(sandboxes, (facts) => {
+  const outbound = new OutboundFacts(sandboxes, backend.checkpoints.keeper, (facts) => {
     session.send({ facts });
   });
-  const features = featuresOf(backend.agentUid, backend.cgroups, backend.networkTrouble);
+  const engine = await backend.checkpoints.probe();
+  const features = featuresOf(backend.agentUid, backend.cgroups, backend.networkTrouble, engine);
   const instance = randomUUID();
   const underlay = backend.network ? await underlayOf(native, backend.address) : { mtu: 0, routes: [] };
   const session = new HubSession({
@@ -85,6 +88,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
       ...features,
       underlayMtu: underlay.mtu,
       routes: underlay.routes,
+      cpuFeatures: cpuFeatures(),
     }),
     load: () => loadOf(config.stateDir, sandboxes.running, sandboxes.ranksRunning),
     events: {
@@ -96,6 +100,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
       },
       desired: (desired) => {
         sandboxes.desire(desired);
+        backend.checkpoints.keeper.desire(desired.images);
         outbound.touched();
       },
       verb: async (verb) => {
@@ -159,7 +164,11 @@ function makeBackend(config: AgentConfig, giving: AsyncDisposableStack, signal: 
   const network =
     trouble === null
       ? giving.use(
-          new JobNetwork(native, { clusterId: networkClusterOf(tls.ca), node: config.node, underlay: address }),
+          new JobNetwork(native, {
+            clusterId: networkClusterOf(tls.ca),
+            node: config.node,
+            underlay: address,
+          }),
         )
       : null;
   return {
@@ -172,6 +181,7 @@ function makeBackend(config: AgentConfig, giving: AsyncDisposableStack, signal: 
     hwloc: findTopology(config.logger, signal),
     processors: new ProcessorLedger(topology),
     cgroups: agentUid === 0 ? findCgroups(config) : null,
+    checkpoints: new Checkpoints(native, config),
     output,
     input,
     pmi,

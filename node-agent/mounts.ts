@@ -5,6 +5,7 @@ import { isIP } from 'node:net';
 import type { Bind } from './config.ts';
 
 export interface HostMount {
+  readonly id: number;
   readonly mountPoint: string;
   readonly fsType: string;
   readonly root: string;
@@ -47,9 +48,9 @@ export function parseMountinfo(text: string): HostMount[] {
     const [before, after] = line.split(' - ', 2);
     const fields = before?.split(' ') ?? [];
     const fsType = after?.split(' ', 1)[0];
-    const [, , , root, mountPoint] = fields;
+    const [id, , , root, mountPoint] = fields;
     if (root === undefined || mountPoint === undefined || fsType === undefined) continue;
-    mounts.push({ mountPoint: unescape(mountPoint), fsType, root: unescape(root) });
+    mounts.push({ id: Number(id), mountPoint: unescape(mountPoint), fsType, root: unescape(root) });
   }
   return mounts;
 }

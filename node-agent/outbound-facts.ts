@@ -1,11 +1,13 @@
 // Changes on their way to the hub: keys, not events. Whatever happens to a sandbox until the next turn of the loop goes
 // out as one fact, read at that moment; with a new session everything goes out anew.
 import type { Facts, SandboxId, Sent } from '../wire/agent-types.ts';
+import type { ImageKeeper } from './checkpoint/image-keeper.ts';
 import { keyOf } from './sandbox-id.ts';
 import type { Sandboxes } from './sandboxes.ts';
 
 export class OutboundFacts {
   readonly #sandboxes: Sandboxes;
+  readonly #images: ImageKeeper;
   readonly #send: (facts: Sent<Facts>) => void;
   readonly #dirty = new Map<string, SandboxId>();
   readonly #sent = new Map<string, string>();
@@ -14,8 +16,12 @@ export class OutboundFacts {
   #open = false;
   #scheduled = false;
 
-  constructor(sandboxes: Sandboxes, send: (facts: Sent<Facts>) => void) {
+  constructor(sandboxes: Sandboxes, images: ImageKeeper, send: (facts: Sent<Facts>) => void) {
     this.#sandboxes = sandboxes;
+    this.#images = images;
+    images.listeners.add(() => {
+      this.#schedule();
+    });
     this.#send = send;
   }
 
@@ -28,7 +34,12 @@ export class OutboundFacts {
     const facts = this.#sandboxes.facts();
     for (const fact of facts) if (fact.id) this.#sent.set(keyOf(fact.id as SandboxId), JSON.stringify(fact));
     this.#revision = this.#sandboxes.revision;
-    this.#send({ full: true, sandboxes: facts, desiredRevision: this.#revision });
+    this.#send({
+      full: true,
+      sandboxes: facts,
+      images: this.#images.all(),
+      desiredRevision: this.#revision,
+    });
   }
 
   close(): void {
@@ -75,8 +86,10 @@ export class OutboundFacts {
     const forgotten = this.#forgotten.splice(0);
     for (const id of forgotten) this.#sent.delete(keyOf(id));
     const { revision } = this.#sandboxes;
-    if (sandboxes.length === 0 && forgotten.length === 0 && revision === this.#revision) return;
+    const images = this.#images.fresh();
+    const nothing = sandboxes.length === 0 && forgotten.length === 0 && images.length === 0;
+    if (nothing && revision === this.#revision) return;
     this.#revision = revision;
-    this.#send({ full: false, sandboxes, forgotten, desiredRevision: revision });
+    this.#send({ full: false, sandboxes, forgotten, images, desiredRevision: revision });
   }
 }

@@ -26,11 +26,16 @@ export class SandboxLogs {
   released = false;
   /** The last trouble with writing, or empty. */
   trouble = '';
-  readonly #scanned: ReturnType<typeof scanLogs>;
+  #scanned: ReturnType<typeof scanLogs>;
 
   constructor(directory: string) {
     this.directory = directory;
     this.#scanned = scanLogs(directory);
+  }
+
+  /** The files were put in place by somebody else. */
+  rescan(): void {
+    this.#scanned = scanLogs(this.directory);
   }
 
   get bytes(): number {
@@ -105,12 +110,24 @@ export class OutputSpool {
     logs.streams.push(stream);
     for (const listener of logs.onStreams) listener();
     // What an earlier agent deleted had been read.
-    const entry = { logs, stream, quotaBytes, shown: whenFull === 'Block' ? stream.first : null, onEnd };
+    const entry: Entry = {
+      logs,
+      stream,
+      quotaBytes,
+      shown: whenFull === 'Block' ? stream.first : null,
+      onEnd,
+    };
     this.#entries.set(stream.id, entry);
-    const segmentBytes = Math.min(16 << 20, Math.max(65_536, Math.floor(quotaBytes / 8)));
-    const name = streamName(rank, number);
-    this.pump.add(stream.id, fd, logs.directory, name, BigInt(length), segmentBytes, limitOf(entry));
+    this.#pumpInto(entry, fd);
     return stream;
+  }
+
+  #pumpInto(entry: Entry, fd: number): void {
+    const { stream, quotaBytes } = entry;
+    const segmentBytes = Math.min(16 << 20, Math.max(65_536, Math.floor(quotaBytes / 8)));
+    const name = streamName(stream.rank, stream.stream);
+    const length = BigInt(stream.length);
+    this.pump.add(stream.id, fd, stream.directory, name, length, segmentBytes, limitOf(entry));
   }
 
   remove(logs: SandboxLogs): void {
@@ -118,6 +135,24 @@ export class OutputSpool {
       if (!this.#entries.delete(stream.id)) continue;
       this.pump.remove(stream.id);
     }
+  }
+
+  /** Moves nothing more and lets go of the pipes, until `resume`: what is in them stays there. */
+  pause(logs: SandboxLogs): void {
+    for (const stream of logs.streams) {
+      if (!this.#entries.has(stream.id)) continue;
+      const length = this.pump.remove(stream.id);
+      if (length !== null) stream.grownTo(Number(length));
+    }
+  }
+
+  /** Takes `fd`. Goes on with a stream that was paused; false: there is none, or it has ended. */
+  resume(logs: SandboxLogs, rank: number, number: StreamNumber, fd: number): boolean {
+    const stream = logs.streams.find((each) => each.rank === rank && each.stream === number);
+    const entry = stream && this.#entries.get(stream.id);
+    if (!entry) return false;
+    this.#pumpInto(entry, fd);
+    return true;
   }
 
   /** Of a stream that blocks when full: all before this offset has been read by whom it is kept for. */

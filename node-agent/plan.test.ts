@@ -15,6 +15,7 @@ const live: Seen = {
   killed: false,
   graceMs: 1000,
   frozen: false,
+  saved: false,
   drained: false,
   nowMs: 5000,
 };
@@ -83,6 +84,8 @@ const rows: [string, Seen, string[]][] = [
   ['lost', { ...live, stage: 'Lost', drained: true }, ['recordLost']],
   ['ended and rank-init there', { ...live, stage: 'Ended', leftover: true }, ['dismiss']],
   ['ended and kept', { ...live, stage: 'Ended' }, []],
+  ['saved and no longer wanted here', { ...live, want: 'Keep', saved: true }, ['vacate']],
+  ['saved and wanted all the same', { ...live, saved: true }, []],
   ['unwanted and live', { ...live, want: 'Gone' }, ['dismiss']],
   ['unwanted and ended', { ...live, stage: 'Ended', want: 'Gone' }, ['forget']],
 ];
@@ -104,6 +107,7 @@ const anySeen: fc.Arbitrary<Seen> = fc.record({
   killed: fc.boolean(),
   graceMs: fc.integer({ min: 0, max: 100 }),
   frozen: fc.boolean(),
+  saved: fc.boolean(),
   drained: fc.boolean(),
   nowMs: fc.integer({ min: 0, max: 200 }),
 });
@@ -124,7 +128,7 @@ test('nothing is killed, recorded or started of a sandbox that is not connected'
   fc.assert(
     fc.property(anySeen, (seen) => {
       const actions = planOf({ ...seen, stage: 'Live', connected: false });
-      for (const { kind } of actions) expect(['thaw', 'dismiss']).toContain(kind);
+      for (const { kind } of actions) expect(['thaw', 'dismiss', 'vacate']).toContain(kind);
     }),
   );
 });

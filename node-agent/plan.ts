@@ -29,6 +29,8 @@ export interface Seen {
   readonly killed: boolean;
   readonly graceMs: number;
   readonly frozen: boolean;
+  /** It is frozen and saved: whoever ends it now wants it brought back from its image. */
+  readonly saved: boolean;
   /** Every stream has been read to its end. */
   readonly drained: boolean;
   readonly nowMs: number;
@@ -41,6 +43,7 @@ export type Action =
   | { kind: 'freeze' }
   | { kind: 'thaw' }
   | { kind: 'terminate'; cause: string }
+  | { kind: 'vacate' }
   | { kind: 'kill' }
   | { kind: 'killOthers' }
   | { kind: 'wakeAt'; ms: number }
@@ -79,6 +82,7 @@ function newPlan(seen: Seen): Action[] {
 
 function livePlan(seen: Seen): Action[] {
   const unwanted = seen.want === 'End' || seen.want === 'Kill' || seen.want === 'Keep';
+  if (unwanted && seen.saved) return [{ kind: 'vacate' }];
   if (!seen.connected) return seen.frozen && (unwanted || seen.want === 'Run') ? [{ kind: 'thaw' }] : [];
   if (!seen.started) {
     if (unwanted) return [{ kind: 'recordNeverStarted' }];

@@ -97,6 +97,21 @@ export class RankProcesses {
     if (this.#sandbox.isGone) for (const slot of [...this.#execs.keys()]) this.#execEnded(slot, null);
   }
 
+  /** Reads no output and delivers no input until `resume`, and holds none of their pipes. */
+  pause(): void {
+    this.#backend.output.pause(this.#logs);
+    if (this.#input) this.#backend.input.pause(this.#input);
+  }
+
+  resume(): void {
+    for (const [rank, index] of this.#slots) {
+      const slot = this.#sandbox.table.slot(index);
+      if (slot.stdout !== null) this.#resume(rank, 1, slot.stdout);
+      if (slot.stderr !== null) this.#resume(rank, 2, slot.stderr);
+      if (slot.stdin !== null && this.#input) this.#feedOrTell(slot, slot.stdin, this.#input);
+    }
+  }
+
   /** A number that no start in this sandbox has had, whoever asked for it. */
   nextExecStart(): number {
     this.#lastExecStart = Math.max(this.#lastExecStart + 1, firstExecStart + this.#sandbox.table.slotsUsed);
@@ -144,12 +159,19 @@ export class RankProcesses {
     if (slot.stdout !== null) this.#spool(rank, 1, slot.stdout);
     if (slot.stderr !== null) this.#spool(rank, 2, slot.stderr);
     if (slot.pmi !== null && this.#pmi) this.#pmi.add(rank, slot.index, this.#sandbox.duplicate(slot.pmi));
-    if (slot.stdin !== null && this.#input) {
-      this.#feed(slot, slot.stdin, this.#input).catch((error: unknown) => {
-        if (!this.#sandbox.isGone)
-          this.#backend.log.warn({ rank, err: error }, 'standard input cannot be connected');
-      });
-    }
+    if (slot.stdin !== null && this.#input) this.#feedOrTell(slot, slot.stdin, this.#input);
+  }
+
+  #feedOrTell(slot: Slot, stdin: number, input: InputSpool): void {
+    this.#feed(slot, stdin, input).catch((error: unknown) => {
+      if (!this.#sandbox.isGone)
+        this.#backend.log.warn({ rank: slot.rank, err: error }, 'standard input cannot be connected');
+    });
+  }
+
+  #resume(rank: number, stream: StreamNumber, fd: number): void {
+    const own = this.#sandbox.duplicate(fd);
+    if (!this.#backend.output.resume(this.#logs, rank, stream, own)) this.#backend.native.close(own);
   }
 
   #spool(rank: number, stream: StreamNumber, fd: number): void {

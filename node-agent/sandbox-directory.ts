@@ -15,6 +15,8 @@ import {
 } from 'node:fs';
 import type { Abort, BrokenFence, RankEnd, SandboxSpec } from '../wire/agent-types.ts';
 import { errnoOf } from './agent-error.ts';
+import type { CheckpointRecord } from './checkpoint/sandbox-checkpoint.ts';
+import type { SavedInput } from './checkpoint/image.ts';
 import type { Binding } from './processors.ts';
 
 /** By which rank-init is known beyond doubt. */
@@ -61,6 +63,11 @@ interface Files {
   limit: { exceeded: string };
   binding: Binding;
   holders: string[];
+  checkpoint: CheckpointRecord;
+  /** The mounts it was built with. */
+  mounts: { root: string; binds: { source: string; target: string }[] };
+  /** A restore is under way: who reads standard input, and where each stood. */
+  restoring: { readers: SavedInput['readers'] };
   ended: EndedRecord;
 }
 

@@ -1,23 +1,30 @@
 // One sandbox on this node: what is wanted of it, what is seen of it, and the loop that brings the one to the other by
 // plan.ts. All that must survive the agent is in the sandbox's directory, in rank-init or in the kernel; this object may
 // be made anew at any time from those. One pass at a time; whatever happens only asks for another pass.
-import { encodeSignal } from '../native/addon/abi.ts';
+import { encodeHold, encodeSignal } from '../native/addon/abi.ts';
 import { RankSet } from '../crds/rank-set.ts';
 import type {
   Abort,
   BrokenFence,
+  CheckpointFact,
   LogPosition,
+  RestoreOrder,
   SandboxFact,
   SandboxId,
   SandboxSpec,
   Sent,
   Verb,
 } from '../wire/agent-types.ts';
+import { arch } from 'node:os';
 import { AdoptedSandbox } from './adopted-sandbox.ts';
 import { AgentError, errnoOf, messageOf } from './agent-error.ts';
 import type { Backend } from './backend.ts';
 import { backoff } from './backoff.ts';
 import type { SandboxCgroup, Usage } from './cgroups.ts';
+import type { MountTable } from './mounts.ts';
+import { SandboxCheckpoint, type HeldSandbox } from './checkpoint/sandbox-checkpoint.ts';
+import { cpuFeatures } from './checkpoint/cut.ts';
+import { checkFits, placeFiles, restoreProcesses, restoredSpecOf } from './checkpoint/restoring.ts';
 import { until } from './until.ts';
 import { type ExecOrder, Execution, type ExecutionEvents } from './execution.ts';
 import { factOf } from './fact.ts';
@@ -39,7 +46,8 @@ import { errnoText } from './start-failure.ts';
 
 /** Signals of the agent's own have numbers above all that the hub gives: once ending has begun, nothing else is sent. */
 const ownSignalId = 1n << 62n;
-const holder = 'suspend';
+const suspendHolder = 'suspend';
+const checkpointHolder = 'checkpoint';
 
 export interface SandboxEvents {
   /** Something that the hub is told has changed. */
@@ -48,7 +56,7 @@ export interface SandboxEvents {
   event: (sandbox: Sandbox, type: 'Normal' | 'Warning', reason: string, message: string) => void;
 }
 
-export class Sandbox {
+export class Sandbox implements HeldSandbox {
   readonly id: SandboxId;
   readonly key: string;
   readonly logs: SandboxLogs;
@@ -64,6 +72,7 @@ export class Sandbox {
   pmi: PmiPort | null = null;
   /** Processors of the ranks, once they are to be started; null: they are not bound. */
   binding: Binding | null;
+  readonly cgroup: SandboxCgroup | null;
   /** Forks that failed by the node's limit of processes. */
   forksRefused = 0;
   readonly #found = Promise.withResolvers<void>();
@@ -88,8 +97,9 @@ export class Sandbox {
   #stopped = false;
   #lastTrouble = '';
   readonly #backend: Backend;
-  readonly #cgroup: SandboxCgroup | null;
   readonly #events: SandboxEvents;
+  readonly #checkpoint: SandboxCheckpoint;
+  readonly #restoring = new AbortController();
 
   constructor(
     key: string,
@@ -103,11 +113,11 @@ export class Sandbox {
     if (spec.id === null) throw new Error('MUSTER_BUG: a spec without id got as far as a sandbox');
     this.id = spec.id;
     this.key = key;
-    this.spec = spec;
+    this.spec = { ...spec, checkpoint: null }; // an order counts once the hub has said it to this agent
     this.directory = directory;
     this.#backend = backend;
     this.#events = events;
-    this.#cgroup = backend.cgroups?.of(key) ?? null;
+    this.cgroup = backend.cgroups?.of(key) ?? null;
     this.#plugged = isFound && spec.network != null;
     this.logs = new SandboxLogs(directory.logs);
     this.#identity = directory.read('identity');
@@ -119,6 +129,7 @@ export class Sandbox {
     this.#holders = new Set(directory.read('holders') ?? []);
     this.binding = directory.read('binding');
     if (this.binding && !this.ended) backend.processors.hold(key, this.binding);
+    this.#checkpoint = new SandboxCheckpoint(this, backend);
     if (this.ended) this.logs.loadEnded(backend.output.nextId);
     if (this.ended) this.#rejoinTree();
   }
@@ -154,7 +165,15 @@ export class Sandbox {
   }
 
   get isFrozen(): boolean {
-    return this.#holders.size > 0 && this.#actuallyFrozen();
+    return this.#holders.has(suspendHolder) && this.#actuallyFrozen();
+  }
+
+  get adopted(): AdoptedSandbox | null {
+    return this.#adopted?.isGone === false ? this.#adopted : null;
+  }
+
+  get checkpoint(): CheckpointFact | null {
+    return this.#checkpoint.fact();
   }
 
   get identity(): Identity | null {
@@ -183,7 +202,9 @@ export class Sandbox {
         tree: spec.tree,
         want: spec.want,
         network: (spec.network?.members.length ?? 0) > 0 ? spec.network : this.spec.network,
+        checkpoint: spec.checkpoint,
       };
+      if (JSON.stringify(spec.checkpoint) !== JSON.stringify(this.spec.checkpoint)) this.poke();
       const changed = JSON.stringify({ ...this.spec, ...mutable }) !== JSON.stringify(this.spec);
       this.spec = { ...this.spec, ...mutable };
       if (changed && !this.ended) this.#keepSpec();
@@ -224,8 +245,8 @@ export class Sandbox {
   }
 
   measure(): void {
-    if (this.stage !== 'Live' || !this.#cgroup) return;
-    const usage = this.#cgroup.usage();
+    if (this.stage !== 'Live' || !this.cgroup) return;
+    const usage = this.cgroup.usage();
     const moved =
       usage.cpuUs - this.usage.cpuUs > 100_000 ||
       Math.abs(usage.memoryBytes - this.usage.memoryBytes) > 1 << 20;
@@ -314,6 +335,7 @@ export class Sandbox {
       throw refused('its sandbox does not run');
     if (this.isEnding) throw refused('its sandbox is being ended');
     if (this.isFrozen) throw refused('its sandbox is suspended; resume the group first');
+    if (this.#holders.size > 0) throw refused('its sandbox is being saved; try again in a moment');
     const { sharedEnv } = planFor(this.spec, this.#backend);
     const ports = { adopted, processes, backend: this.#backend, rank: start, sharedEnv };
     return Execution.start(ports, order, events);
@@ -340,6 +362,7 @@ export class Sandbox {
     await this.#find();
     this.processes?.look();
     this.#found.resolve();
+    await this.#lookAtCheckpoint();
     if (this.#hasRun()) this.#backend.output.release(this.logs);
     const before = JSON.stringify(this.#comparable());
     for (const action of planOf(this.#seen())) {
@@ -384,7 +407,8 @@ export class Sandbox {
       endingSinceMs: this.#ending === null ? null : this.#ending.sinceNs / 1e6,
       killed: this.#killed,
       graceMs: this.spec.graceSeconds * 1000,
-      frozen: this.#want === 'Freeze' ? this.isFrozen : this.#holders.size > 0,
+      frozen: this.#want === 'Freeze' ? this.isFrozen : this.#holders.has(suspendHolder),
+      saved: this.#checkpoint.isSaved,
       drained: this.logs.allEnded,
       nowMs: this.#backend.nowMs(),
     };
@@ -403,6 +427,11 @@ export class Sandbox {
     if (this.#adopted?.isGone) {
       this.processes?.look();
       return;
+    }
+    if (this.#identity && !isSameProcess(this.#identity) && this.directory.read('restoring') !== null) {
+      // Placed and never let run: it is restored anew.
+      this.directory.unlink('identity');
+      this.#identity = null;
     }
     if (!this.#identity) {
       const answerPath = `${this.directory.path}/launched`;
@@ -428,10 +457,12 @@ export class Sandbox {
       },
     });
     this.#updateNetwork();
-    if (this.#cgroup?.canFreeze === true && this.#cgroup.frozen()) {
+    if (this.cgroup?.canFreeze === true && this.cgroup.frozen()) {
       // A frozen rank-init answers once it is thawed.
-      this.#adopted.ready.then(
-        () => {
+      const frozen = this.#adopted;
+      frozen.ready.then(
+        async () => {
+          await this.#handInput(frozen);
           this.#connect();
           this.poke();
         },
@@ -440,6 +471,7 @@ export class Sandbox {
       return;
     }
     await this.#adopted.ready;
+    await this.#handInput(this.#adopted);
     this.#connect();
   }
 
@@ -566,14 +598,14 @@ export class Sandbox {
   }
 
   #checkOom(): void {
-    this.#oomSeen = this.#cgroup?.oomKills() ?? 0;
+    this.#oomSeen = this.cgroup?.oomKills() ?? 0;
     if (this.#oomSeen > 0 && this.spec.memoryLimitBytes > 0) this.#exceeded('memory');
   }
 
   /** Forks that fail are the program's to bear; people are told why, once. */
   #checkForks(): void {
     const before = this.forksRefused;
-    this.forksRefused = this.#cgroup?.forksRefused() ?? 0;
+    this.forksRefused = this.cgroup?.forksRefused() ?? 0;
     if (before > 0 || this.forksRefused === 0) return;
     const { node, nodeConfig } = this.#backend.config;
     this.#events.event(
@@ -585,13 +617,13 @@ export class Sandbox {
   }
 
   #actuallyFrozen(): boolean {
-    return this.#cgroup?.canFreeze === true ? this.#cgroup.frozen() : this.#holders.size > 0;
+    return this.cgroup?.canFreeze === true ? this.cgroup.frozen() : this.#holders.size > 0;
   }
 
   #hasLeftover(): boolean {
     if (this.#adopted && !this.#adopted.isGone) return true;
     if (this.#identity && isSameProcess(this.#identity)) return true;
-    return this.#plugged || (this.#cgroup?.exists() ?? false);
+    return this.#plugged || (this.cgroup?.exists() ?? false);
   }
 
   async #perform(action: Action): Promise<void> {
@@ -606,6 +638,8 @@ export class Sandbox {
         return this.#thaw();
       case 'terminate':
         return this.#terminate(action.cause);
+      case 'vacate':
+        return this.#vacate();
       case 'kill':
         return this.#kill();
       case 'killOthers':
@@ -643,9 +677,14 @@ export class Sandbox {
     this.#launching = true;
     this.#events.changed(this);
     try {
+      if (this.spec.restore) {
+        await this.#restore(this.spec.restore);
+        return;
+      }
       const { launch: request } = preparationOf(this.spec, this.key, this.#backend);
       this.directory.create();
       this.directory.write('spec', this.spec);
+      this.directory.write('mounts', { root: request.mounts.root, binds: bindsOf(request.mounts) });
       this.directory.keepRoom();
       this.#clean = false;
       const netns = await this.#plug();
@@ -664,11 +703,11 @@ export class Sandbox {
   }
 
   /** A network namespace on the group's network, where it has one. Rules stand before anything can run in it. */
-  async #plug(): Promise<number | null> {
+  async #plug(isReachable = true): Promise<number | null> {
     const [group, { network }] = [groupNetworkOf(this.spec), this.#backend];
     if (!group || !network) return null;
     this.#plugged = true;
-    const { netns } = await network.attach(this.key, this.id.ordinal, group);
+    const { netns } = await network.attach(this.key, this.id.ordinal, group, isReachable);
     return netns;
   }
 
@@ -680,6 +719,64 @@ export class Sandbox {
       log.warn({ sandbox: this.key, errno: errnoOf(error), err: error }, 'network of the group not updated');
       this.#events.event(this, 'Warning', 'SandboxFailed', messageOf(error));
     });
+  }
+
+  /** As a launch, but from an image: what of it must be kept is on disk before the processes are let run. */
+  async #restore(order: RestoreOrder): Promise<void> {
+    const { backend, directory } = { backend: this.#backend, directory: this.directory };
+    const { checkpoints, config } = backend;
+    const { signal } = this.#restoring;
+    const image = await checkpoints.imageFor(order, signal);
+    const manifest = await image.check(order.digest, signal);
+    checkFits(manifest, { architecture: arch(), features: cpuFeatures() }, config.node);
+    this.spec = restoredSpecOf(this.spec, manifest);
+    const { launch: request } = preparationOf(this.spec, this.key, backend);
+    placeFiles(image, manifest, directory);
+    this.logs.rescan();
+    directory.write('spec', this.spec);
+    directory.write('mounts', { root: request.mounts.root, binds: bindsOf(request.mounts) });
+    directory.keepRoom();
+    directory.write('restoring', { readers: manifest.input?.readers ?? [] });
+    this.#clean = false;
+    const netns = await this.#plug(false);
+    try {
+      const identity = await restoreProcesses({
+        backend,
+        manifest,
+        image,
+        directory,
+        launch: request,
+        netns,
+        onPlaced: (placed) => {
+          directory.write('identity', placed);
+        },
+        onReachable: async () => this.setPlugged(true),
+        signal,
+      });
+      directory.write('identity', identity);
+      this.#identity = identity;
+    } finally {
+      if (netns !== null) backend.native.close(netns);
+    }
+    await this.#find();
+  }
+
+  /** A restored sandbox's readers of standard input each get a description of the new spool, where theirs stood. */
+  async #handInput(adopted: AdoptedSandbox): Promise<void> {
+    const restoring = this.directory.read('restoring');
+    if (restoring === null) return;
+    const { native } = this.#backend;
+    for (const { slot, position } of restoring.readers) {
+      const fd = this.openInput()?.openDescription();
+      if (fd === undefined) break;
+      try {
+        native.seek(fd, BigInt(position));
+        await adopted.request('hold', encodeHold(slot), [fd]);
+      } finally {
+        native.close(fd);
+      }
+    }
+    this.directory.unlink('restoring');
   }
 
   async #start(): Promise<void> {
@@ -714,19 +811,64 @@ export class Sandbox {
   }
 
   async #freeze(): Promise<void> {
-    this.#holders.add(holder);
+    const held = this.#holders.has(checkpointHolder);
+    this.#holders.add(suspendHolder);
     this.directory.write('holders', [...this.#holders]);
-    if (this.#cgroup?.canFreeze === true) {
-      this.#cgroup.freeze(true);
-      await until(() => this.#cgroup?.frozen() === true, 2000, 'every process of the sandbox to be frozen');
+    if (held) return; // already, and the engine may be at work on it
+    if (this.cgroup?.canFreeze === true) {
+      this.cgroup.freeze(true);
+      await until(() => this.cgroup?.frozen() === true, 2000, 'every process of the sandbox to be frozen');
     } else await this.#adopted?.request('stop');
   }
 
   async #thaw(): Promise<void> {
-    if (this.#cgroup?.canFreeze === true) this.#cgroup.freeze(false);
+    if (this.#holders.has(checkpointHolder)) {
+      this.#holders.delete(suspendHolder);
+      this.directory.write('holders', [...this.#holders]);
+      return;
+    }
+    if (this.cgroup?.canFreeze === true) this.cgroup.freeze(false);
     else await this.#adopted?.request('continue');
     this.#holders.clear();
     this.directory.write('holders', []);
+  }
+
+  async hold(): Promise<void> {
+    this.#holders.add(checkpointHolder);
+    this.directory.write('holders', [...this.#holders]);
+    this.cgroup?.freeze(true);
+    await until(() => this.cgroup?.frozen() === true, 2000, 'every process of the sandbox to be frozen');
+  }
+
+  letGo(): void {
+    this.#holders.delete(checkpointHolder);
+    if (this.#holders.size === 0 && this.cgroup?.exists() === true) this.cgroup.freeze(false);
+    this.directory.write('holders', [...this.#holders]);
+  }
+
+  /** On the host's network only its own connections are cut, and that by the engine. */
+  async setPlugged(plugged: boolean): Promise<void> {
+    const [group, { network }] = [groupNetworkOf(this.spec), this.#backend];
+    if (group && network) await network.setPlugged(this.key, group, this.id.ordinal, plugged);
+  }
+
+  changed(): void {
+    this.#events.changed(this);
+  }
+
+  wakeAt(ms: number): void {
+    this.#wakeAfter(Math.max(1, ms - this.#backend.nowMs()));
+  }
+
+  /** What was begun is given up before the ranks are ended; what is saved already may stay frozen until its end. */
+  async #lookAtCheckpoint(): Promise<void> {
+    const { running = 0 } = this.processes ?? {};
+    const unwanted = ['End', 'Kill', 'Keep', 'Gone'].includes(this.#want);
+    const ending = unwanted || this.#ending !== null || this.#killed || this.#cause() !== '';
+    const alive = this.stage === 'Live' && !ending && (this.processes === null || running > 0);
+    if (ending && this.#checkpoint.isBusy) await this.#checkpoint.giveUp();
+    this.#checkpoint.look(this.spec.checkpoint, alive, alive && running > 0);
+    if (ending && this.#checkpoint.isBusy) await this.#checkpoint.giveUp();
   }
 
   async #terminate(cause: string): Promise<void> {
@@ -753,6 +895,15 @@ export class Sandbox {
     await this.#adopted?.request('kill');
   }
 
+  /** Ended as it was saved, without running another instruction. */
+  async #vacate(): Promise<void> {
+    const adopted = this.#adopted;
+    adopted?.killInit();
+    await until(() => adopted?.isGone !== false, 10_000, 'rank-init to end');
+    const { name = '' } = this.directory.read('checkpoint') ?? {};
+    this.#record('Ended', 'Vacated', `saved as ${name} and ended`);
+  }
+
   /** rank-init, all that may live in its cgroups, and the cgroups themselves. */
   async #clear(): Promise<void> {
     const adopted = this.#adopted;
@@ -773,10 +924,10 @@ export class Sandbox {
         native.close(pidfd);
       }
     }
-    if (this.#cgroup) {
-      if (this.#cgroup.populated()) this.#cgroup.kill();
-      await until(() => this.#cgroup?.populated() === false, 10_000, 'the cgroup to become empty');
-      await until(() => this.#cgroup?.remove() === true, 10_000, 'the cgroup to be removable');
+    if (this.cgroup) {
+      if (this.cgroup.populated()) this.cgroup.kill();
+      await until(() => this.cgroup?.populated() === false, 10_000, 'the cgroup to become empty');
+      await until(() => this.cgroup?.remove() === true, 10_000, 'the cgroup to be removable');
     }
     if (this.#plugged) await this.#backend.network?.detach(this.key, this.id.groupUid);
     this.#plugged = false;
@@ -785,8 +936,8 @@ export class Sandbox {
   }
 
   #record(state: 'Ended' | 'Failed', reason: string, message: string): void {
-    if (this.#cgroup?.exists() === true) {
-      this.usage = this.#cgroup.usage();
+    if (this.cgroup?.exists() === true) {
+      this.usage = this.cgroup.usage();
       this.#checkOom();
       this.#checkForks();
     }
@@ -867,3 +1018,6 @@ export class Sandbox {
     }, ms);
   }
 }
+
+const bindsOf = ({ binds }: MountTable): { source: string; target: string }[] =>
+  binds.map(({ source, target }) => ({ source, target }));

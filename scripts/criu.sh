@@ -11,8 +11,14 @@ cd "$(dirname "$0")"
 . ./debian.sh
 
 least=4.2
+# Where the agent looks for it.
+link() {
+  mkdir -p ../build
+  [ "$(readlink ../build/criu)" = "$prefix" ] || ln -sfn "$prefix" ../build/criu
+}
 prefix=$MUSTER_CACHE/criu-$(cat criu.sh ../native/criu-shim/shim.c | sha256sum | cut -c1-12)
 if [ -x "$prefix/bin/criu" ]; then
+  link
   echo "$prefix/bin/criu"
   exit 0
 fi
@@ -20,6 +26,7 @@ fi
 ./packages.sh gcc libc6-dev debian-archive-keyring >&2
 take_lock criu
 if [ -x "$prefix/bin/criu" ]; then
+  link
   echo "$prefix/bin/criu"
   exit 0
 fi
@@ -76,6 +83,7 @@ chmod +x "$work/new/bin/criu" "$work/new/tools/gzip"
 version=$(sed "s|^here=.*|here=$work/new|" "$work/new/bin/criu" | sh -s -- --version | awk '/^Version:/ { print $2 }')
 dpkg --compare-versions "${version:-0}" ge "$least" || fail "CRIU $least or later is needed; Debian sid on this mirror has ${version:-none that starts}"
 mv -T "$work/new" "$prefix"
+link
 if [ "$(id -u)" -eq 0 ]; then
   if answer=$("$prefix/bin/criu" check 2>&1); then
     say "CRIU $version is ready after $((SECONDS - started)) s; \`criu check\`: ${answer##*$'\n'}"

@@ -11,7 +11,7 @@ import { pino } from 'pino';
 import { readIfThere, writePrivately } from '../../controllers/pki/key-files.ts';
 import { defaultNodeConfig, type TlsPaths } from '../../node-agent/config.ts';
 import { runAgent } from '../../node-agent/main.ts';
-import { type Config, nativeDirectory } from '../config.ts';
+import { type Config, criuProgram, nativeDirectory } from '../config.ts';
 import { enrolLocalNode, nodeKeyPaths } from '../daemon/cluster-keys.ts';
 import { runEnrolled } from '../daemon/enrolment.ts';
 import { readHubFile } from '../daemon/hub-file.ts';
@@ -65,6 +65,7 @@ export async function agent(config: Config, _args: string[], options: AgentOptio
         peerPort: 0,
         localSocket: nodeSocketOf(home, node),
         nativeDir: nativeDirectory(),
+        criu: criuProgram(),
         nodeConfig: {
           ...defaultNodeConfig,
           ...given,

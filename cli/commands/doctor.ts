@@ -3,16 +3,20 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Cgroups, parseHierarchies } from '../../node-agent/cgroups.ts';
 import { defaultNodeConfig } from '../../node-agent/config.ts';
+import { CriuEngine } from '../../node-agent/checkpoint/criu-engine.ts';
+import type { Probe } from '../../node-agent/checkpoint/engine.ts';
 import { networkTrouble } from '../../node-agent/network/underlay.ts';
 import { native as loadNative } from '../../native/addon/index.ts';
 import { featuresOf } from '../../node-agent/features.ts';
-import { type Config, nativeDirectory } from '../config.ts';
+import { type Config, criuProgram, nativeDirectory } from '../config.ts';
 import { connect } from '../client.ts';
 import { CommandError } from '../errors.ts';
 import type { AnyObject } from '../../store/object-store.ts';
 import { builtinTypes } from '../../store/resource.ts';
 import { apiSocketOf, nodeStateOf } from '../home.ts';
 import { readUnknown } from '../unknown.ts';
+
+const probeWithinMs = 10_000;
 
 export interface Check {
   readonly name: string;
@@ -31,7 +35,7 @@ export interface DoctorOptions {
 export async function doctor(config: Config, _args: string[], options: DoctorOptions): Promise<number> {
   if (options.removeFinalizers) return freeObjects(config, options.force ?? false);
   const native = nativeDirectory();
-  const built = ['rank-init', 'launch', 'muster.node', 'front'].filter(
+  const built = ['rank-init', 'launch', 'engine', 'muster.node', 'front'].filter(
     (name) => !existsSync(join(native, name)),
   );
   const checks: Check[] = [
@@ -52,7 +56,12 @@ export async function doctor(config: Config, _args: string[], options: DoctorOpt
   const uid = process.getuid?.() ?? 0;
   const noNetwork =
     built.length > 0 ? 'native programs are missing' : networkTrouble(loadNative(), uid, '127.0.0.1');
-  const { features, missing } = featuresOf(uid, cgroups, noNetwork);
+  const { features, missing } = featuresOf(
+    uid,
+    cgroups,
+    noNetwork,
+    await engineProbe(native, built.length > 0),
+  );
   cgroups.close();
   for (const feature of features) checks.push({ name: feature, ok: true, message: '', needed: false });
   for (const text of missing) {
@@ -120,4 +129,12 @@ interface Lease extends AnyObject {
 function isFresh({ spec }: Lease, nowMs: number): boolean {
   if (!spec?.holderIdentity) return false;
   return Date.parse(spec.renewTime ?? '') + (spec.leaseDurationSeconds ?? 0) * 1000 > nowMs;
+}
+
+/** What CRIU says of itself here. */
+function engineProbe(nativeDir: string, isBroken: boolean): Promise<Probe> {
+  if (isBroken) return Promise.resolve({ version: null, why: 'native programs are missing' });
+  const program = criuProgram();
+  const host = { native: loadNative(), nativeDir, program, keepNamespaces: false };
+  return new CriuEngine(program === '' ? null : host).probe(AbortSignal.timeout(probeWithinMs));
 }

@@ -98,6 +98,15 @@ napi_value readAll(napi_env env, napi_callback_info info) {
   return result;
 }
 
+napi_value seek(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  int fd;
+  uint64_t offset;
+  if (!call.integer(0, "fd", &fd) || !call.bigint(1, "offset", &offset)) return nullptr;
+  if (lseek(fd, static_cast<off_t>(offset), SEEK_SET) < 0) return throwErrno(env, "lseek", errno);
+  return undefined(env);
+}
+
 napi_value lock(napi_env env, napi_callback_info info) {
   Call call(env, info);
   int fd;
@@ -226,6 +235,7 @@ void defineFds(napi_env env, napi_value exports) {
   method(env, exports, "dup", dupFd);
   method(env, exports, "memfd", memfd);
   method(env, exports, "readAll", readAll);
+  method(env, exports, "seek", seek);
   method(env, exports, "flock", lock);
   method(env, exports, "mapReadOnly", mapReadOnly);
   method(env, exports, "eventfd", eventfdMake);

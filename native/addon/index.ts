@@ -109,6 +109,8 @@ export interface Native {
   memfd(name: string, bytes: Uint8Array, sealed: boolean): number;
   /** Reads a whole memfd or file from offset 0. */
   readAll(fd: number, maxBytes: number): Buffer;
+  /** Sets the position of a file's description. */
+  seek(fd: number, offset: bigint): void;
   /** LOCK_EX|LOCK_NB; false when somebody else holds it. */
   flock(fd: number): boolean;
   /** A read-only shared mapping; unmapped when collected. */

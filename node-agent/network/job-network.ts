@@ -88,9 +88,12 @@ export class JobNetwork implements AsyncDisposable {
     await this.#removals[Symbol.asyncDispose]();
   }
 
-  /** A network namespace joined to the group's network, for a sandbox to be started or restored in. */
-  attach(key: string, ordinal: number, group: GroupNetwork): Promise<Attachment> {
-    return this.#inTurn(group.groupUid, () => this.#attach(key, ordinal, group));
+  /**
+   * A network namespace joined to the group's network, for a sandbox to be started in. One that is to be restored must not be
+   * reachable yet, or the kernel would reset its peers' connections before they are there: `setPlugged` joins it.
+   */
+  attach(key: string, ordinal: number, group: GroupNetwork, isReachable = true): Promise<Attachment> {
+    return this.#inTurn(group.groupUid, () => this.#attach(key, ordinal, group, isReachable));
   }
 
   /** Takes a sandbox's link away, and the group's network when nobody is left on it here. Also when it never had one. */
@@ -120,7 +123,12 @@ export class JobNetwork implements AsyncDisposable {
     return done;
   }
 
-  async #attach(key: string, ordinal: number, group: GroupNetwork): Promise<Attachment> {
+  async #attach(
+    key: string,
+    ordinal: number,
+    group: GroupNetwork,
+    isReachable: boolean,
+  ): Promise<Attachment> {
     const subnet = parseSubnet(group.subnet);
     const address = addressOf(subnet, ordinal);
     await this.#update(group);
@@ -128,7 +136,7 @@ export class JobNetwork implements AsyncDisposable {
     try {
       for (let attempt = 1; ; attempt++) {
         try {
-          await this.#plug(key, address, group, netns);
+          await this.#plug(key, address, group, netns, isReachable);
           break;
         } catch (error) {
           // Another agent of this machine took the bridge away: it saw nobody on it.
@@ -148,12 +156,22 @@ export class JobNetwork implements AsyncDisposable {
   }
 
   /** Cuts a sandbox off, or joins it again: fencing, and the last moments before a move. */
-  async setPlugged(key: string, group: GroupNetwork, ordinal: number, plugged: boolean): Promise<void> {
+  setPlugged(key: string, group: GroupNetwork, ordinal: number, plugged: boolean): Promise<void> {
     const port = this.#names.port(key);
-    await this.#links.setMaster(port, plugged ? this.#names.bridge(group.groupUid) : null);
-    if (!plugged) return;
+    return this.#inTurn(group.groupUid, async () => {
+      if (!plugged) {
+        await this.#links.setMaster(port, null);
+        return;
+      }
+      await this.#update(group); // its bridge may have gone while nobody was on it
+      await this.#join(port, macOf(addressOf(parseSubnet(group.subnet), ordinal)), group);
+    });
+  }
+
+  async #join(port: string, mac: string, group: GroupNetwork): Promise<void> {
+    await this.#links.setMaster(port, this.#names.bridge(group.groupUid));
     await this.#links.setStaticPort(port, false);
-    await this.#links.setForwarding(port, macOf(addressOf(parseSubnet(group.subnet), ordinal)));
+    await this.#links.setForwarding(port, mac);
   }
 
   async #update(group: GroupNetwork): Promise<void> {
@@ -311,15 +329,19 @@ export class JobNetwork implements AsyncDisposable {
     }
   }
 
-  async #plug(key: string, address: string, group: GroupNetwork, netns: number): Promise<void> {
+  async #plug(
+    key: string,
+    address: string,
+    group: GroupNetwork,
+    netns: number,
+    isReachable: boolean,
+  ): Promise<void> {
     const port = this.#names.port(key);
     const mac = macOf(address);
     await this.#removals.remove(port);
     await this.#links.addVeth(port, group.mtu, { name: 'eth0', netns, mac });
     await this.#links.setAlias(port, `muster: sandbox ${address} of ${group.title}`);
-    await this.#links.setMaster(port, this.#names.bridge(group.groupUid));
-    await this.#links.setStaticPort(port, false);
-    await this.#links.setForwarding(port, mac);
+    if (isReachable) await this.#join(port, mac, group);
     await this.#links.setUp(port);
   }
 

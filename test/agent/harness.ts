@@ -34,6 +34,8 @@ export class AgentProcess implements AsyncDisposable {
       uid?: number;
       /** Shell commands first carried out in a mount namespace of the agent's own, which then stands for the host's. */
       mounts?: string;
+      /** Where CRIU is. */
+      criu?: string;
     } = {},
   ): Promise<AgentProcess> {
     const stateDir = join(hub.directory, node);
@@ -48,6 +50,7 @@ export class AgentProcess implements AsyncDisposable {
       peerPort: 0,
       localSocket: join(uid === undefined ? hub.directory : stateDir, `${node}.sock`),
       nativeDir,
+      criu: overrides.criu ?? '',
       nodeConfig: { ...defaultNodeConfig, ...overrides.nodeConfig },
       keepNamespaces: overrides.mounts !== undefined,
       build: 'test',

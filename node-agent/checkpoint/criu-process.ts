@@ -1,0 +1,175 @@
+// One run of CRIU: started by native/engine in the cgroups it is to run in, asked one thing over its RPC (`criu swrk` on a
+// packet socket), its notifications answered, its end awaited. A run that is aborted is killed with all it has started. It
+// knows nothing of sandboxes; why a run failed is in CRIU's log, of which `complaintOf` picks the lines that say it.
+import { readFileSync } from 'node:fs';
+import type { Native, PacketSocket } from '../../native/addon/index.ts';
+import type { CgroupRequest } from '../cgroups.ts';
+import {
+  decodeResponse,
+  encodeNotified,
+  encodeRequest,
+  requestTypes,
+  type CriuOptions,
+  type CriuResponse,
+  type RequestType,
+} from './criu-messages.ts';
+
+/** Where and as what it runs. */
+export interface CriuHost {
+  readonly native: Native;
+  readonly nativeDir: string;
+  readonly program: string;
+  readonly keepNamespaces: boolean;
+}
+
+export interface CriuRun {
+  readonly type: RequestType;
+  readonly options: CriuOptions | null;
+  /** Made if need be, and entered. */
+  readonly cgroups: readonly CgroupRequest[];
+  /** A root to restore on: `root` alone is bound at `stage`, for CRIU only. */
+  readonly stage?: { readonly root: string; readonly at: string };
+  /** CRIU's descriptors from 4 on. */
+  readonly descriptors?: readonly number[];
+  /** False makes CRIU give up. */
+  readonly onNotify?: (script: string, pid: number) => Promise<boolean>;
+  /** Called with the host's pid of the process as soon as there is one. */
+  readonly onStarted?: (pid: number) => void;
+}
+
+/** The first number of a descriptor of `descriptors` in CRIU. */
+export const firstDescriptor = 4;
+const mostComplaintBytes = 1 << 16;
+
+export class CriuFailure extends Error {
+  readonly response: CriuResponse | null;
+
+  constructor(message: string, response: CriuResponse | null = null) {
+    super(message);
+    this.response = response;
+  }
+}
+
+function engineArguments({ program, keepNamespaces }: CriuHost, { cgroups, stage }: CriuRun): string[] {
+  const args = ['--init', program];
+  for (const { mount, path, values } of cgroups) {
+    args.push('--cgroup', `${mount}:${path}`);
+    for (const [file, value] of values) args.push('--cgroup-set', `${file}=${value}`);
+  }
+  if (stage) args.push('--bind', `${stage.root}:${stage.at}`);
+  if (keepNamespaces) args.push('--keep-namespaces');
+  return args;
+}
+
+/** Settles once CRIU has ended, with its answer; throws CriuFailure when there is none or it is no success. */
+export async function runCriu(host: CriuHost, run: CriuRun, signal: AbortSignal): Promise<CriuResponse> {
+  signal.throwIfAborted();
+  const { native } = host;
+  const [own, theirs] = native.socketPair(true);
+  const nothing = native.memfd('nothing', Buffer.alloc(0), true);
+  const said = native.memfd('engine', Buffer.alloc(0), false);
+  const socket = native.packetSocket(own);
+  let pidfd: number;
+  try {
+    pidfd = native.spawnProgram(`${host.nativeDir}/engine`, engineArguments(host, run), [
+      nothing,
+      said,
+      said,
+      theirs,
+      ...(run.descriptors ?? []),
+    ]);
+  } catch (error) {
+    socket.close();
+    native.close(said);
+    throw error;
+  } finally {
+    native.close(nothing);
+    native.close(theirs);
+  }
+  const kill = () => {
+    native.pidfdSignal(pidfd, 9);
+  };
+  const stillThere = new AbortController();
+  signal.addEventListener('abort', kill, { signal: stillThere.signal });
+  try {
+    run.onStarted?.(pidOf(pidfd));
+    const answer = answered(socket, run);
+    socket.send(encodeRequest(run.type, run.options));
+    const [response] = await Promise.all([answer, ended(native, pidfd).finally(() => stillThere.abort())]);
+    signal.throwIfAborted();
+    if (response?.success === true) return response;
+    const words = native.readAll(said, mostComplaintBytes).toString('utf8').trim();
+    const why = response === null ? `criu ended without an answer` : response.errorMessage;
+    throw new CriuFailure([why, words].filter((part) => part !== '').join(': '), response);
+  } finally {
+    stillThere.abort();
+    native.close(said);
+    native.close(pidfd);
+  }
+}
+
+/** The answer that is no notification; null when the connection ended without. */
+function answered(socket: PacketSocket, { onNotify }: CriuRun): Promise<CriuResponse | null> {
+  return new Promise((resolve, reject) => {
+    socket.onClose = () => {
+      resolve(null);
+    };
+    socket.onPacket = ({ bytes }) => {
+      try {
+        const response = decodeResponse(bytes);
+        if (response.type !== requestTypes.notify) {
+          resolve(response);
+          socket.close();
+          return;
+        }
+        const { script = '', pid = 0 } = response.notify ?? {};
+        void Promise.resolve(onNotify?.(script, pid) ?? true).then(
+          (goOn) => {
+            send(socket, encodeNotified(goOn));
+          },
+          () => {
+            send(socket, encodeNotified(false));
+          },
+        );
+      } catch (error) {
+        reject(error instanceof Error ? error : new Error(String(error)));
+      }
+    };
+  });
+}
+
+function send(socket: PacketSocket, bytes: Buffer): void {
+  try {
+    socket.send(bytes);
+  } catch {
+    // It has ended meanwhile: that is told by its end.
+  }
+}
+
+function pidOf(pidfd: number): number {
+  return Number(/^Pid:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${String(pidfd)}`, 'utf8'))?.[1] ?? 0);
+}
+
+function ended(native: Native, pidfd: number): Promise<void> {
+  return new Promise((resolve) => {
+    const watch = native.watch(pidfd, () => {
+      watch.stop();
+      native.reap(pidfd);
+      resolve();
+    });
+  });
+}
+
+const mostLines = 6;
+
+/** What CRIU's log says of a failure: its first errors, without times and places in its source. */
+export function complaintOf(log: string): string {
+  const errors: string[] = [];
+  for (const line of log.split('\n')) {
+    const [, words] = /(?:Error|Warn) +\([^)]*\):? *(.*)$/.exec(line) ?? [];
+    if (words === undefined || !/Error \(/.test(line) || errors.includes(words)) continue;
+    errors.push(words);
+    if (errors.length === mostLines) break;
+  }
+  return errors.join('; ');
+}

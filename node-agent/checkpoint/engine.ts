@@ -1,0 +1,64 @@
+// What the agent asks of whatever saves and restores the processes of one sandbox. The sandbox is frozen and its pipes are
+// read by nobody when `dump` is called, and stays so afterwards; `restore` brings back what was dumped, in the cgroups given,
+// running. Which engine it is stands in the image; images of one are of no use to another.
+import type { CgroupRequest } from '../cgroups.ts';
+
+/** A mount of the host's that a sandbox sees: not part of an image, to be there again at the same place. */
+export interface OuterMount {
+  readonly source: string;
+  readonly target: string;
+}
+
+/** A description of a file outside of the sandbox that its first process holds. */
+export interface OuterFile {
+  /** The engine's name for it, which stands in the image. */
+  readonly key: string;
+  readonly path: string;
+}
+
+export interface DumpRequest {
+  /** The host's number of the sandbox's first process. */
+  readonly pid: number;
+  readonly directory: string;
+  /** The frozen cgroup, version 2. */
+  readonly frozenCgroup: string;
+  /** Where the engine itself runs. */
+  readonly cgroups: readonly CgroupRequest[];
+  readonly mounts: readonly OuterMount[];
+  readonly files: readonly OuterFile[];
+  /** The network namespace is somebody else's to bring back; null: it is the host's. */
+  readonly netns: { readonly inode: number } | null;
+}
+
+export interface RestoreRequest {
+  readonly directory: string;
+  /** Those of the sandbox. */
+  readonly cgroups: readonly CgroupRequest[];
+  /** Bound alone at `at`, an empty directory, while the engine runs. */
+  readonly root: { readonly path: string; readonly at: string };
+  readonly mounts: readonly OuterMount[];
+  /** An open descriptor for each outer file of the image. */
+  readonly files: readonly { readonly key: string; readonly fd: number }[];
+  /** Descriptor of the network namespace to come into; null: the host's. */
+  readonly netns: number | null;
+  /** All is in place and nothing runs yet; `pid` is the host's number of its first process. */
+  readonly onPlaced: (pid: number) => void;
+  /** Its connections are whole: from now on, and not before, its peers may reach it. */
+  readonly onReachable: () => Promise<void>;
+}
+
+export interface Probe {
+  /** "criu 4.2.1"; null: nothing can be dumped or restored here, for `why`. */
+  readonly version: string | null;
+  readonly why: string;
+}
+
+export interface CheckpointEngine {
+  readonly name: string;
+  /** What this node can do, found out by trying. */
+  probe(signal: AbortSignal): Promise<Probe>;
+  /** Throws AgentError with the engine's own words; the sandbox is unharmed. */
+  dump(request: DumpRequest, signal: AbortSignal): Promise<void>;
+  /** Gives the host's number of the first process. Throws AgentError; then nothing is left of what was restored. */
+  restore(request: RestoreRequest, signal: AbortSignal): Promise<number>;
+}

@@ -1,0 +1,311 @@
+// The image of one sandbox on disk: a flat directory that only root may read (who can write an image decides what root
+// restores), with the engine's files, the sandbox's logs and unread input, and `manifest.json`, which says what was saved and
+// names every file with its digest. The manifest is written last: a directory without one is no image. Its own digest is what
+// the Checkpoint's status keeps.
+import { createHash } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { open } from 'node:fs/promises';
+import type { ImageId, SandboxSpec } from '../../wire/agent-types.ts';
+import { AgentError, errnoOf } from '../agent-error.ts';
+import type { StreamNumber } from '../log-stream.ts';
+import type { OuterMount } from './engine.ts';
+
+export const manifestVersion = 1;
+export const manifestName = 'manifest.json';
+/** What was seen of the sandbox while it was held; becomes the manifest once the files' digests are known. */
+export const cutName = 'cut.json';
+const chunkBytes = 1 << 18;
+
+export interface SavedStream {
+  readonly rank: number;
+  readonly stream: StreamNumber;
+  /** First offsets of the segments kept. */
+  readonly segments: readonly number[];
+  readonly length: number;
+}
+
+/** Standard input that was given and not read. */
+export interface SavedInput {
+  readonly from: number;
+  readonly length: number;
+  readonly ended: boolean;
+  /** Slots of rank-init's table that read it, each at its position. */
+  readonly readers: readonly { readonly slot: number; readonly position: number }[];
+}
+
+/** A file outside of the image that a process had open for writing. */
+export interface SavedFile {
+  /** As the sandbox sees it. */
+  readonly path: string;
+  readonly bytes: number;
+  readonly inode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly groups: readonly number[];
+}
+
+/** All that a restore must know, beside the engine's own files. */
+export interface Cut {
+  readonly version: number;
+  readonly checkpointUid: string;
+  /** NAMESPACE/NAME, for people. */
+  readonly checkpoint: string;
+  readonly node: string;
+  readonly takenNs: number;
+  readonly engine: string;
+  readonly kernel: string;
+  readonly architecture: string;
+  readonly cpuFeatures: readonly string[];
+  readonly spec: SandboxSpec;
+  readonly root: string;
+  readonly mounts: readonly OuterMount[];
+  /** Keys of the engine's outer files. */
+  readonly outerFiles: readonly string[];
+  readonly streams: readonly SavedStream[];
+  readonly input: SavedInput | null;
+  readonly openFiles: readonly SavedFile[];
+  readonly ranksStartedNs: number;
+  readonly cpuUs: number;
+}
+
+export interface Manifest extends Cut {
+  readonly files: readonly { readonly name: string; readonly bytes: number; readonly sha256: string }[];
+}
+
+const uidShape = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+const fileShape = /^[A-Za-z0-9._-]{1,255}$/;
+const keyShape = /^(.+)-(\d+)$/;
+
+export function isValidImageId(id: ImageId | null): id is ImageId {
+  return id !== null && uidShape.test(id.checkpointUid) && Number.isInteger(id.ordinal);
+}
+
+/** A file's name in an image, and nothing that leads out of it. */
+export const isFileName = (name: string): boolean => fileShape.test(name) && !name.startsWith('.');
+
+export const digestOf = (manifest: Uint8Array): string =>
+  `sha256:${createHash('sha256').update(manifest).digest('hex')}`;
+
+const damaged = (path: string, why: string, cause?: unknown): AgentError =>
+  new AgentError('failed', 'ImageDamaged', 'MUSTER_IMAGE_DAMAGED', `image ${path}: ${why}`, { cause });
+
+/** One image's directory, whole or in the making. */
+export class Image {
+  readonly path: string;
+  readonly id: ImageId;
+
+  constructor(path: string, id: ImageId) {
+    this.path = path;
+    this.id = id;
+  }
+
+  create(): void {
+    rmSync(this.path, { recursive: true, force: true });
+    mkdirSync(this.path, { recursive: true, mode: 0o700 });
+  }
+
+  pathOf(name: string): string {
+    return `${this.path}/${name}`;
+  }
+
+  get exists(): boolean {
+    return existsSync(this.path);
+  }
+
+  get isWhole(): boolean {
+    return this.readManifestBytes() !== null;
+  }
+
+  readManifestBytes(): Buffer | null {
+    return read(this.pathOf(manifestName));
+  }
+
+  /** Of its manifest; empty when it is not whole. */
+  digest(): string {
+    const bytes = this.readManifestBytes();
+    return bytes === null ? '' : digestOf(bytes);
+  }
+
+  /** Throws when there is none or it is of another kind. */
+  manifest(): Manifest {
+    const bytes = this.readManifestBytes();
+    if (bytes === null) throw damaged(this.path, 'its manifest is missing');
+    let manifest: Manifest;
+    try {
+      manifest = JSON.parse(bytes.toString('utf8')) as Manifest;
+    } catch (error) {
+      throw damaged(this.path, 'its manifest is no JSON', error);
+    }
+    if (manifest.version !== manifestVersion)
+      throw damaged(
+        this.path,
+        `its manifest has version ${String(manifest.version)}, this agent reads ${String(manifestVersion)}`,
+      );
+    return manifest;
+  }
+
+  writeCut(cut: Cut): void {
+    writeFileSync(this.pathOf(cutName), JSON.stringify(cut), { mode: 0o600 });
+  }
+
+  readCut(): Cut | null {
+    const bytes = read(this.pathOf(cutName));
+    return bytes === null ? null : (JSON.parse(bytes.toString('utf8')) as Cut);
+  }
+
+  bytes(): number {
+    let sum = 0;
+    for (const name of list(this.path)) sum += lstatSync(this.pathOf(name)).size;
+    return sum;
+  }
+
+  /** Brings every file to the disk, takes its digest, writes the manifest. Gives the manifest's digest. */
+  async seal(cut: Cut, signal: AbortSignal): Promise<string> {
+    const files: { name: string; bytes: number; sha256: string }[] = [];
+    for (const name of list(this.path).sort()) {
+      if (name === cutName || name.startsWith('.')) continue;
+      files.push({ name, ...(await digestFile(this.pathOf(name), true, signal)) });
+    }
+    const manifest: Manifest = { ...cut, files };
+    const bytes = Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`);
+    const aside = this.pathOf(`.${manifestName}`);
+    const fd = openSync(aside, 'w', 0o600);
+    try {
+      writeFileSync(fd, bytes);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(aside, this.pathOf(manifestName));
+    syncDirectory(this.path);
+    rmSync(this.pathOf(cutName), { force: true });
+    return digestOf(bytes);
+  }
+
+  /** Throws AgentError ImageDamaged unless all is there, by this digest, and nothing else; gives the manifest. */
+  async check(digest: string, signal: AbortSignal): Promise<Manifest> {
+    this.#checkOwner();
+    const bytes = this.readManifestBytes();
+    if (bytes === null) throw damaged(this.path, 'its manifest is missing');
+    const found = digestOf(bytes);
+    if (digest !== '' && found !== digest)
+      throw damaged(this.path, `its manifest has digest ${found}, the Checkpoint says ${digest}`);
+    const manifest = this.manifest();
+    if (manifest.checkpointUid !== this.id.checkpointUid || manifest.spec.id?.ordinal !== this.id.ordinal)
+      throw damaged(this.path, `its manifest names checkpoint ${manifest.checkpointUid}, another one`);
+    for (const { name, bytes: length, sha256 } of manifest.files) {
+      if (!isFileName(name)) throw damaged(this.path, `its manifest names a file ${JSON.stringify(name)}`);
+      const now = await digestFile(this.pathOf(name), false, signal).catch((error: unknown) => {
+        throw damaged(this.path, `file ${name} cannot be read: ${errnoOf(error) ?? String(error)}`, error);
+      });
+      if (now.bytes !== length || now.sha256 !== sha256)
+        throw damaged(
+          this.path,
+          `file ${name} is not what was written (${String(now.bytes)} bytes, ${String(length)} expected)`,
+        );
+    }
+    return manifest;
+  }
+
+  remove(): void {
+    rmSync(this.path, { recursive: true, force: true });
+  }
+
+  /** An image that somebody else could have written is not restored. */
+  #checkOwner(): void {
+    const stat = lstatSync(this.path, { throwIfNoEntry: false });
+    if (!stat) throw damaged(this.path, 'it is not there');
+    if (!stat.isDirectory() || stat.uid !== (process.geteuid?.() ?? 0) || (stat.mode & 0o077) !== 0)
+      throw damaged(this.path, 'it is no directory of which the agent is the only user');
+  }
+}
+
+/** All images of this node. */
+export class ImageStore {
+  readonly root: string;
+
+  constructor(root: string) {
+    this.root = root;
+    mkdirSync(root, { recursive: true, mode: 0o700 });
+  }
+
+  of(id: ImageId): Image {
+    if (!isValidImageId(id)) throw new Error(`MUSTER_BUG: no image can have the name ${JSON.stringify(id)}`);
+    return new Image(`${this.root}/${id.checkpointUid}-${String(id.ordinal)}`, id);
+  }
+
+  list(): Image[] {
+    const images: Image[] = [];
+    for (const name of list(this.root)) {
+      const [, checkpointUid = '', ordinal = ''] = keyShape.exec(name) ?? [];
+      const id = { checkpointUid, ordinal: Number(ordinal) };
+      if (isValidImageId(id)) images.push(this.of(id));
+    }
+    return images;
+  }
+}
+
+/** No link is followed: what an image consists of lies in it. */
+async function digestFile(
+  path: string,
+  sync: boolean,
+  signal: AbortSignal,
+): Promise<{ bytes: number; sha256: string }> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  try {
+    const hash = createHash('sha256');
+    const buffer = Buffer.allocUnsafe(chunkBytes);
+    let bytes = 0;
+    for (;;) {
+      signal.throwIfAborted();
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, bytes);
+      if (bytesRead === 0) break;
+      hash.update(buffer.subarray(0, bytesRead));
+      bytes += bytesRead;
+    }
+    if (sync) await file.sync();
+    return { bytes, sha256: hash.digest('hex') };
+  } finally {
+    await file.close();
+  }
+}
+
+function syncDirectory(path: string): void {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function list(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+function read(path: string): Buffer | null {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null;
+    throw error;
+  }
+}

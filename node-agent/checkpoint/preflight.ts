@@ -1,0 +1,97 @@
+// Whether a sandbox can be saved at all, found out before anything is touched and again once nothing moves: each refusal
+// names the process and what it holds, so that people know what to change. It looks, and changes nothing.
+import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import type { Native } from '../../native/addon/index.ts';
+import type { SandboxSpec } from '../../wire/agent-types.ts';
+import type { AdoptedSandbox } from '../adopted-sandbox.ts';
+import { AgentError } from '../agent-error.ts';
+import { isPrivatePath, parseMountinfo } from '../mounts.ts';
+import type { OuterMount } from './engine.ts';
+
+export interface PreflightSubject {
+  readonly native: Native;
+  readonly node: string;
+  readonly spec: SandboxSpec;
+  readonly adopted: AdoptedSandbox;
+  readonly mounts: { readonly root: string; readonly binds: readonly OuterMount[] } | null;
+  readonly pids: readonly number[];
+  readonly when: 'before' | 'frozen';
+  readonly openFiles: string;
+  readonly freeBytes: number;
+  readonly neededBytes: number;
+}
+
+/** Throws AgentError PreflightFailed with all that stands in the way. */
+export async function preflight(subject: PreflightSubject): Promise<void> {
+  const trouble = [...roomTrouble(subject), ...mountTrouble(subject), ...descriptorTrouble(subject)];
+  await Promise.resolve();
+  if (trouble.length === 0) return;
+  throw new AgentError(
+    'refused',
+    'PreflightFailed',
+    'MUSTER_NOT_SAVABLE',
+    `node ${subject.node}: ${trouble.slice(0, 4).join('; ')}${trouble.length > 4 ? `; and ${String(trouble.length - 4)} more` : ''}`,
+  );
+}
+
+function* roomTrouble({ freeBytes, neededBytes, when }: PreflightSubject): Generator<string> {
+  if (when === 'frozen' || freeBytes >= neededBytes) return;
+  yield `an image of about ${String(neededBytes)} bytes does not fit into the ${String(freeBytes)} bytes that are free for images`;
+}
+
+/** A mount that the table does not know would be saved as a copy, and the restored ranks would write into that. */
+function* mountTrouble({ mounts, adopted }: PreflightSubject): Generator<string> {
+  if (mounts === null) return;
+  const known = new Set(['/', ...mounts.binds.map(({ target }) => target)]);
+  const text = readFileSync(`/proc/${String(adopted.identity.pid)}/mountinfo`, 'utf8');
+  for (const { mountPoint } of parseMountinfo(text)) {
+    if (known.has(mountPoint) || isPrivatePath(mountPoint) || mountPoint.startsWith('/etc/')) continue;
+    yield `${mountPoint} was mounted in the sandbox after it began: unmount it`;
+  }
+}
+
+const unsavable: readonly (readonly [RegExp, string])[] = [
+  [/^anon_inode:\[io_uring\]/, 'io_uring, which cannot be saved'],
+  [/^anon_inode:\[perf_event\]/, 'a performance counter, which cannot be saved'],
+  [/^anon_inode:bpf/, 'a BPF object, which cannot be saved'],
+  [/^\/dev\/infiniband\//, 'an InfiniBand device, whose state cannot be saved: run with a TCP transport'],
+];
+const usualDevices = /^\/dev\/(?:null|zero|full|random|urandom|tty|ptmx|pts(?:\/.*)?|shm\/.*)$/;
+
+function* descriptorTrouble({ pids }: PreflightSubject): Generator<string> {
+  for (const pid of pids) {
+    let names: string[];
+    try {
+      names = readdirSync(`/proc/${String(pid)}/fd`);
+    } catch {
+      continue;
+    }
+    for (const name of names) {
+      let target: string;
+      try {
+        target = readlinkSync(`/proc/${String(pid)}/fd/${name}`);
+      } catch {
+        continue;
+      }
+      const why = unsavable.find(([pattern]) => pattern.test(target))?.[1];
+      if (why !== undefined) yield `${nameOf(pid)} uses ${why}`;
+      else if (target.startsWith('/dev/') && !usualDevices.test(target) && !target.endsWith(' (deleted)'))
+        yield `${nameOf(pid)} has the device ${target} open, whose state cannot be saved`;
+    }
+  }
+}
+
+/** As people know it: its rank, if it has one, its name and its number in the sandbox. */
+export function nameOf(pid: number): string {
+  try {
+    const status = readFileSync(`/proc/${String(pid)}/status`, 'utf8');
+    const inner = /^NSpid:.*\s(\d+)$/m.exec(status)?.[1] ?? String(pid);
+    const name = /^Name:\s*(.*)$/m.exec(status)?.[1] ?? '';
+    const rank = /(?:^|\0)MUSTER_RANK=(\d+)/.exec(
+      readFileSync(`/proc/${String(pid)}/environ`, 'latin1'),
+    )?.[1];
+    return `${rank === undefined ? '' : `rank ${rank}, `}${name} (process ${inner})`;
+  } catch {
+    return `process ${String(pid)}`;
+  }
+}

@@ -1,0 +1,177 @@
+// Brings a sandbox back from an image, as a new incarnation of its own: what the image says of ranks, programs, user and
+// mounts holds, what the order says of name, tree and limits does too. Its logs and unread input are put in place first, then
+// the engine restores the processes into the cgroups of the new incarnation. All of it may be done again after a crash, until
+// the processes have been let run.
+import {
+  closeSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import type { SandboxSpec } from '../../wire/agent-types.ts';
+import { AgentError } from '../agent-error.ts';
+import type { Backend } from '../backend.ts';
+import type { LaunchRequest } from '../launch.ts';
+import { bootId, pidNamespaceOf, startTimeOf } from '../process-table.ts';
+import type { Identity, SandboxDirectory } from '../sandbox-directory.ts';
+import { inputFileName, logFileName } from './cut.ts';
+import type { OuterMount } from './engine.ts';
+import type { Image, Manifest } from './image.ts';
+
+const impossible = (code: string, message: string): AgentError =>
+  new AgentError('refused', 'RestoreFailed', code, message);
+
+/** The spec of a restored incarnation. */
+export function restoredSpecOf(ordered: SandboxSpec, { spec }: Manifest): SandboxSpec {
+  return {
+    ...ordered,
+    size: spec.size,
+    sandboxes: spec.sandboxes,
+    ranks: spec.ranks,
+    hostname: spec.hostname,
+    processMapping: spec.processMapping,
+    kvsName: spec.kvsName,
+    pmi: spec.pmi,
+    programs: spec.programs,
+    uid: spec.uid,
+    gid: spec.gid,
+    groups: spec.groups,
+    groupsFromNode: spec.groupsFromNode,
+    umask: spec.umask,
+    rlimits: spec.rlimits,
+    environment: spec.environment,
+    env: spec.env,
+    stdin: spec.stdin,
+    stdout: spec.stdout,
+    stderr: spec.stderr,
+    stdoutPattern: spec.stdoutPattern,
+    stderrPattern: spec.stderrPattern,
+    tty: spec.tty,
+    devices: spec.devices,
+    root: spec.root,
+  };
+}
+
+/** Throws AgentError unless this node can run what was saved elsewhere. */
+export function checkFits(
+  manifest: Manifest,
+  { architecture, features }: { architecture: string; features: readonly string[] },
+  node: string,
+): void {
+  if (manifest.architecture !== architecture)
+    throw impossible(
+      'MUSTER_WRONG_ARCHITECTURE',
+      `node ${node} is ${architecture}, the image was taken on ${manifest.architecture}: restore it on such a node`,
+    );
+  const missing = manifest.cpuFeatures.filter((feature) => !features.includes(feature));
+  if (missing.length > 0)
+    throw impossible(
+      'MUSTER_WRONG_PROCESSOR',
+      `the processors of node ${node} lack what those of ${manifest.node} had when the image was taken: ${missing.slice(0, 8).join(', ')}; restore it on a node that has them`,
+    );
+}
+
+/** Puts logs and input where the incarnation has them. Done again, it comes to the same. */
+export function placeFiles(image: Image, { streams, input }: Manifest, directory: SandboxDirectory): void {
+  directory.create();
+  for (const { rank, stream, segments } of streams) {
+    for (const segment of segments) {
+      const name = logFileName(rank, stream, segment);
+      copyFileSync(
+        image.pathOf(name),
+        `${directory.logs}/${name.slice('log.'.length)}`,
+        constants.COPYFILE_FICLONE,
+      );
+    }
+  }
+  if (input === null) return;
+  mkdirSync(directory.input, { recursive: true, mode: 0o700 });
+  const path = `${directory.input}/spool`;
+  writeFileSync(path, '', { mode: 0o600 });
+  truncateSync(path, input.length);
+  if (existsSync(image.pathOf(inputFileName))) copyInto(path, image.pathOf(inputFileName), input.from);
+  if (input.ended) writeFileSync(`${directory.input}/end`, '');
+}
+
+function copyInto(path: string, from: string, offset: number): void {
+  const to = openSync(path, 'r+');
+  try {
+    const bytes = readFileSync(from);
+    for (let done = 0; done < bytes.length;)
+      done += writeSync(to, bytes, done, bytes.length - done, offset + done);
+  } finally {
+    closeSync(to);
+  }
+}
+
+/** Mounts of the host's that the image needs, where this node has them; a place that it does not have is named. */
+export function mountsOn(manifest: Manifest, { mounts }: LaunchRequest, node: string): OuterMount[] {
+  return manifest.mounts.map(({ target }) => {
+    const own = mounts.binds.find((bind) => bind.target === target);
+    if (own) return { source: own.source, target };
+    throw impossible(
+      'MUSTER_MOUNT_MISSING',
+      `node ${node} has nothing mounted at ${target}, which the ranks saw on ${manifest.node}: mount it, or restore on another node`,
+    );
+  });
+}
+
+export async function restoreProcesses(options: {
+  backend: Backend;
+  manifest: Manifest;
+  image: Image;
+  directory: SandboxDirectory;
+  launch: LaunchRequest;
+  netns: number | null;
+  onPlaced: (identity: Identity) => void;
+  onReachable: () => Promise<void>;
+  signal: AbortSignal;
+}): Promise<Identity> {
+  const { backend, manifest, image, directory, launch, netns, onPlaced, onReachable, signal } = options;
+  const { checkpoints, config, native } = backend;
+  const { version, why } = await checkpoints.probe();
+  if (version === null)
+    throw new AgentError('refused', 'EngineMissing', 'MUSTER_CRIU_MISSING', `node ${config.node}: ${why}`);
+  const mounts = mountsOn(manifest, launch, config.node);
+  const stage = `${directory.path}/root`;
+  mkdirSync(stage, { recursive: true, mode: 0o700 });
+  const files = manifest.outerFiles.map((key) => ({ key, fd: openSync(`${directory.input}/spool`, 'r') }));
+  try {
+    const pid = await checkpoints.engine.restore(
+      {
+        directory: image.path,
+        cgroups: launch.cgroups,
+        root: { path: launch.mounts.root, at: stage },
+        mounts,
+        files,
+        netns,
+        onPlaced: (each) => {
+          onPlaced(identityOf(each));
+        },
+        onReachable,
+      },
+      signal,
+    );
+    return identityOf(pid);
+  } finally {
+    for (const { fd } of files) native.close(fd);
+  }
+}
+
+function identityOf(pid: number): Identity {
+  const [startTime, pidns] = [startTimeOf(pid), pidNamespaceOf(pid)];
+  if (startTime === null || pidns === null)
+    throw new AgentError(
+      'failed',
+      'RestoreFailed',
+      'MUSTER_RESTORE_LOST',
+      `the restored process ${String(pid)} has ended at once`,
+    );
+  return { bootId: bootId(), pid, startTime, pidns };
+}

@@ -1,0 +1,375 @@
+// The checkpoint of one running sandbox: carries out what plan.ts says, one thing at a time, and keeps how far it has come on
+// disk. Whatever fails before the image is committed ends as Aborted: the sandbox runs on as if never asked and the image is
+// gone. An agent that finds a checkpoint it had not brought to Committed gives it up the same way. What others of the group
+// do, and when it is their turn, is the controllers' business.
+import { statSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
+import type { CheckpointFact, CheckpointOrder, SandboxId, SandboxSpec } from '../../wire/agent-types.ts';
+import type { AdoptedSandbox } from '../adopted-sandbox.ts';
+import { AgentError, messageOf } from '../agent-error.ts';
+import type { Backend } from '../backend.ts';
+import type { SandboxCgroup } from '../cgroups.ts';
+import type { InputSpool } from '../input.ts';
+import type { RankProcesses } from '../rank-processes.ts';
+import type { SandboxDirectory } from '../sandbox-directory.ts';
+import { until } from '../until.ts';
+import { cutOf, keepLogs, outerFilesOf, saveInput, settleLogs } from './cut.ts';
+import type { Image } from './image.ts';
+import { checkpointActionOf, type CheckpointState } from './plan.ts';
+import { preflight } from './preflight.ts';
+
+/** What is kept of it on disk. */
+export interface CheckpointRecord extends CheckpointFact {
+  readonly state: CheckpointState;
+  readonly name: string;
+  readonly openFiles: string;
+  readonly holdUntilMs: number;
+}
+
+/** The sandbox as its checkpoint needs it. */
+export interface HeldSandbox {
+  readonly key: string;
+  readonly id: SandboxId;
+  readonly spec: SandboxSpec;
+  readonly directory: SandboxDirectory;
+  readonly cgroup: SandboxCgroup | null;
+  readonly adopted: AdoptedSandbox | null;
+  readonly processes: RankProcesses | null;
+  readonly input: InputSpool | null;
+  /** Freezes every process of it, on behalf of the checkpoint. */
+  hold(): Promise<void>;
+  /** Thaws it unless somebody else holds it. */
+  letGo(): void;
+  /** Joins it to the job's network, or cuts it off. */
+  setPlugged(plugged: boolean): Promise<void>;
+  changed(): void;
+  poke(): void;
+  wakeAt(ms: number): void;
+}
+
+const holdByDefaultMs = 10 * 60_000;
+const removableWithinMs = 10_000;
+const againAfterMs = 1000;
+
+/** The name of the cgroup that the engine runs in; never that of a sandbox. */
+export const engineCgroupOf = (key: string): string => `criu-${key}`;
+
+export class SandboxCheckpoint {
+  readonly #sandbox: HeldSandbox;
+  readonly #backend: Backend;
+  #record: CheckpointRecord | null;
+  #task: Promise<void> | null = null;
+  #stop = new AbortController();
+  /** An earlier agent was in the middle of it. */
+  #interrupted: boolean;
+  /** It could not even be given up: tried again then, not before. */
+  #againAtMs = 0;
+
+  constructor(sandbox: HeldSandbox, backend: Backend) {
+    this.#sandbox = sandbox;
+    this.#backend = backend;
+    this.#record = sandbox.directory.read('checkpoint');
+    this.#interrupted =
+      this.#record !== null && !['Committed', 'Saved', 'Aborted'].includes(this.#record.state);
+  }
+
+  get isBusy(): boolean {
+    return this.#task !== null;
+  }
+
+  /** It is frozen and will be ended rather than run on. */
+  get isSaved(): boolean {
+    return this.#record?.held === true && ['Committed', 'Saved'].includes(this.#record.state);
+  }
+
+  fact(): CheckpointFact | null {
+    if (this.#record === null) return null;
+    const { name: _name, openFiles: _openFiles, holdUntilMs: _holdUntilMs, ...fact } = this.#record;
+    return fact;
+  }
+
+  /** Settles when nothing is under way any more; whatever is, is given up first, since the sandbox is to be ended. */
+  async giveUp(): Promise<void> {
+    this.#stop.abort(endedError());
+    await this.#task;
+  }
+
+  /** Does what is next; `alive`: nothing is about to end its ranks; `ready`: they have been started. */
+  look(order: CheckpointOrder | null, alive: boolean, ready: boolean): void {
+    const { nowMs } = this.#backend;
+    if (nowMs() < this.#againAtMs) {
+      this.#sandbox.wakeAt(this.#againAtMs);
+      return;
+    }
+    for (let turn = 0; turn < 8; turn++) {
+      const action = this.#interrupted
+        ? ({ kind: 'abort', reason: 'AgentRestarted' } as const)
+        : checkpointActionOf({ order, record: this.#record, alive, ready, nowMs: nowMs() });
+      if (action === null) return;
+      if (action.kind === 'wakeAt') {
+        this.#sandbox.wakeAt(action.ms);
+        return;
+      }
+      if (this.#task !== null) {
+        if (action.kind === 'abort') this.#stop.abort(abortError(action.reason));
+        return;
+      }
+      switch (action.kind) {
+        case 'begin':
+          if (order) this.#begin(order);
+          break;
+        case 'commit':
+          this.#update({ state: 'Committed' });
+          if (!action.hold) this.#release();
+          break;
+        case 'release':
+          this.#start('release', () => this.#releaseNow());
+          return;
+        case 'abort':
+          this.#start('abort', () => this.#abort(abortError(action.reason)));
+          return;
+        case 'prepare':
+          this.#start('prepare', (signal) => this.#prepare(signal));
+          return;
+        case 'dump':
+          this.#update({ state: 'Dumping' });
+          this.#start('dump', (signal) => this.#dump(signal));
+          return;
+        case 'seal':
+          this.#start('seal', (signal) => this.#seal(signal));
+          return;
+        default:
+          action satisfies never;
+      }
+    }
+  }
+
+  /** On disk before anybody is told. */
+  #update(change: Partial<CheckpointRecord>): void {
+    if (this.#record === null) return;
+    this.#record = { ...this.#record, ...change };
+    this.#sandbox.directory.write('checkpoint', this.#record);
+    this.#sandbox.changed();
+  }
+
+  #begin(order: CheckpointOrder): void {
+    const holdMs = order.holdAtMostMs > 0 ? order.holdAtMostMs : holdByDefaultMs;
+    this.#record = {
+      checkpointUid: order.checkpointUid,
+      state: 'Preparing',
+      reason: '',
+      message: '',
+      held: false,
+      frozenNs: 0,
+      thawedNs: 0,
+      bytes: 0,
+      digest: '',
+      engine: '',
+      dumpUs: 0,
+      name: order.name,
+      openFiles: order.openFiles,
+      holdUntilMs: this.#backend.nowMs() + holdMs,
+    };
+    this.#update({});
+  }
+
+  #start(what: string, work: (signal: AbortSignal) => Promise<void>): void {
+    this.#stop = new AbortController();
+    const { signal } = this.#stop;
+    this.#task = (async () => {
+      try {
+        await work(signal);
+      } catch (error) {
+        const { log } = this.#backend;
+        log.warn({ sandbox: this.#sandbox.key, what, err: error }, 'checkpoint failed');
+        try {
+          await this.#abort(signal.aborted ? signal.reason : error);
+        } catch (second) {
+          log.error({ sandbox: this.#sandbox.key, err: second }, 'checkpoint cannot be given up');
+          this.#againAtMs = this.#backend.nowMs() + againAfterMs;
+        }
+      } finally {
+        this.#task = null;
+        this.#sandbox.poke();
+      }
+    })();
+  }
+
+  get #image(): Image {
+    return this.#backend.checkpoints.images.of({
+      checkpointUid: this.#record?.checkpointUid ?? '',
+      ordinal: this.#sandbox.id.ordinal,
+    });
+  }
+
+  async #prepare(signal: AbortSignal): Promise<void> {
+    const { adopted, cgroup } = this.#sandbox;
+    const { checkpoints, config } = this.#backend;
+    const { version, why } = await checkpoints.probe();
+    if (version === null)
+      throw refusal('EngineMissing', 'MUSTER_CRIU_MISSING', `node ${config.node}: ${why}`);
+    if (!adopted || cgroup?.unified == null)
+      throw refusal(
+        'EngineMissing',
+        'MUSTER_NO_FREEZER',
+        `node ${config.node}: no cgroup v2 hierarchy is mounted, by which a sandbox could be frozen`,
+      );
+    await this.#check(adopted, 'before');
+    // Descriptors on their way to pid 1 could not be saved: it has all that was sent before it is frozen.
+    if (!cgroup.frozen()) await adopted.barrier();
+    signal.throwIfAborted();
+    const frozenNs = this.#backend.nowMs() * 1e6;
+    this.#update({ engine: version, held: true, frozenNs, thawedNs: 0 });
+    await this.#sandbox.hold();
+    this.#sandbox.processes?.pause();
+    await this.#sandbox.setPlugged(false);
+    signal.throwIfAborted();
+    await this.#check(adopted, 'frozen');
+    this.#update({ state: 'Prepared' });
+  }
+
+  async #check(adopted: AdoptedSandbox, when: 'before' | 'frozen'): Promise<void> {
+    const { spec, directory, cgroup } = this.#sandbox;
+    const { checkpoints, config } = this.#backend;
+    const room = await statfs(checkpoints.images.root);
+    await preflight({
+      native: this.#backend.native,
+      node: config.node,
+      spec,
+      adopted,
+      mounts: directory.read('mounts'),
+      pids: cgroup?.pids() ?? [],
+      when,
+      openFiles: this.#record?.openFiles ?? '',
+      freeBytes: Number(room.bavail) * Number(room.bsize),
+      neededBytes: cgroup?.usage().memoryBytes ?? 0,
+    });
+  }
+
+  async #dump(signal: AbortSignal): Promise<void> {
+    const { adopted, cgroup, directory, input, spec, key } = this.#sandbox;
+    const record = this.#record;
+    const { checkpoints } = this.#backend;
+    if (!adopted || cgroup?.unified == null || record === null) throw endedError();
+    const image = this.#image;
+    image.create();
+    const mounts = directory.read('mounts') ?? { root: '/', binds: [] };
+    const outer = outerFilesOf(adopted, this.#backend.native);
+    const streams = keepLogs(directory.logs, image);
+    const savedInput = saveInput(input, outer, image);
+    const cut = await cutOf({
+      backend: this.#backend,
+      spec,
+      record,
+      mounts,
+      outer,
+      streams,
+      input: savedInput,
+      pids: cgroup.pids(),
+      initPid: adopted.identity.pid,
+      ranksStartedNs: this.#sandbox.processes?.startedNs ?? 0,
+      cpuUs: cgroup.usage().cpuUs,
+    });
+    const began = performance.now();
+    try {
+      await checkpoints.engine.dump(
+        {
+          pid: adopted.identity.pid,
+          directory: image.path,
+          frozenCgroup: cgroup.unified,
+          cgroups: this.#backend.cgroups?.requestsFor(engineCgroupOf(key), unlimited) ?? [],
+          mounts: mounts.binds,
+          files: outer.keys,
+          netns: netnsOf(adopted.identity.pid),
+        },
+        signal,
+      );
+    } finally {
+      await this.#clearEngine();
+    }
+    const dumpUs = Math.round((performance.now() - began) * 1000);
+    signal.throwIfAborted();
+    image.writeCut(cut);
+    this.#update({ state: 'Dumped', dumpUs, bytes: image.bytes() });
+  }
+
+  /** Nothing of the engine, or of what it started, runs any more. */
+  async #clearEngine(): Promise<void> {
+    const cgroup = this.#backend.cgroups?.of(engineCgroupOf(this.#sandbox.key));
+    if (!cgroup?.exists()) return;
+    if (cgroup.populated()) cgroup.kill();
+    await until(() => cgroup.remove(), removableWithinMs, "the engine's cgroup to be removable");
+  }
+
+  async #seal(signal: AbortSignal): Promise<void> {
+    const image = this.#image;
+    const cut = image.readCut();
+    if (cut === null) {
+      // Sealed already, by an agent that was killed before it could say so.
+      const manifest = image.readManifestBytes();
+      if (manifest === null) throw refusal('ImageDamaged', 'MUSTER_IMAGE_DAMAGED', `${image.path} is gone`);
+    } else {
+      await settleLogs(image, cut, signal);
+      await image.seal(cut, signal);
+    }
+    this.#sandbox.input?.keepFrom(null);
+    const digest = image.digest();
+    this.#update({ state: 'Saved', digest, bytes: image.bytes() });
+    this.#backend.checkpoints.keeper.touched(this.#image);
+  }
+
+  #release(): void {
+    this.#start('release', () => this.#releaseNow());
+  }
+
+  async #releaseNow(): Promise<void> {
+    if (this.#record?.held !== true) return;
+    const { adopted, processes } = this.#sandbox;
+    if (adopted && !adopted.isGone) {
+      await this.#sandbox.setPlugged(true);
+      processes?.resume();
+    }
+    this.#sandbox.letGo();
+    this.#update({ held: false, thawedNs: this.#backend.nowMs() * 1e6 });
+  }
+
+  async #abort(cause: unknown): Promise<void> {
+    await this.#clearEngine();
+    this.#interrupted = false;
+    this.#sandbox.input?.keepFrom(null);
+    await this.#releaseNow();
+    this.#image.remove();
+    const reason = cause instanceof AgentError ? cause.reason : 'DumpFailed';
+    this.#update({ state: 'Aborted', reason, message: messageOf(cause), bytes: 0, digest: '' });
+    this.#backend.checkpoints.keeper.touched(this.#image);
+  }
+}
+
+const unlimited = { memoryBytes: 0, cpuMilli: 0, processes: 0 } as const;
+
+function refusal(reason: string, code: string, message: string): AgentError {
+  return new AgentError('refused', reason, code, message);
+}
+
+const words: Readonly<Record<string, string>> = {
+  AgentRestarted: 'the agent was started anew in the middle of it',
+  Cancelled: 'it was called off',
+  DeadlineExceeded: 'the sandbox was held as long as it may be',
+  Ended: 'the ranks have ended, or are being ended',
+  NotDumped: 'it was to be committed before it was dumped',
+  NotHeld: 'the sandbox was not held until every other one was dumped',
+  NotPrepared: 'it was to be dumped before it was frozen',
+  Superseded: 'another checkpoint of the group was ordered',
+};
+
+function abortError(reason: string): AgentError {
+  return refusal(reason, 'MUSTER_CHECKPOINT_ABORTED', words[reason] ?? reason);
+}
+
+const endedError = (): AgentError => abortError('Ended');
+
+/** The network namespace of a process, when it is not the agent's own. */
+function netnsOf(pid: number): { inode: number } | null {
+  const [its, own] = [String(pid), 'self'].map((each) => statSync(`/proc/${each}/ns/net`).ino);
+  return its === undefined || its === own ? null : { inode: its };
+}

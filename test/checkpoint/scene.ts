@@ -1,0 +1,149 @@
+// Sandboxes of real jobs under real agents, and the orders of a checkpoint given step by step as the controllers would.
+import type { CheckpointFact, SandboxFact, SandboxSpec, Sent } from '../../wire/agent-types.ts';
+import { AgentProcess, specOf, type SpecOptions } from '../agent/harness.ts';
+import { TestHub } from '../agent/hub.ts';
+import { criuProgram } from '../criu/criu.ts';
+
+type Spec = ReturnType<typeof specOf>;
+let checkpoints = 0;
+
+export class Scene implements AsyncDisposable {
+  readonly hub: TestHub;
+  readonly agents: readonly AgentProcess[];
+
+  static async start(nodes = 1, criu = criuProgram()): Promise<Scene> {
+    const hub = await TestHub.start();
+    const agents: AgentProcess[] = [];
+    for (let node = 1; node <= nodes; node++)
+      agents.push(await AgentProcess.start(hub, `node${String(node)}`, { criu }));
+    return new Scene(hub, agents);
+  }
+
+  constructor(hub: TestHub, agents: readonly AgentProcess[]) {
+    this.hub = hub;
+    this.agents = agents;
+  }
+
+  async run(options: SpecOptions, node = 'node1'): Promise<Job> {
+    const spec = specOf(options);
+    this.hub.desire(node, spec);
+    const job = new Job(this.hub, node, spec);
+    await this.hub.until(
+      () => (job.fact()?.ranksRunning ?? 0) > 0 || job.fact()?.state === 'Ended',
+      'ranks to run',
+    );
+    return job;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const agent of this.agents) await agent[Symbol.asyncDispose]();
+    await this.hub[Symbol.asyncDispose]();
+  }
+}
+
+export interface Saved {
+  readonly checkpointUid: string;
+  readonly fact: CheckpointFact;
+}
+
+/** One sandbox of a job on a node. */
+export class Job {
+  readonly hub: TestHub;
+  readonly node: string;
+  spec: Spec;
+
+  constructor(hub: TestHub, node: string, spec: Spec) {
+    this.hub = hub;
+    this.node = node;
+    this.spec = spec;
+  }
+
+  fact(): SandboxFact | undefined {
+    return this.hub.fact(this.spec.id);
+  }
+
+  /** What the hub wants of it from now on. */
+  want(change: Omit<Sent<SandboxSpec>, 'id'>): void {
+    this.spec = { ...this.spec, ...change };
+    this.hub.desire(this.node, this.spec);
+  }
+
+  order(
+    checkpointUid: string,
+    step: string,
+    more: { hold?: boolean; holdAtMostMs?: number; openFiles?: string } = {},
+  ): void {
+    this.want({
+      checkpoint: {
+        checkpointUid,
+        step,
+        name: `default/${checkpointUid}`,
+        engine: 'Auto',
+        holdAtMostMs: 60_000,
+        ...more,
+      },
+    });
+  }
+
+  /** The fact once the checkpoint is in one of these states. */
+  async reached(checkpointUid: string, ...states: string[]): Promise<CheckpointFact> {
+    const now = (): CheckpointFact | null => {
+      const { checkpoint = null } = this.fact() ?? {};
+      return checkpoint?.checkpointUid === checkpointUid ? checkpoint : null;
+    };
+    await this.hub.until(
+      () => states.includes(now()?.state ?? '') || now()?.state === 'Aborted',
+      `${checkpointUid} to be ${states.join(' or ')}`,
+    );
+    const fact = now() as CheckpointFact;
+    if (!states.includes(fact.state))
+      throw new Error(`checkpoint ${fact.state}: ${fact.reason}: ${fact.message}`);
+    return fact;
+  }
+
+  /** All steps of a checkpoint. `hold`: the sandbox stays frozen afterwards. */
+  async save(more: { hold?: boolean } = {}): Promise<Saved> {
+    const checkpointUid = `c${String(process.pid)}-${String(++checkpoints)}`;
+    this.order(checkpointUid, 'Prepare');
+    await this.reached(checkpointUid, 'Prepared');
+    this.order(checkpointUid, 'Dump');
+    await this.reached(checkpointUid, 'Dumped');
+    this.order(checkpointUid, 'Commit', more);
+    const fact = await this.reached(checkpointUid, 'Saved');
+    return { checkpointUid, fact };
+  }
+
+  /** Ends it without letting it run on, and forgets it. */
+  async vacate(): Promise<void> {
+    this.hub.remove(this.node, this.spec.id);
+    await this.hub.until(() => this.fact() === undefined, 'the sandbox to be gone');
+  }
+
+  /** As the next incarnation, from an image. */
+  async restore({ checkpointUid, fact }: Saved, node = this.node): Promise<Job> {
+    const { id } = this.spec;
+    const spec: Spec = {
+      ...this.spec,
+      id: { ...id, incarnation: id.incarnation + 1 },
+      checkpoint: undefined,
+      restore: {
+        image: { checkpointUid, ordinal: id.ordinal },
+        digest: fact.digest,
+        openFiles: 'Truncate',
+        checkpoint: `default/${checkpointUid}`,
+      },
+    };
+    const job = new Job(this.hub, node, spec);
+    this.hub.desire(node, spec);
+    await this.hub.until(
+      () => ['Running', 'Ended', 'Failed'].includes(job.fact()?.state ?? ''),
+      'the sandbox to be restored',
+    );
+    return job;
+  }
+
+  async output(rank = 0): Promise<string> {
+    const logs = await this.hub.logs(this.node, this.spec.id);
+    return logs.get(`${String(rank)}/1`)?.toString() ?? '';
+  }
+}
