@@ -31,7 +31,12 @@ const readyWithinMs = 30_000;
  * A small young generation: an agent that has served a large job would keep 30 MiB more for nothing. Without its last compiler, which
  * is 3 MiB: the one before it does as well for what an agent does (without any, PMI costs a quarter more).
  */
-const agentNodeOptions = ['--max-semi-space-size=1', '--v8-pool-size=1', '--no-turbofan'];
+const agentNodeOptions = [
+  '--max-semi-space-size=1',
+  '--v8-pool-size=1',
+  '--no-turbofan',
+  '--optimize-for-size',
+];
 
 export async function up(config: Config, _args: string[], options: UpOptions): Promise<number> {
   const agents = Number(options.agents);
