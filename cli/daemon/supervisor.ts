@@ -16,6 +16,7 @@ export interface Daemon {
   readonly args: readonly string[];
   /** Options of Node itself. */
   readonly nodeOptions?: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 const firstPauseMs = 100;
@@ -58,6 +59,7 @@ function start(home: Home, daemon: Daemon): ChildProcess {
     const self = selfCommand(['--home', home.root, ...daemon.args]);
     return spawn(self.file, [...(daemon.nodeOptions ?? []), ...self.args], {
       stdio: ['ignore', log, log],
+      env: { ...process.env, ...daemon.environment },
       detached: true,
       cwd: '/',
     });
