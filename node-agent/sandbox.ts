@@ -32,7 +32,7 @@ import { InputSpool } from './input.ts';
 import { TreeMember } from './job-tree.ts';
 import { earlierAnswer, launch } from './launch.ts';
 import { SandboxLogs } from './output.ts';
-import { groupNetworkOf } from './network/group-network.ts';
+import { SandboxNetwork } from './network/sandbox-network.ts';
 import { planOf, type Action, type Seen, type Stage, type Want } from './plan.ts';
 import { PmiPort } from './pmi-port.ts';
 import type { Binding } from './processors.ts';
@@ -86,8 +86,7 @@ export class Sandbox implements HeldSandbox {
   #oomSeen = 0;
   #killed = false;
   #clean = false;
-  /** Its link may be there, made by this agent or an earlier one. */
-  #plugged: boolean;
+  readonly network: SandboxNetwork;
   #forgotten = false;
   #launching = false;
   #running = false;
@@ -118,7 +117,7 @@ export class Sandbox implements HeldSandbox {
     this.#backend = backend;
     this.#events = events;
     this.cgroup = backend.cgroups?.of(key) ?? null;
-    this.#plugged = isFound && spec.network != null;
+    this.network = new SandboxNetwork(backend, key, spec.id, isFound && spec.network != null);
     this.logs = new SandboxLogs(directory.logs);
     this.#identity = directory.read('identity');
     this.ended = directory.read('ended');
@@ -623,7 +622,7 @@ export class Sandbox implements HeldSandbox {
   #hasLeftover(): boolean {
     if (this.#adopted && !this.#adopted.isGone) return true;
     if (this.#identity && isSameProcess(this.#identity)) return true;
-    return this.#plugged || (this.cgroup?.exists() ?? false);
+    return this.network.mayBeThere || (this.cgroup?.exists() ?? false);
   }
 
   async #perform(action: Action): Promise<void> {
@@ -687,14 +686,14 @@ export class Sandbox implements HeldSandbox {
       this.directory.write('mounts', { root: request.mounts.root, binds: bindsOf(request.mounts) });
       this.directory.keepRoom();
       this.#clean = false;
-      const netns = await this.#plug();
+      const netns = this.network.begin(this.spec);
       try {
         const answerPath = `${this.directory.path}/launched`;
         const identity = await launch(this.#backend.native, request, answerPath, netns);
         this.directory.write('identity', identity);
         this.#identity = identity;
       } finally {
-        if (netns !== null) this.#backend.native.close(netns);
+        this.network.close(netns);
       }
     } finally {
       this.#launching = false;
@@ -702,20 +701,10 @@ export class Sandbox implements HeldSandbox {
     await this.#find();
   }
 
-  /** A network namespace on the group's network, where it has one. Rules stand before anything can run in it. */
-  async #plug(isReachable = true): Promise<number | null> {
-    const [group, { network }] = [groupNetworkOf(this.spec), this.#backend];
-    if (!group || !network) return null;
-    this.#plugged = true;
-    const { netns } = await network.attach(this.key, this.id.ordinal, group, isReachable);
-    return netns;
-  }
-
   /** Who else is in the group's network, and where, as it was told last. */
   #updateNetwork(): void {
-    const [group, { network, log }] = [groupNetworkOf(this.spec), this.#backend];
-    if (!group || !network) return;
-    network.update(group).catch((error: unknown) => {
+    this.network.update(this.spec).catch((error: unknown) => {
+      const { log } = this.#backend;
       log.warn({ sandbox: this.key, errno: errnoOf(error), err: error }, 'network of the group not updated');
       this.#events.event(this, 'Warning', 'SandboxFailed', messageOf(error));
     });
@@ -738,8 +727,9 @@ export class Sandbox implements HeldSandbox {
     directory.keepRoom();
     directory.write('restoring', { readers: manifest.input?.readers ?? [] });
     this.#clean = false;
-    const netns = await this.#plug(false);
+    const netns = this.network.begin(this.spec, false);
     try {
+      await this.network.begun();
       const identity = await restoreProcesses({
         backend,
         manifest,
@@ -756,7 +746,7 @@ export class Sandbox implements HeldSandbox {
       directory.write('identity', identity);
       this.#identity = identity;
     } finally {
-      if (netns !== null) backend.native.close(netns);
+      this.network.close(netns);
     }
     await this.#find();
   }
@@ -783,6 +773,7 @@ export class Sandbox implements HeldSandbox {
     const adopted = this.#adopted;
     if (!adopted) return;
     await adopted.ready;
+    await this.network.joined(this.spec, () => this.#backend.native.pidfdOpen(adopted.identity.pid));
     this.#bind();
     const plan = planFor(this.spec, this.#backend, this.binding);
     const fd = this.#backend.native.memfd('start', startFileOf(plan, this.#backend.agentUid), true);
@@ -848,8 +839,7 @@ export class Sandbox implements HeldSandbox {
 
   /** On the host's network only its own connections are cut, and that by the engine. */
   async setPlugged(plugged: boolean): Promise<void> {
-    const [group, { network }] = [groupNetworkOf(this.spec), this.#backend];
-    if (group && network) await network.setPlugged(this.key, group, this.id.ordinal, plugged);
+    await this.network.setPlugged(this.spec, plugged);
   }
 
   changed(): void {
@@ -929,8 +919,7 @@ export class Sandbox implements HeldSandbox {
       await until(() => this.cgroup?.populated() === false, 10_000, 'the cgroup to become empty');
       await until(() => this.cgroup?.remove() === true, 10_000, 'the cgroup to be removable');
     }
-    if (this.#plugged) await this.#backend.network?.detach(this.key, this.id.groupUid);
-    this.#plugged = false;
+    await this.network.end();
     if (this.stage === 'New') this.directory.unlink('launched');
     this.#clean = true;
   }

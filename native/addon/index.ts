@@ -139,12 +139,17 @@ export interface Native {
   inputPump(): InputPump;
   /** A new network namespace, which lives as long as it is held or somebody is in it. */
   netnsNew(): number;
+  /** That of the process behind a pidfd. */
+  netnsOf(pidfd: number): number;
   /** Writes a file of /proc/sys/net as seen in that network namespace (-1: this process's). */
   netnsWrite(netns: number, path: string, value: string): void;
-  /** A NETLINK_ROUTE socket (rtnetlink(7)) of that network namespace (-1: this process's), wherever it is used later. */
-  netlinkOpen(netns: number): number;
-  /** Sends one message that asks for an acknowledgement or a dump, gives all that the kernel answers. One at a time a socket. */
-  netlinkRequest(fd: number, message: Uint8Array): Promise<Buffer>;
+  /** A netlink(7) socket of that network namespace (-1: this process's), wherever it is used later; protocol 0 is NETLINK_ROUTE. */
+  netlinkOpen(netns: number, protocol: number): number;
+  /**
+   * Sends messages, each of which asks for an acknowledgement or a dump, and gives all that the kernel answers. One call at a
+   * time a socket; no more messages than its buffer has room for acknowledgements of (about 200).
+   */
+  netlinkRequest(fd: number, messages: Uint8Array): Promise<Buffer>;
   setWindowSize(ptyFd: number, rows: number, columns: number): void;
   fallocatePunchHole(fd: number, offset: bigint, length: bigint): void;
 }

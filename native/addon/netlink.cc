@@ -70,6 +70,16 @@ napi_value netnsNew(napi_env env, napi_callback_info) {
               }));
 }
 
+napi_value netnsOf(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  int pidfd;
+  if (!call.integer(0, "pidfd", &pidfd)) return nullptr;
+  return told(env, inNetns(pidfd, []() -> Outcome {
+                int fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+                return fd < 0 ? failure("open") : made(fd);
+              }));
+}
+
 napi_value netnsWrite(napi_env env, napi_callback_info info) {
   Call call(env, info);
   int netns;
@@ -87,10 +97,10 @@ napi_value netnsWrite(napi_env env, napi_callback_info info) {
 
 napi_value netlinkOpen(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  int netns;
-  if (!call.integer(0, "netns", &netns)) return nullptr;
-  return told(env, inNetns(netns, []() -> Outcome {
-                int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+  int netns, protocol;
+  if (!call.integer(0, "netns", &netns) || !call.integer(1, "protocol", &protocol)) return nullptr;
+  return told(env, inNetns(netns, [&]() -> Outcome {
+                int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
                 if (fd < 0) return failure("socket");
                 int on = 1;
                 setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof on); // words beside an errno, where the kernel has them
@@ -104,7 +114,19 @@ napi_value netlinkOpen(napi_env env, napi_callback_info info) {
               }));
 }
 
-// One request on its way: it may wait for the kernel's lock on links, some ten milliseconds while others are removed.
+size_t headers(const uint8_t *bytes, size_t length, const std::function<void(const nlmsghdr &)> &each) {
+  size_t count = 0;
+  for (size_t at = 0; at + sizeof(nlmsghdr) <= length; count++) {
+    nlmsghdr header;
+    memcpy(&header, bytes + at, sizeof header);
+    if (header.nlmsg_len < sizeof header) break;
+    each(header);
+    at += NLMSG_ALIGN(header.nlmsg_len);
+  }
+  return count;
+}
+
+// Messages on their way together: they may wait for the kernel's lock on links, some ten milliseconds while others are removed.
 struct Request {
   int fd;
   std::vector<uint8_t> message;
@@ -115,7 +137,8 @@ struct Request {
   napi_deferred deferred = nullptr;
 };
 
-// The kernel answers while send(2) runs, and ends every answer with NLMSG_ERROR (an acknowledgement too) or NLMSG_DONE.
+// The kernel answers while send(2) runs, and ends its answer to each message with NLMSG_ERROR (an acknowledgement too) or
+// NLMSG_DONE.
 void perform(napi_env, void *data) {
   Request *request = static_cast<Request *>(data);
   auto fail = [&](const char *call, int error) {
@@ -131,17 +154,14 @@ void perform(napi_env, void *data) {
   while (sent < 0 && errno == EINTR);
   if (sent < 0) return fail("sendto", errno);
   std::vector<uint8_t> packet(1 << 16);
-  for (bool ended = false; !ended;) {
+  size_t left = headers(request->message.data(), request->message.size(), [](const nlmsghdr &) {});
+  while (left > 0) {
     ssize_t got = recv(request->fd, packet.data(), packet.size(), 0);
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return fail("recv", got < 0 ? errno : EPIPE);
-    for (size_t at = 0; at + sizeof(nlmsghdr) <= static_cast<size_t>(got);) {
-      nlmsghdr header;
-      memcpy(&header, packet.data() + at, sizeof header);
-      if (header.nlmsg_len < sizeof header) break;
-      ended |= header.nlmsg_type == NLMSG_ERROR || header.nlmsg_type == NLMSG_DONE;
-      at += NLMSG_ALIGN(header.nlmsg_len);
-    }
+    headers(packet.data(), static_cast<size_t>(got), [&](const nlmsghdr &header) {
+      if (left > 0 && (header.nlmsg_type == NLMSG_ERROR || header.nlmsg_type == NLMSG_DONE)) left--;
+    });
     request->answers.insert(request->answers.end(), packet.begin(), packet.begin() + got);
   }
 }
@@ -177,6 +197,7 @@ napi_value netlinkRequest(napi_env env, napi_callback_info info) {
 
 void defineNetlink(napi_env env, napi_value exports) {
   method(env, exports, "netnsNew", netnsNew);
+  method(env, exports, "netnsOf", netnsOf);
   method(env, exports, "netnsWrite", netnsWrite);
   method(env, exports, "netlinkOpen", netlinkOpen);
   method(env, exports, "netlinkRequest", netlinkRequest);

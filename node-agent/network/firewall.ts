@@ -3,12 +3,23 @@
 // node's address. Changes that come while one is at work go together in the next. The text is made by pure functions.
 import { spawn } from 'node:child_process';
 import { isIPv6 } from 'node:net';
+import type { Native } from '../../native/addon/index.ts';
 import type { NetworkNames } from './names.ts';
+import { Netfilter } from './netfilter.ts';
+import { forwardsAll, setForwarding, uplinks } from './underlay.ts';
 
 export interface Tunnel {
   readonly vni: number;
   /** Addresses on the underlay of the other nodes that hold sandboxes of the group. */
   readonly nodes: readonly string[];
+}
+
+/** What the rules have to know of one group here. */
+export interface GroupRules {
+  readonly tunnel: Tunnel | null;
+  readonly bridge: string;
+  /** Packets leave the network by this node. */
+  readonly egress: boolean;
 }
 
 /** On frames that a bridge passes from port to port: where br_netfilter is loaded, the rules for what is routed see them too. */
@@ -59,48 +70,25 @@ table inet ${table} {
 `;
 }
 
-function elements({ vni, nodes }: Tunnel, six: boolean): string {
-  return nodes
-    .filter((node) => isIPv6(node) === six)
-    .map((node) => `${node} . ${String(vni)}`)
-    .join(', ');
+/** What stands in the table's sets for a group: SET { ELEMENT }, in the words of nft(8). */
+export function elementsOf({ tunnel, bridge, egress }: GroupRules): string[] {
+  const from = (tunnel?.nodes ?? []).map(
+    (node) => `tunnels${isIPv6(node) ? '6' : ''} { ${node} . ${String(tunnel?.vni)} }`,
+  );
+  return egress ? from : [...from, `closed { "${bridge}" }`];
 }
 
-/** From one set of tunnels to the next; empty when nothing changes. */
-export function tunnelText(table: string, before: Tunnel | null, now: Tunnel | null): string {
-  const gone: Tunnel | null = before && {
-    ...before,
-    nodes: before.nodes.filter((node) => !now?.nodes.includes(node)),
-  };
-  const fresh: Tunnel | null = now && {
-    ...now,
-    nodes: now.nodes.filter((node) => !before?.nodes.includes(node)),
-  };
+const uplinkElement = (link: string): string => `uplinks { "${link}" }`;
+
+/** From what stands in the sets to what is to stand there; empty when that is the same. Adding first makes deleting safe. */
+export function changeText(table: string, before: ReadonlySet<string>, now: ReadonlySet<string>): string {
   const lines: string[] = [];
-  for (const [verb, tunnel] of [
-    ['delete', gone],
-    ['add', fresh],
-  ] as const) {
-    for (const six of [false, true]) {
-      const text = tunnel ? elements(tunnel, six) : '';
-      // Adding first makes deleting safe when another agent of this machine has deleted it already.
-      if (text !== '' && verb === 'delete')
-        lines.push(`add element inet ${table} tunnels${six ? '6' : ''} { ${text} }`);
-      if (text !== '') lines.push(`${verb} element inet ${table} tunnels${six ? '6' : ''} { ${text} }`);
-    }
-  }
+  for (const element of before)
+    if (!now.has(element))
+      lines.push(`add element inet ${table} ${element}`, `delete element inet ${table} ${element}`);
+  for (const element of now) if (!before.has(element)) lines.push(`add element inet ${table} ${element}`);
   return lines.map((line) => `${line}\n`).join('');
 }
-
-export const closedText = (table: string, bridge: string, verb: 'add' | 'delete'): string =>
-  `add element inet ${table} closed { "${bridge}" }\n` +
-  (verb === 'delete' ? `delete element inet ${table} closed { "${bridge}" }\n` : '');
-
-/** These links forward for job networks alone. */
-export const uplinksText = (table: string, links: readonly string[]): string =>
-  links.length === 0
-    ? ''
-    : `add element inet ${table} uplinks { ${links.map((link) => `"${link}"`).join(', ')} }\n`;
 
 /** What stands in a set, as nft(8) writes JSON. */
 interface SetListing {
@@ -108,80 +96,142 @@ interface SetListing {
 }
 type SetElement = string | { readonly concat: readonly [string, number] };
 
-/** Runs nft one at a time; what is asked meanwhile is one transaction. */
-export class Firewall {
+const attemptsMost = 5;
+
+/**
+ * Brings the table to what groups need, with one nft(8) at a time, and with none where the kernel says that nothing has changed
+ * since. Agents of one cluster on one machine share the table: each adds and removes its own.
+ */
+export class Firewall implements AsyncDisposable {
   readonly #names: NetworkNames;
-  #waiting: { text: string; done: PromiseWithResolvers<void> } | null = null;
-  #working: Promise<void> | null = null;
+  readonly #netfilter: Netfilter;
+  readonly #groups = new Map<string, GroupRules>();
+  #port = 0;
+  /** What this agent has put into the sets. */
+  #applied = new Set<string>();
+  /** Of the kernel's rules when `#applied` was true; null: not known. */
+  #generation: number | null = null;
+  #uplinks: readonly string[] = [];
+  #last: Promise<void> = Promise.resolve();
+  #waiting: Promise<void> | null = null;
 
-  constructor(names: NetworkNames) {
+  constructor(native: Native, names: NetworkNames) {
     this.#names = names;
+    this.#netfilter = new Netfilter(native);
   }
 
-  /** Makes the table where it is missing. */
-  async prepare(port: number): Promise<void> {
-    if (!(await this.#isThere())) await this.apply(tableText(this.#names, port));
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#last.catch(() => undefined);
+    this.#netfilter[Symbol.dispose]();
   }
 
-  /** Links that were made to forward for job networks. */
-  async uplinks(): Promise<string[]> {
-    return (await this.#elements('uplinks')).filter((element) => typeof element === 'string');
+  /** Resolves when the rules let through what the group needs, and nothing else. */
+  allow(groupUid: string, port: number, rules: GroupRules): Promise<void> {
+    this.#port = port;
+    this.#groups.set(groupUid, rules);
+    return this.bring();
+  }
+
+  /** The group's network is gone from this node; `isLast` when no other agent of this machine has it either. */
+  async forget(groupUid: string, isLast: boolean): Promise<void> {
+    const rules = this.#groups.get(groupUid);
+    this.#groups.delete(groupUid);
+    if (rules && !isLast) for (const element of elementsOf(rules)) this.#applied.delete(element);
+    await this.bring();
+  }
+
+  /** Whatever is asked while a change is on its way goes together in the next. */
+  bring(): Promise<void> {
+    this.#waiting ??= this.#last
+      .catch(() => undefined)
+      .then(() => {
+        this.#waiting = null;
+        return this.#pass();
+      });
+    this.#last = this.#waiting;
+    return this.#waiting;
+  }
+
+  async #pass(): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#attempt();
+      } catch (error) {
+        // Another agent of this machine may have taken the table away meanwhile: it saw no network.
+        this.#generation = null;
+        if (attempt === attemptsMost) throw error;
+      }
+    }
+  }
+
+  async #attempt(): Promise<void> {
+    const { table } = this.#names;
+    const before = this.#generation === null ? null : await this.#netfilter.generation();
+    const isKnown = before !== null && before === this.#generation;
+    const isThere = isKnown || (await this.#netfilter.hasTable(table));
+    if (!isThere && this.#groups.size === 0) return this.#applied.clear();
+    const links = this.#linksToForward();
+    const wanted = new Set([...this.#groups.values()].flatMap(elementsOf));
+    for (const link of links) wanted.add(uplinkElement(link));
+    const stale = isThere ? [...this.#applied].filter((element) => !wanted.has(element)) : [];
+    const standing = isKnown ? this.#applied : new Set(stale);
+    const text = (isThere ? '' : tableText(this.#names, this.#port)) + changeText(table, standing, wanted);
+    const begun = await this.#netfilter.generation();
+    if (text !== '') await nft(['-f', '-'], text);
+    this.#applied = wanted;
+    const now = await this.#netfilter.generation();
+    this.#generation = now === begun + (text === '' ? 0 : 1) ? now : null;
+    this.#uplinks = links;
+    for (const link of links) setForwarding(link, true);
+  }
+
+  /** Where this machine forwards anyway, nobody else's packets are ours to stop. Other agents may need those of before. */
+  #linksToForward(): readonly string[] {
+    if (forwardsAll()) return [];
+    const leaves = [...this.#groups.values()].some(({ egress }) => egress);
+    return leaves ? [...new Set([...this.#uplinks, ...uplinks()])] : this.#uplinks;
   }
 
   /** Takes away what lets packets of networks in that are on this node no more. */
   async sweep(vnis: ReadonlySet<number>, bridges: ReadonlySet<string>): Promise<void> {
     const { table } = this.#names;
-    const lines: string[] = [];
-    for (const set of ['tunnels', 'tunnels6']) {
-      for (const element of await this.#elements(set)) {
-        if (typeof element === 'string' || vnis.has(element.concat[1])) continue;
-        lines.push(`delete element inet ${table} ${set} { ${element.concat.join(' . ')} }\n`);
-      }
-    }
+    const gone = new Set<string>();
+    for (const set of ['tunnels', 'tunnels6'])
+      for (const element of await this.#elements(set))
+        if (typeof element !== 'string' && !vnis.has(element.concat[1]))
+          gone.add(`${set} { ${element.concat.join(' . ')} }`);
     for (const name of await this.#elements('closed'))
-      if (typeof name === 'string' && !bridges.has(name)) lines.push(closedText(table, name, 'delete'));
-    await this.apply(lines.join(''));
+      if (typeof name === 'string' && !bridges.has(name)) gone.add(`closed { "${name}" }`);
+    if (gone.size > 0) await nft(['-f', '-'], changeText(table, gone, new Set()));
   }
 
   /** Nothing, where there is no such set. */
   async #elements(set: string): Promise<SetElement[]> {
-    const text = await nft(['-j', 'list', 'set', 'inet', this.#names.table, set]).catch(() => '{"nftables":[]}');
+    const { table } = this.#names;
+    if (!(await this.#netfilter.hasTable(table))) return [];
+    const text = await nft(['-j', 'list', 'set', 'inet', table, set]).catch(() => '{"nftables":[]}');
     const { nftables } = JSON.parse(text) as SetListing;
     return nftables.flatMap((each) => [...(each.set?.elem ?? [])]);
   }
 
-  #isThere(): Promise<boolean> {
-    return nft(['list', 'table', 'inet', this.#names.table]).then(
-      () => true,
-      () => false,
-    );
+  /** All of it, since no network of the cluster is on this machine; `isAlone`: of no other cluster either. */
+  remove(isAlone: boolean): Promise<void> {
+    const done = this.#last.catch(() => undefined).then(() => this.#remove(isAlone));
+    this.#last = done;
+    return done;
   }
 
-  async remove(): Promise<void> {
-    if (!(await this.#isThere())) return;
+  async #remove(isAlone: boolean): Promise<void> {
     const { table } = this.#names;
-    await this.apply(
+    if (!(await this.#netfilter.hasTable(table))) return;
+    const forwarding = (await this.#elements('uplinks')).filter((element) => typeof element === 'string');
+    await nft(
+      ['-f', '-'],
       ['inet', 'bridge'].map((kind) => `table ${kind} ${table}\ndelete table ${kind} ${table}\n`).join(''),
     );
-  }
-
-  /** Resolves when the kernel has taken it. */
-  async apply(text: string): Promise<void> {
-    if (text === '') return;
-    this.#waiting ??= { text: '', done: Promise.withResolvers<void>() };
-    this.#waiting.text += text;
-    const { promise } = this.#waiting.done;
-    this.#working ??= this.#work();
-    await promise;
-  }
-
-  async #work(): Promise<void> {
-    while (this.#waiting) {
-      const { text, done } = this.#waiting;
-      this.#waiting = null;
-      await nft(['-f', '-'], text).then(() => done.resolve(), done.reject);
-    }
-    this.#working = null;
+    this.#applied.clear();
+    this.#uplinks = [];
+    if (isAlone && !forwardsAll()) for (const link of forwarding) setForwarding(link, false);
   }
 }
 

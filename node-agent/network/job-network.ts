@@ -3,12 +3,12 @@
 // bridge, and a VXLAN device joins it to those of other nodes (RFC 7348) with forwarding entries that are set, never learnt.
 // Everything asked for twice is done once; what a dead agent left is found by name and taken away.
 import type { Native } from '../../native/addon/index.ts';
-import { addressOf, gatewayOf, macOf, overlaps, parseSubnet, type Subnet } from '../../wire/job-addresses.ts';
+import { addressOf, gatewayOf, macOf, overlaps, parseSubnet } from '../../wire/job-addresses.ts';
 import { AgentError } from '../agent-error.ts';
-import { closedText, Firewall, tunnelText, uplinksText, type Tunnel } from './firewall.ts';
+import { Firewall } from './firewall.ts';
 import { LinkError, Links } from './links.ts';
 import { networkNames, type NetworkNames } from './names.ts';
-import { forwardsAll, isJobLink, setForwarding, uplinks } from './underlay.ts';
+import { isJobLink, setForwarding } from './underlay.ts';
 
 /** Where sandboxes of a group are: on the node with this address of the underlay, these ordinals. */
 export interface NetworkMember {
@@ -32,10 +32,17 @@ export interface GroupNetwork {
   readonly members: readonly NetworkMember[];
 }
 
-export interface Attachment {
-  /** Descriptor of the sandbox's network namespace; the caller closes it once somebody is in it. */
+/** A sandbox's end of its group's network. */
+export interface Plug {
+  readonly key: string;
+  readonly ordinal: number;
+  /** Descriptor of the sandbox's network namespace. */
   readonly netns: number;
-  readonly address: string;
+  /**
+   * False until `setPlugged`: one that is to be restored must not be reachable yet, or the kernel would reset its peers'
+   * connections before they are there.
+   */
+  readonly isReachable: boolean;
 }
 
 /** Timers for freezes that last: peers go on trying for hours, and every second (facts: TCP during long freezes). */
@@ -60,14 +67,14 @@ export class JobNetwork implements AsyncDisposable {
   /** Apart, since a removal takes the kernel tens of milliseconds. */
   readonly #removals: Links;
   readonly #firewall: Firewall;
-  readonly #tunnels = new Map<string, Tunnel>();
   /** What is done to a group's network last: one thing after another. */
   readonly #turns = new Map<string, Promise<void>>();
-  #prepared: Promise<void> | null = null;
   #checking: NodeJS.Timeout | null = null;
   #idle: NodeJS.Timeout | null = null;
   /** Groups that have a network here, as they were told of last. */
   readonly #groups = new Map<string, GroupNetwork>();
+  /** What bridge and tunnel were made for, as JSON. */
+  readonly #joined = new Map<string, string>();
 
   constructor(native: Native, options: { clusterId: string; node: string; underlay: string }) {
     this.#native = native;
@@ -75,7 +82,7 @@ export class JobNetwork implements AsyncDisposable {
     this.#names = networkNames(options.clusterId, options.node);
     this.#links = new Links(native, -1);
     this.#removals = new Links(native, -1);
-    this.#firewall = new Firewall(this.#names);
+    this.#firewall = new Firewall(native, this.#names);
   }
 
   /** Networks of sandboxes that run stay. */
@@ -84,16 +91,19 @@ export class JobNetwork implements AsyncDisposable {
     if (this.#idle) clearTimeout(this.#idle);
     await Promise.all(this.#turns.values());
     await this.#removeRules();
+    await this.#firewall[Symbol.asyncDispose]();
     await this.#links[Symbol.asyncDispose]();
     await this.#removals[Symbol.asyncDispose]();
   }
 
-  /**
-   * A network namespace joined to the group's network, for a sandbox to be started in. One that is to be restored must not be
-   * reachable yet, or the kernel would reset its peers' connections before they are there: `setPlugged` joins it.
-   */
-  attach(key: string, ordinal: number, group: GroupNetwork, isReachable = true): Promise<Attachment> {
-    return this.#inTurn(group.groupUid, () => this.#attach(key, ordinal, group, isReachable));
+  /** A network namespace to start or restore a sandbox in; it lives as long as it is held or somebody is in it. */
+  newNamespace(): number {
+    return this.#native.netnsNew();
+  }
+
+  /** Joins a sandbox to the group's network; rules stand when this is done. What an earlier attempt made is made anew. */
+  attach(plug: Plug, group: GroupNetwork): Promise<void> {
+    return this.#inTurn(group.groupUid, () => this.#attach(plug, group));
   }
 
   /** Takes a sandbox's link away, and the group's network when nobody is left on it here. Also when it never had one. */
@@ -123,108 +133,80 @@ export class JobNetwork implements AsyncDisposable {
     return done;
   }
 
-  async #attach(
-    key: string,
-    ordinal: number,
-    group: GroupNetwork,
-    isReachable: boolean,
-  ): Promise<Attachment> {
-    const subnet = parseSubnet(group.subnet);
-    const address = addressOf(subnet, ordinal);
-    await this.#update(group);
-    const netns = this.#native.netnsNew();
+  async #attach(plug: Plug, group: GroupNetwork): Promise<void> {
+    const allowed = this.#allow(group);
+    allowed.catch(() => undefined); // waited for below
     try {
       for (let attempt = 1; ; attempt++) {
         try {
-          await this.#plug(key, address, group, netns, isReachable);
+          await this.#join(group);
+          await this.#plug(plug, group);
           break;
         } catch (error) {
           // Another agent of this machine took the bridge away: it saw nobody on it.
           if (!(error instanceof LinkError) || error.code !== 'ENODEV' || attempt === attemptsMost)
             throw error;
-          await this.#removals.remove(this.#names.port(key));
-          await this.#update(group);
+          this.#joined.delete(group.groupUid);
         }
       }
-      await this.#settle(netns, subnet, ordinal, group);
-      return { netns, address };
+      await this.#settle(plug, group);
+      await allowed;
     } catch (error) {
-      await this.#removals.remove(this.#names.port(key));
-      this.#native.close(netns);
+      await this.#removals.remove(this.#names.port(plug.key));
       throw error;
     }
   }
 
   /** Cuts a sandbox off, or joins it again: fencing, and the last moments before a move. */
-  setPlugged(key: string, group: GroupNetwork, ordinal: number, plugged: boolean): Promise<void> {
-    const port = this.#names.port(key);
+  setPlugged(key: string, ordinal: number, group: GroupNetwork, plugged: boolean): Promise<void> {
     return this.#inTurn(group.groupUid, async () => {
-      if (!plugged) {
-        await this.#links.setMaster(port, null);
-        return;
-      }
-      await this.#update(group); // its bridge may have gone while nobody was on it
-      await this.#join(port, macOf(addressOf(parseSubnet(group.subnet), ordinal)), group);
+      if (plugged) await this.#update(group); // its bridge may have gone while nobody was on it
+      await this.#setPlugged(key, ordinal, group, plugged);
     });
   }
 
-  async #join(port: string, mac: string, group: GroupNetwork): Promise<void> {
-    await this.#links.setMaster(port, this.#names.bridge(group.groupUid));
+  async #setPlugged(key: string, ordinal: number, group: GroupNetwork, plugged: boolean): Promise<void> {
+    const port = this.#names.port(key);
+    await this.#links.setMaster(port, plugged ? this.#names.bridge(group.groupUid) : null);
+    if (!plugged) return;
     await this.#links.setStaticPort(port, false);
-    await this.#links.setForwarding(port, mac);
+    await this.#links.setForwarding(port, [macOf(addressOf(parseSubnet(group.subnet), ordinal))]);
   }
 
   async #update(group: GroupNetwork): Promise<void> {
+    await Promise.all([this.#allow(group), this.#join(group)]);
+  }
+
+  #allow(group: GroupNetwork): Promise<void> {
     if (this.#idle) clearTimeout(this.#idle);
-    this.#checking ??= setInterval(() => void this.#check(), checkEveryMs).unref();
+    this.#checking ??= setInterval(
+      () => void this.#firewall.bring().catch(() => undefined),
+      checkEveryMs,
+    ).unref();
     this.#groups.set(group.groupUid, group);
-    this.#prepared ??= this.#firewall.prepare(group.port);
-    await this.#prepared;
+    const nodes = this.#elsewhere(group).map(({ node }) => node);
+    return this.#firewall.allow(group.groupUid, group.port, {
+      tunnel: nodes.length === 0 ? null : { vni: group.vni, nodes },
+      bridge: this.#names.bridge(group.groupUid),
+      egress: group.egress,
+    });
+  }
+
+  #elsewhere({ members }: GroupNetwork): readonly NetworkMember[] {
+    return members.filter(({ node }) => node !== this.#underlay);
+  }
+
+  /** Bridge and tunnel as the group is now. */
+  async #join(group: GroupNetwork): Promise<void> {
     const bridge = this.#names.bridge(group.groupUid);
-    const elsewhere = group.members.filter(({ node }) => node !== this.#underlay);
-    await this.#makeBridge(bridge, group);
-    const before = this.#tunnels.get(group.groupUid) ?? null;
-    const now: Tunnel | null =
-      elsewhere.length === 0 ? null : { vni: group.vni, nodes: elsewhere.map(({ node }) => node) };
-    if (now) await this.#makeTunnel(bridge, group, elsewhere);
-    else if (before) await this.#removals.remove(this.#names.vxlan(group.groupUid));
-    if (now) this.#tunnels.set(group.groupUid, now);
-    else this.#tunnels.delete(group.groupUid);
-    const { table } = this.#names;
-    const rules = tunnelText(table, before, now) + this.#leaving(bridge, group);
-    try {
-      await this.#firewall.apply(rules);
-    } catch {
-      // Another agent of this machine took the table away: it saw no network.
-      await this.#restore(group.port);
-    }
-  }
-
-  /** Rules of whether packets leave the network by this node, and what the kernel needs to know for that. */
-  #leaving(bridge: string, { egress }: GroupNetwork): string {
-    const { table } = this.#names;
-    if (!egress) return closedText(table, bridge, 'add');
-    setForwarding(bridge, true);
-    if (forwardsAll()) return '';
-    const links = uplinks();
-    for (const link of links) setForwarding(link, true);
-    return uplinksText(table, links);
-  }
-
-  /** The table with all that this agent has in it. */
-  async #restore(port: number): Promise<void> {
-    this.#prepared = this.#firewall.prepare(port);
-    await this.#prepared;
-    const { table } = this.#names;
-    const rules = [...this.#tunnels.values()].map((tunnel) => tunnelText(table, null, tunnel));
-    for (const group of this.#groups.values())
-      rules.push(this.#leaving(this.#names.bridge(group.groupUid), group));
-    await this.#firewall.apply(rules.join(''));
-  }
-
-  async #check(): Promise<void> {
-    const [group] = this.#groups.values();
-    if (group) await this.#restore(group.port).catch(() => undefined);
+    const isThere = (await this.#links.find(bridge)) !== null;
+    const told = JSON.stringify(group);
+    if (isThere && this.#joined.get(group.groupUid) === told) return;
+    await this.#makeBridge(bridge, group, isThere);
+    const elsewhere = this.#elsewhere(group);
+    if (elsewhere.length > 0) await this.#makeTunnel(bridge, group, elsewhere);
+    else await this.#removals.remove(this.#names.vxlan(group.groupUid));
+    this.#joined.set(group.groupUid, told);
   }
 
   /** Removes links of this agent that belong to none of these sandboxes, and networks that nobody is on. */
@@ -254,32 +236,20 @@ export class JobNetwork implements AsyncDisposable {
   /** The rules, and forwarding, where no network is left on this machine. */
   async #removeRules(): Promise<void> {
     const left = (await this.#links.list()).filter(({ name }) => this.#names.isAnyBridge(name));
-    if (left.some(({ name }) => this.#names.isBridge(name))) return;
-    const forwarding = await this.#firewall.uplinks();
-    this.#prepared = null;
-    await this.#firewall.remove();
-    if (left.length === 0) for (const link of forwarding) setForwarding(link, false);
+    if (!left.some(({ name }) => this.#names.isBridge(name))) await this.#firewall.remove(left.length === 0);
   }
 
-  async #makeBridge(bridge: string, group: GroupNetwork): Promise<void> {
-    if (await this.#links.find(bridge)) return;
+  /** One that is there may be half made: by another agent of this machine, or one that was killed. */
+  async #makeBridge(bridge: string, group: GroupNetwork, isThere: boolean): Promise<void> {
     const subnet = parseSubnet(group.subnet);
-    await this.#checkRoutes(group);
     const gateway = gatewayOf(subnet);
-    try {
-      await this.#links.addBridge(bridge, macOf(gateway), group.mtu);
-    } catch (error) {
-      if (!(error instanceof LinkError && error.code === 'EEXIST')) throw error;
+    if (!isThere) {
+      await this.#checkRoutes(group);
+      await unlessThere(this.#links.addBridge(bridge, macOf(gateway), group.mtu));
     }
     await this.#links.setAlias(bridge, `muster: network of ${group.title}`);
     await this.#links.addAddress(bridge, gateway, subnet.prefix);
-    for (const { node, ordinals } of group.members) {
-      if (node !== this.#underlay) continue;
-      for (const ordinal of ordinals) {
-        const address = addressOf(subnet, ordinal);
-        await this.#links.setNeighbour(bridge, address, macOf(address));
-      }
-    }
+    if (group.egress) setForwarding(bridge, true);
     await this.#links.setUp(bridge);
   }
 
@@ -303,90 +273,85 @@ export class JobNetwork implements AsyncDisposable {
     const name = this.#names.vxlan(group.groupUid);
     const subnet = parseSubnet(group.subnet);
     if (!(await this.#links.find(name))) {
-      try {
-        await this.#links.addVxlan({
-          name,
-          vni: group.vni,
-          port: group.port,
-          local: this.#underlay,
-          mtu: group.mtu,
-        });
-      } catch (error) {
-        if (!(error instanceof LinkError && error.code === 'EEXIST' && (await this.#links.find(name))))
-          throw error;
-      }
-      await this.#links.setAlias(name, `muster: tunnel of ${group.title}`);
-      await this.#links.setMaster(name, bridge);
-      await this.#links.setStaticPort(name, false);
-      await this.#links.setUp(name);
+      const { vni, port, mtu } = group;
+      await unlessThere(this.#links.addVxlan({ name, vni, port, local: this.#underlay, mtu }));
     }
-    for (const { node, ordinals } of elsewhere) {
-      for (const ordinal of ordinals) {
-        const mac = macOf(addressOf(subnet, ordinal));
-        await this.#links.setRemote(name, mac, node);
-        await this.#links.setForwarding(name, mac);
-      }
-    }
+    await this.#links.setAlias(name, `muster: tunnel of ${group.title}`);
+    await this.#links.setMaster(name, bridge);
+    await this.#links.setStaticPort(name, false);
+    await this.#links.setUp(name);
+    const entries = elsewhere.flatMap(({ node, ordinals }) =>
+      ordinals.map((ordinal) => ({ mac: macOf(addressOf(subnet, ordinal)), node })),
+    );
+    await this.#links.setRemotes(name, entries);
+    await this.#links.setForwarding(
+      name,
+      entries.map(({ mac }) => mac),
+    );
   }
 
-  async #plug(
-    key: string,
-    address: string,
-    group: GroupNetwork,
-    netns: number,
-    isReachable: boolean,
-  ): Promise<void> {
+  /** The sandbox's link, made anew. */
+  async #plug({ key, ordinal, netns, isReachable }: Plug, group: GroupNetwork): Promise<void> {
     const port = this.#names.port(key);
-    const mac = macOf(address);
+    const bridge = this.#names.bridge(group.groupUid);
+    const ip = addressOf(parseSubnet(group.subnet), ordinal);
+    const mac = macOf(ip);
     await this.#removals.remove(port);
     await this.#links.addVeth(port, group.mtu, { name: 'eth0', netns, mac });
-    await this.#links.setAlias(port, `muster: sandbox ${address} of ${group.title}`);
-    if (isReachable) await this.#join(port, mac, group);
+    await this.#links.setAlias(port, `muster: sandbox ${ip} of ${group.title}`);
+    await this.#links.setNeighbours(bridge, [{ ip, mac }]);
+    if (isReachable) await this.#setPlugged(key, ordinal, group, true);
     await this.#links.setUp(port);
   }
 
-  async #settle(netns: number, subnet: Subnet, own: number, group: GroupNetwork): Promise<void> {
+  /** Inside: addresses, neighbours and timers. */
+  async #settle({ netns, ordinal }: Plug, { subnet: text, members, egress }: GroupNetwork): Promise<void> {
     for (const [path, value] of sysctls) {
       try {
         this.#native.netnsWrite(netns, path, value);
       } catch {
-        // An older kernel has not all of them: `probe` tells.
+        // An older kernel has not all of them.
       }
     }
+    const subnet = parseSubnet(text);
     await using inside = new Links(this.#native, netns);
     await inside.setUp('lo');
-    await inside.addAddress('eth0', addressOf(subnet, own), subnet.prefix);
+    await inside.addAddress('eth0', addressOf(subnet, ordinal), subnet.prefix);
     await inside.setUp('eth0');
-    for (const { ordinals } of group.members) {
-      for (const ordinal of ordinals) {
-        if (ordinal === own) continue;
-        const peer = addressOf(subnet, ordinal);
-        await inside.setNeighbour('eth0', peer, macOf(peer));
-      }
-    }
-    if (!group.egress) return;
-    const gateway = gatewayOf(subnet);
-    await inside.setNeighbour('eth0', gateway, macOf(gateway));
-    await inside.addDefaultRoute(gateway);
+    const others = members.flatMap(({ ordinals }) => ordinals.filter((other) => other !== ordinal));
+    const ips = [...(egress ? [gatewayOf(subnet)] : []), ...others.map((other) => addressOf(subnet, other))];
+    await inside.setNeighbours(
+      'eth0',
+      ips.map((ip) => ({ ip, mac: macOf(ip) })),
+    );
+    if (egress) await inside.addDefaultRoute(gatewayOf(subnet));
   }
 
   async #removeIfEmpty(groupUid: string): Promise<void> {
     const bridge = await this.#links.find(this.#names.bridge(groupUid));
-    if (!bridge) return;
-    const ports = (await this.#links.list()).filter(({ master }) => master === bridge.index);
-    if (ports.some(({ name }) => this.#names.isAnyPort(name))) return;
-    const { table } = this.#names;
-    const before = this.#tunnels.get(groupUid) ?? null;
-    const egress = this.#groups.get(groupUid)?.egress ?? false;
-    this.#tunnels.delete(groupUid);
+    const ports = bridge && (await this.#links.list()).filter(({ master }) => master === bridge.index);
+    if (ports?.some(({ name }) => this.#names.isOwnPort(name))) return;
+    const isLast = ports?.some(({ name }) => this.#names.isAnyPort(name)) !== true;
     this.#groups.delete(groupUid);
-    await this.#removals.remove(this.#names.vxlan(groupUid));
-    await this.#removals.remove(bridge.name);
-    if (this.#groups.size === 0) {
-      if (this.#idle) clearTimeout(this.#idle);
-      this.#idle = setTimeout(() => void this.#removeRules().catch(() => undefined), idleMs).unref();
+    this.#joined.delete(groupUid);
+    if (isLast) {
+      await this.#removals.remove(this.#names.vxlan(groupUid));
+      await this.#removals.remove(this.#names.bridge(groupUid));
     }
-    const rules = tunnelText(table, before, null) + (egress ? '' : closedText(table, bridge.name, 'delete'));
-    await this.#firewall.apply(rules).catch(() => undefined); // no table, no rules
+    await this.#firewall.forget(groupUid, isLast);
+    if (this.#groups.size > 0) return;
+    if (this.#checking) clearInterval(this.#checking);
+    this.#checking = null;
+    if (this.#idle) clearTimeout(this.#idle);
+    this.#idle = setTimeout(() => void this.#removeRules().catch(() => undefined), idleMs).unref();
+  }
+}
+
+async function unlessThere(adding: Promise<void>): Promise<void> {
+  try {
+    await adding;
+  } catch (error) {
+    // A VXLAN device is refused with the same words where another has its number and port.
+    if (!(error instanceof LinkError && error.code === 'EEXIST')) throw error;
   }
 }

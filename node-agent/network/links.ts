@@ -13,6 +13,7 @@ import {
   textOf,
   type Answer,
   type Attribute,
+  type Message,
 } from './netlink.ts';
 
 const type = {
@@ -57,6 +58,9 @@ const up = 0x1;
 const state = { permanent: 0x80, noArp: 0x40 };
 const neighbourFlags = { self: 0x2, master: 0x4 };
 const family = { unspecified: 0, inet: 2, bridge: 7, inet6: 10 };
+
+/** Their acknowledgements fit into a socket's buffer. */
+const mostAtOnce = 64;
 
 export interface Link {
   readonly index: number;
@@ -106,7 +110,7 @@ export class Links implements AsyncDisposable {
   /** Of the network namespace behind this descriptor; -1: the agent's own. */
   constructor(native: Native, netns: number) {
     this.#native = native;
-    this.#socket = native.netlinkOpen(netns);
+    this.#socket = native.netlinkOpen(netns, 0);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -322,76 +326,41 @@ export class Links implements AsyncDisposable {
     });
   }
 
-  /** Which hardware address an address on this link has, for good: nobody is asked on the wire. */
-  async setNeighbour(name: string, ip: string, mac: string): Promise<void> {
-    const bytes = addressBytes(ip);
-    await this.#neighbour(
-      `set neighbour ${ip} on ${name}`,
-      name,
-      bytes.length === 4 ? family.inet : family.inet6,
-      0,
-      [
+  /** Which hardware addresses these addresses on this link have, for good: nobody is asked on the wire. */
+  async setNeighbours(name: string, entries: readonly { ip: string; mac: string }[]): Promise<void> {
+    if (entries.length === 0) return;
+    const index = await this.indexOf(name);
+    const all = entries.map(({ ip, mac }) => {
+      const bytes = addressBytes(ip);
+      return newNeighbour(bytes.length === 4 ? family.inet : family.inet6, index, 0, [
         [neighbour.destination, bytes],
         [neighbour.linkLayer, macBytes(mac)],
-      ],
-    );
-  }
-
-  /** Behind which node of the underlay a VXLAN device finds a hardware address. */
-  async setRemote(name: string, mac: string, node: string): Promise<void> {
-    await this.#neighbour(`set ${mac} behind ${node} on ${name}`, name, family.bridge, neighbourFlags.self, [
-      [neighbour.linkLayer, macBytes(mac)],
-      [neighbour.destination, addressBytes(node)],
-    ]);
-  }
-
-  /** Behind which port of its bridge a hardware address is. */
-  async setForwarding(name: string, mac: string): Promise<void> {
-    await this.#neighbour(`set ${mac} at port ${name}`, name, family.bridge, neighbourFlags.master, [
-      [neighbour.linkLayer, macBytes(mac)],
-    ]);
-  }
-
-  async removeRemote(name: string, mac: string): Promise<void> {
-    await this.#forget(`remove ${mac} from ${name}`, name, neighbourFlags.self, mac);
-  }
-
-  async removeForwarding(name: string, mac: string): Promise<void> {
-    await this.#forget(`remove ${mac} from port ${name}`, name, neighbourFlags.master, mac);
-  }
-
-  async #neighbour(
-    what: string,
-    name: string,
-    kind: number,
-    bits: number,
-    attributes: readonly Attribute[],
-  ): Promise<void> {
-    await this.#ask(what, {
-      type: type.newNeighbour,
-      flags: flags.ack | flags.create | flags.replace,
-      // A permanent entry of a bridge would mean the bridge itself: one that stays there is "no ARP" (br_fdb.c).
-      fixed: neighbourInfo(
-        kind,
-        await this.indexOf(name),
-        bits === neighbourFlags.master ? state.noArp : state.permanent,
-        bits,
-      ),
-      attributes,
+      ]);
     });
+    await this.#askAll(`set neighbours on ${name}`, all);
   }
 
-  async #forget(what: string, name: string, bits: number, mac: string): Promise<void> {
-    try {
-      await this.#ask(what, {
-        type: type.delNeighbour,
-        flags: flags.ack,
-        fixed: neighbourInfo(family.bridge, await this.indexOf(name), 0, bits),
-        attributes: [[neighbour.linkLayer, macBytes(mac)]],
-      });
-    } catch (error) {
-      if (!(error instanceof LinkError && (error.code === 'ENOENT' || error.code === 'ENODEV'))) throw error;
-    }
+  /** Behind which nodes of the underlay a VXLAN device finds hardware addresses. */
+  async setRemotes(name: string, entries: readonly { mac: string; node: string }[]): Promise<void> {
+    if (entries.length === 0) return;
+    const index = await this.indexOf(name);
+    const all = entries.map(({ mac, node }) =>
+      newNeighbour(family.bridge, index, neighbourFlags.self, [
+        [neighbour.linkLayer, macBytes(mac)],
+        [neighbour.destination, addressBytes(node)],
+      ]),
+    );
+    await this.#askAll(`set what is behind ${name}`, all);
+  }
+
+  /** Behind which port of its bridge hardware addresses are. */
+  async setForwarding(name: string, macs: readonly string[]): Promise<void> {
+    if (macs.length === 0) return;
+    const index = await this.indexOf(name);
+    const all = macs.map((mac) =>
+      newNeighbour(family.bridge, index, neighbourFlags.master, [[neighbour.linkLayer, macBytes(mac)]]),
+    );
+    await this.#askAll(`set what is at port ${name}`, all);
   }
 
   async #add(what: string, attributes: readonly Attribute[]): Promise<void> {
@@ -403,14 +372,33 @@ export class Links implements AsyncDisposable {
     await this.#ask(what, { type: type.newLink, flags: flags.ack, fixed, attributes });
   }
 
-  async #ask(what: string, message: Parameters<typeof encodeMessage>[0]): Promise<Answer[]> {
-    const bytes = encodeMessage(message);
+  async #askAll(what: string, messages: readonly Message[]): Promise<void> {
+    for (let at = 0; at < messages.length; at += mostAtOnce)
+      await this.#send(what, Buffer.concat(messages.slice(at, at + mostAtOnce).map(encodeMessage)));
+  }
+
+  #ask(what: string, message: Message): Promise<Answer[]> {
+    return this.#send(what, encodeMessage(message));
+  }
+
+  async #send(what: string, bytes: Buffer): Promise<Answer[]> {
     const asked = this.#last.then(() => this.#native.netlinkRequest(this.#socket, bytes));
     this.#last = asked.catch(() => undefined);
     const { answers, refusal } = decodeAnswers(await asked);
     if (refusal) throw new LinkError(what, getSystemErrorName(-refusal.errno), refusal.text);
     return answers;
   }
+}
+
+/** A permanent entry of a bridge would mean the bridge itself: one that stays there is "no ARP" (br_fdb.c). */
+function newNeighbour(kind: number, index: number, bits: number, attributes: readonly Attribute[]): Message {
+  const states = bits === neighbourFlags.master ? state.noArp : state.permanent;
+  return {
+    type: type.newNeighbour,
+    flags: flags.ack | flags.create | flags.replace,
+    fixed: neighbourInfo(kind, index, states, bits),
+    attributes,
+  };
 }
 
 /** struct ifinfomsg */

@@ -38,7 +38,7 @@ export function networkNames(clusterId: string, node: string): NetworkNames {
     isBridge: (name) => name.startsWith(`mb${cluster}`),
     isVxlan: (name) => name.startsWith(`mv${cluster}`),
     isOwnPort: (name) => name.startsWith(own),
-    isAnyPort: (name) => name.startsWith('ms'),
+    isAnyPort: (name) => /^ms[0-9a-z]{13}$/.test(name),
     isAnyBridge: (name) => /^mb[0-9a-z]{13}$/.test(name),
     bridgePattern: `mb${cluster}*`,
     table: `muster_${cluster}`,

@@ -39,9 +39,7 @@ function linkWith(address: string): string | undefined {
 /** Links by which packets leave this node: all that have an address, but job networks' own. */
 export function uplinks(): string[] {
   return Object.entries(networkInterfaces())
-    .filter(
-      ([name, addresses]) => !isJobLink(name) && addresses?.some((each) => !each.internal) === true,
-    )
+    .filter(([name, addresses]) => !isJobLink(name) && addresses?.some((each) => !each.internal) === true)
     .map(([name]) => name);
 }
 

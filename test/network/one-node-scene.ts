@@ -60,17 +60,27 @@ const [a, b, c] = [
   group('b', '100.64.0.16/28'),
   group('c', '100.64.0.128/28', false),
 ];
+const attached = async (
+  agent: JobNetwork,
+  key: string,
+  ordinal: number,
+  of: GroupNetwork,
+): Promise<{ netns: number; address: string }> => {
+  const netns = agent.newNamespace();
+  await agent.attach({ key, ordinal, netns, isReachable: true }, of);
+  return { netns, address: addressOf(parseSubnet(of.subnet), ordinal) };
+};
 const at = (of: GroupNetwork, ordinal: number) => addressOf(parseSubnet(of.subnet), ordinal);
-const a0 = await node.attach('a-0-1', 0, a);
-const a1 = await twin.attach('a-1-1', 1, a);
-const b0 = await node.attach('b-0-1', 0, b);
-const c0 = await node.attach('c-0-1', 0, c);
-const c1 = await node.attach('c-1-1', 1, c);
+const a0 = await attached(node, 'a-0-1', 0, a);
+const a1 = await attached(twin, 'a-1-1', 1, a);
+const b0 = await attached(node, 'b-0-1', 0, b);
+const c0 = await attached(node, 'c-0-1', 0, c);
+const c1 = await attached(node, 'c-1-1', 1, c);
 const there = await names();
 const began = performance.now();
 const rounds = 20;
 for (let round = 0; round < rounds; round++) {
-  const { netns } = await node.attach('b-1-1', 1, b);
+  const { netns } = await attached(node, 'b-1-1', 1, b);
   native().close(netns);
   await node.detach('b-1-1', 'b');
 }
@@ -82,9 +92,9 @@ const neighbour = await connect(b0.netns, a1.netns, a1.address);
 const fromNode = await connect(-1, a1.netns, a1.address);
 const leaving = await connect(a0.netns, -1, underlay);
 const leavingClosed = await connect(c0.netns, -1, underlay);
-await node.setPlugged('a-0-1', a, 0, false);
+await node.setPlugged('a-0-1', 0, a, false);
 const unplugged = await connect(a0.netns, a1.netns, a1.address);
-await node.setPlugged('a-0-1', a, 0, true);
+await node.setPlugged('a-0-1', 0, a, true);
 const pluggedAgain = await connect(a0.netns, a1.netns, a1.address);
 
 await twin.detach('a-1-1', 'a');
