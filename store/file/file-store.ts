@@ -7,8 +7,7 @@
 import { randomUUID, randomInt } from 'node:crypto';
 import type { ApiStore, Decision } from '../api-store.ts';
 import { appliedBy, appliedObject } from '../authored-write.ts';
-import { EventWindow } from '../event-window.ts';
-import { concernsGarbage, type GarbageStep } from '../garbage.ts';
+import type { GarbageStep } from '../garbage.ts';
 import { GarbageCollector } from '../garbage-collector.ts';
 import { selectionOf } from '../label-selector.ts';
 import type {
@@ -19,17 +18,15 @@ import type {
   ListOptions,
   ObjectKey,
   ObjectList,
-  OwnerReference,
   Patch,
   PatchOptions,
   WatchEvent,
   WatchOptions,
 } from '../object-store.ts';
-import { ObjectTable, OwnerIndex, tableKeyOf, tableKeyOfObject } from '../object-table.ts';
+import { tableKeyOf, type ObjectTable } from '../object-table.ts';
 import { Pages } from '../pages.ts';
 import { applyPatch } from '../patch.ts';
-import { frozenCopy } from '../plain.ts';
-import { resourceNameOf, type ResourceType } from '../resource.ts';
+import type { ResourceType } from '../resource.ts';
 import { StoreError } from '../store-error.ts';
 import {
   createdObject,
@@ -51,9 +48,10 @@ import { bookmarkOf, streamOf, tooOld } from '../watch-stream.ts';
 import { DoubtRecord, type Doubt } from './doubt.ts';
 import { nodeFileSystem, type FileSystem } from './file-system.ts';
 import { closedError, GroupCommit } from './group-commit.ts';
+import { HeldObjects } from './held-objects.ts';
 import { Journal, usualRoomBytes, type Log, type Problem, type Recovered } from './journal.ts';
 import { takeOwnership } from './ownership.ts';
-import { versionOf, type Operation } from './recovery.ts';
+import type { Operation } from './recovery.ts';
 
 export interface FileStoreOptions {
   readonly directory: string;
@@ -94,20 +92,12 @@ export class FileStore implements ApiStore, AsyncDisposable {
   readonly #ownership: Disposable;
   readonly #commit: GroupCommit;
   readonly #garbage: GarbageCollector;
-  readonly #tables = new Map<string, ObjectTable>();
-  readonly #windows = new Map<string, EventWindow>();
-  readonly #owners = new OwnerIndex();
+  readonly #held: HeldObjects;
   readonly #pages = new Pages<StoredObject>();
   readonly #pending = new Map<string, Pending>();
-  readonly #touched = new Set<EventWindow>();
-  /** Objects of kinds this build does not know: kept as they are, and shown to nobody. */
-  readonly #unknown = new Map<string, Operation>();
-  readonly #windowEvents: number;
   #decided = 0;
   #committed = 0;
   #closed = false;
-  /** From this version on every change is in the windows, unless it has left them again. */
-  #floor = 0;
 
   static async open(options: FileStoreOptions): Promise<FileStore> {
     const ownership = (options.own ?? takeOwnership)(options.directory);
@@ -118,7 +108,11 @@ export class FileStore implements ApiStore, AsyncDisposable {
       const nowMs = (options.now ?? Date.now)();
       const recovered = await journal.open(randomUUID(), nowMs, options.existed ?? false);
       const store = new FileStore(options, ownership, journal, doubt, recovered);
-      store.#load(recovered);
+      store.#held.load(recovered);
+      store.#decided = store.#committed = recovered.version;
+      const unknown = store.#held.unknown.size;
+      if (unknown > 0)
+        options.log?.warn({ objects: unknown }, 'store keeps objects of kinds it does not know');
       for (const problem of recovered.problems)
         options.log?.error({ ...problem }, 'store set something aside');
       const repaired = recovered.problems.length > 0 && recovered.replaceable;
@@ -143,17 +137,22 @@ export class FileStore implements ApiStore, AsyncDisposable {
     this.types = options.types;
     this.problems = problems;
     this.#doubt = doubt;
-    this.#windowEvents = options.windowEvents ?? 4096;
-    for (const type of options.types) this.#tables.set(resourceNameOf(type), new ObjectTable(type));
+    this.#held = new HeldObjects(options.types, options.windowEvents ?? 4096, (uid) =>
+      this.#garbage.look(uid),
+    );
     this.#commit = new GroupCommit(
       journal,
-      { snapshot: () => this.#snapshot(), version: () => this.#committed, applied: () => this.#wake() },
+      {
+        snapshot: () => this.#held.snapshot(),
+        version: () => this.#committed,
+        applied: () => this.#held.wake(),
+      },
       { directory: options.directory, compactBytes: this.#compactBytes, log: options.log },
     );
     this.#garbage = new GarbageCollector({
-      find: (uid) => this.#owners.find(uid)?.object,
-      dependentsOf: (uid) => this.#owners.dependentsOf(uid).map(({ object }) => object),
-      ownerState: (object, owner) => this.#ownerState(object, owner),
+      find: (uid) => this.#held.owners.find(uid)?.object,
+      dependentsOf: (uid) => this.#held.owners.dependentsOf(uid).map(({ object }) => object),
+      ownerState: (object, owner) => this.#held.ownerState(object, owner),
       perform: (step) => this.#performGarbageStep(step),
       failed: (error, step) =>
         options.log?.warn(
@@ -179,9 +178,7 @@ export class FileStore implements ApiStore, AsyncDisposable {
 
   /** The number of objects. */
   get size(): number {
-    let size = 0;
-    for (const table of this.#tables.values()) size += table.size;
-    return size;
+    return this.#held.size;
   }
 
   async get<T extends KubernetesObject = AnyObject>(
@@ -191,7 +188,7 @@ export class FileStore implements ApiStore, AsyncDisposable {
   ): Promise<T> {
     signal?.throwIfAborted();
     this.#refuseIfClosed();
-    const found = this.#table(type).get(tableKeyFor(type, key));
+    const found = this.#held.table(type).get(tableKeyFor(type, key));
     if (found === undefined) throw notFound(type, key);
     return Promise.resolve(found as unknown as T);
   }
@@ -203,7 +200,7 @@ export class FileStore implements ApiStore, AsyncDisposable {
   ): Promise<ObjectList<T>> {
     signal?.throwIfAborted();
     this.#refuseIfClosed();
-    const table = this.#table(type);
+    const table = this.#held.table(type);
     if (options.continue !== undefined && options.continue !== '') {
       return Promise.resolve(this.#pages.next(options.continue, options.limit) as unknown as ObjectList<T>);
     }
@@ -228,8 +225,8 @@ export class FileStore implements ApiStore, AsyncDisposable {
     signal: AbortSignal | undefined,
   ): AsyncGenerator<WatchEvent<AnyObject>, void, undefined> {
     this.#refuseIfClosed();
-    const table = this.#table(type);
-    const window = this.#window(table.resource);
+    const table = this.#held.table(type);
+    const window = this.#held.window(table.resource);
     const selection = selectionOf(options, table.type);
     const { resourceVersion = '0' } = options;
     let position: number | undefined;
@@ -355,7 +352,13 @@ export class FileStore implements ApiStore, AsyncDisposable {
       key,
       (head) => {
         const old = orNotFound(type, key, head);
-        return deletedObject(type, old, options, this.#now(), this.#owners.hasDependents(old.metadata.uid));
+        return deletedObject(
+          type,
+          old,
+          options,
+          this.#now(),
+          this.#held.owners.hasDependents(old.metadata.uid),
+        );
       },
       options.dryRun,
     );
@@ -372,7 +375,7 @@ export class FileStore implements ApiStore, AsyncDisposable {
     const author = { manager: patch.fieldManager, subresource, nowMs: this.#now() };
     const rest = { force: patch.force ?? false, birth: this.birth(), admit: this.#options.admit };
     const wanted = appliedObject(type, patch.patch);
-    return appliedBy(author, this.#table(type).type, head, wanted, rest);
+    return appliedBy(author, this.#held.table(type).type, head, wanted, rest);
   }
 
   /** Resolves when the garbage collector has nothing left to do. */
@@ -390,7 +393,7 @@ export class FileStore implements ApiStore, AsyncDisposable {
     this.#closed = true;
     await this.#garbage.stop();
     await this.#commit.close();
-    for (const window of this.#windows.values()) window.wake();
+    this.#held.wakeAll();
     this.#ownership[Symbol.dispose]();
   }
 
@@ -405,7 +408,7 @@ export class FileStore implements ApiStore, AsyncDisposable {
     decide: (head: StoredObject | undefined) => Change,
     dryRun = false,
   ): Promise<Change> {
-    const table = this.#table(type);
+    const table = this.#held.table(type);
     const tableKey = tableKeyFor(type, key);
     const pendingKey = `${table.resource} ${tableKey}`;
     for (let attempt = 0; ; attempt += 1) {
@@ -453,7 +456,7 @@ export class FileStore implements ApiStore, AsyncDisposable {
       apply: () => {
         forget();
         this.#committed = version;
-        this.#apply(table, key, change.kind === 'remove', object, version);
+        this.#held.apply(table, key, change.kind === 'remove', object, version);
       },
       refuse: forget,
     });
@@ -463,111 +466,9 @@ export class FileStore implements ApiStore, AsyncDisposable {
     return { kind: change.kind, object };
   }
 
-  #apply(table: ObjectTable, key: string, removed: boolean, object: StoredObject, version: number): void {
-    const previous = removed ? table.delete(key) : table.set(key, object);
-    if (removed) this.#owners.remove(previous ?? object);
-    else this.#owners.put(table, object);
-    const window = this.#window(table.resource);
-    const type = removed ? 'DELETED' : previous === undefined ? 'ADDED' : 'MODIFIED';
-    window.push({ version, type, object, previous });
-    this.#touched.add(window);
-    this.#lookForGarbage(object, removed, previous);
-  }
-
-  #lookForGarbage(object: StoredObject, removed: boolean, previous: StoredObject | undefined): void {
-    const { uid, deletionTimestamp } = object.metadata;
-    if (removed || deletionTimestamp !== undefined) {
-      for (const { object: dependent } of this.#owners.dependentsOf(uid))
-        this.#garbage.look(dependent.metadata.uid);
-    }
-    if (!removed && concernsGarbage(object)) this.#garbage.look(uid);
-    // An owner in deletion may have waited for this one to go, or to stop naming it.
-    for (const owner of previous?.metadata.ownerReferences ?? []) {
-      if (this.#owners.find(owner.uid)?.object.metadata.deletionTimestamp !== undefined)
-        this.#garbage.look(owner.uid);
-    }
-  }
-
-  #load({ snapshot, snapshotVersion, journal, version, problems }: Recovered): void {
-    // After a repair nobody may resume: what was lost would be missed.
-    const damaged = problems.length > 0;
-    this.#floor = damaged ? version : snapshotVersion;
-    for (const operation of snapshot) this.#replay(operation, false);
-    for (const operation of journal) this.#replay(operation, !damaged);
-    this.#decided = version;
-    this.#committed = version;
-    if (this.#unknown.size > 0) {
-      this.#options.log?.warn(
-        { objects: this.#unknown.size },
-        'store keeps objects of kinds it does not know',
-      );
-    }
-    for (const { object } of this.#owners.all()) {
-      if (concernsGarbage(object)) this.#garbage.look(object.metadata.uid);
-    }
-  }
-
-  #replay(operation: Operation, remember: boolean): void {
-    const [resource, key, value] = operation;
-    const table = this.#tables.get(resource);
-    if (table === undefined) {
-      if (typeof value === 'number') this.#unknown.delete(`${resource} ${key}`);
-      else this.#unknown.set(`${resource} ${key}`, operation);
-      return;
-    }
-    const version = versionOf(operation);
-    const previous = table.get(key);
-    let object: StoredObject;
-    if (typeof value === 'number') {
-      if (previous === undefined) return;
-      table.delete(key);
-      this.#owners.remove(previous);
-      object = withResourceVersion(previous, version);
-    } else {
-      object = frozenCopy(value) as StoredObject;
-      if (previous !== undefined && previous.metadata.uid !== object.metadata.uid)
-        this.#owners.remove(previous);
-      table.set(key, object);
-      this.#owners.put(table, object);
-    }
-    const type = typeof value === 'number' ? 'DELETED' : previous === undefined ? 'ADDED' : 'MODIFIED';
-    if (remember) this.#window(resource).push({ version, type, object, previous });
-  }
-
-  #snapshot(): readonly Operation[] {
-    const operations: Operation[] = [...this.#unknown.values()];
-    for (const table of this.#tables.values()) {
-      for (const object of table.values())
-        operations.push([table.resource, tableKeyOfObject(object), object]);
-    }
-    return operations;
-  }
-
-  #wake(): void {
-    for (const window of this.#touched) window.wake();
-    this.#touched.clear();
-  }
-
-  #ownerState(object: StoredObject, owner: OwnerReference): 'present' | 'waiting' | 'absent' | 'unknown' {
-    const found = this.#owners.find(owner.uid);
-    if (found === undefined) {
-      const [group, version] = owner.apiVersion.includes('/')
-        ? owner.apiVersion.split('/')
-        : ['', owner.apiVersion];
-      const known = this.types.some(
-        (type) => type.kind === owner.kind && type.group === group && type.version === version,
-      );
-      return known ? 'absent' : 'unknown';
-    }
-    const { namespace, deletionTimestamp, finalizers } = found.object.metadata;
-    if (namespace !== undefined && namespace !== object.metadata.namespace) return 'absent';
-    const foreground = deletionTimestamp !== undefined && (finalizers ?? []).includes('foregroundDeletion');
-    return foreground ? 'waiting' : 'present';
-  }
-
   async #performGarbageStep(step: GarbageStep): Promise<void> {
     const { uid, resourceVersion, name, namespace } = step.object.metadata;
-    const found = this.#owners.find(uid);
+    const found = this.#held.owners.find(uid);
     if (found === undefined) return;
     const { type } = found.table;
     const key = { name, namespace };
@@ -593,23 +494,6 @@ export class FileStore implements ApiStore, AsyncDisposable {
         await this.#write(type, key, (head) => updatedObject(type, orNotFound(type, key, head), object));
       }
     }
-  }
-
-  #table(type: ResourceType): ObjectTable {
-    const table = this.#tables.get(resourceNameOf(type));
-    if (table === undefined) {
-      throw new StoreError('NotFound', `This store keeps no ${resourceNameOf(type)}`, { kind: type.plural });
-    }
-    return table;
-  }
-
-  #window(resource: string): EventWindow {
-    let window = this.#windows.get(resource);
-    if (window === undefined) {
-      window = new EventWindow(this.#windowEvents, this.#floor);
-      this.#windows.set(resource, window);
-    }
-    return window;
   }
 
   #refuseIfTooLarge(type: ResourceType, object: StoredObject, length: number): void {
