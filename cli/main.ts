@@ -93,6 +93,11 @@ program
   .option('--verbs-advertise <host:port>', 'on Kubernetes: where other replicas reach that')
   .option('--metrics-listen <host:port>', 'on Kubernetes: serve /metrics, /healthz and /readyz here')
   .option('--agent-service-account <namespace/name>', 'on Kubernetes: whose tokens let agents in Pods join')
+  .option(
+    '--carrier-image <image>',
+    "on Kubernetes: this build's image, for the carrier Pods of groups with a template",
+  )
+  .option('--carrier-pull-policy <policy>', 'on Kubernetes: when that is pulled')
   .action(handler(async () => (await import('./commands/controller.ts')).controller, 'daemon'));
 
 program

@@ -8,6 +8,9 @@ import { networkPoolOf } from './network/pool.ts';
 import { isTrue } from '../crds/conditions.ts';
 import type { NodeMonitor, ProcessGroup } from '../crds/types.gen.ts';
 import type { KubernetesObject, ObjectStore, ResourceType } from '../store/object-store.ts';
+import { CarrierBook } from './carrier/book.ts';
+import type { CarrierPolicy } from './carrier/gang.ts';
+import type { CarrierImage } from './carrier/pod.ts';
 import { checkpointReconciler } from './checkpoint/reconcile.ts';
 import { ClientLeaseBook } from './client-lease.ts';
 import { Hub, type HubTls } from './hub/hub.ts';
@@ -45,6 +48,8 @@ export interface ControlPlaneOptions {
   readonly network?: 'Isolated' | 'Host';
   /** Where job networks get their addresses from, as ADDRESS/LENGTH. */
   readonly networkPool?: string;
+  /** On Kubernetes: the image by which carrier Pods of groups with a template get the program that waits in them. */
+  readonly carriers?: CarrierImage & { readonly policy?: Partial<CarrierPolicy> };
   /** Where Leases of the controllers are; default: default. */
   readonly namespace?: string;
 }
@@ -136,9 +141,21 @@ export async function runControlPlane(
     pool: networkPoolOf(clusterId, options.networkPool),
     namespace: options.namespace ?? 'default',
   }); // prettier-ignore
+  const carriers =
+    options.carriers &&
+    new CarrierBook({
+      store, clock, logger,
+      waiter: options.carriers,
+      ...(options.carriers.policy === undefined ? {} : { policy: options.carriers.policy }),
+      changed: (uid) => {
+        const key = reconciler.keyOf(uid);
+        if (key !== undefined) groupQueue.add(key);
+      },
+    }); // prettier-ignore
   const reconciler = new ProcessGroupReconciler({
     store, hub, clock, leases, events, secrets, clusterId, logger, networks,
     ...(options.network === undefined ? {} : { defaultNetwork: options.network }),
+    ...(carriers === undefined ? {} : { carriers }),
     reasonToWait: (group) => unknown.reasonToWait(group),
     keepsVanished: (key, uid) => unknown.keepsVanished(key, uid),
     offers: (exceptUid) =>
@@ -153,6 +170,7 @@ export async function runControlPlane(
 
   const first = new FirstRound(groups);
   const started = [
+    ...(carriers ? [carriers.run(both)] : []),
     monitors.run(both),
     groups.run(both),
     runReconciler(

@@ -8,7 +8,7 @@ import { annotations } from '../crds/names.ts';
 import { quantityOf } from '../crds/quantity.ts';
 import { RankSet } from '../crds/rank-set.ts';
 import type { ProcessGroup, ProcessGroupRlimit, ProcessGroupSpec } from '../crds/types.gen.ts';
-import type { EnvVar, JobNetwork, Program, Rlimit, Sent, Tree } from '../wire/agent-types.ts';
+import type { Carrier, EnvVar, JobNetwork, Program, Rlimit, Sent, Tree } from '../wire/agent-types.ts';
 import { processMapping } from '../wire/pmi1/process-mapping.ts';
 import type { DesiredSandbox } from './hub/desired-book.ts';
 import { sandboxNameOf } from './hub/group-hosts.ts';
@@ -57,6 +57,7 @@ export function specsOf(
   secret: GroupSecret | undefined,
   clusterId: string,
   networkPort = 0,
+  carrierOf: (assignment: Assignment) => Carrier | undefined = () => undefined,
 ): DesiredSandbox[] {
   const { spec, metadata } = group;
   const uid = metadata.uid ?? '';
@@ -94,7 +95,8 @@ export function specsOf(
     tty: spec.tty ?? false,
     binding: spec.placement?.binding ?? 'None',
     devices: spec.resources?.devices ?? [],
-    root: spec.root ?? 'Host',
+    // No agent takes this for a root of its own: without its Pod such a sandbox is refused.
+    root: spec.template === undefined ? (spec.root ?? 'Host') : 'Carrier',
     abortOnFailure: (spec.failurePolicy?.rank ?? 'Abort') === 'Abort',
     warningSignal: warningSignalOf(spec),
     owner: metadata.annotations?.[annotations.submittedBy.name] ?? '',
@@ -107,10 +109,14 @@ export function specsOf(
     node: assignment.node,
     spec: {
       ...common,
+      ...carried(carrierOf(assignment)),
       ...limitsOf(spec, assignment.rankCount),
       id: { groupUid: uid, ordinal: assignment.ordinal, incarnation: assignment.incarnation },
       ranks: assignment.ranks,
-      hostname: isolated ? sandboxNameOf(metadata.name, assignment.ordinal) : assignment.node,
+      hostname:
+        isolated || spec.template !== undefined
+          ? sandboxNameOf(metadata.name, assignment.ordinal)
+          : assignment.node,
       programs: programsOf(spec, programSets, rankSets[i]!),
       tree: treeOf(assignment.ordinal, assignments),
     },
@@ -123,6 +129,8 @@ function networkOf({ spec, status }: ProcessGroup, port: number): { network?: Se
   const { subnet, vni } = status.network;
   return { network: { subnet, vni, port, egress: spec.egress !== 'Deny' } };
 }
+
+const carried = (carrier: Carrier | undefined): { carrier?: Carrier } => (carrier ? { carrier } : {});
 
 /** Parent and children of a sandbox in the job's tree; the root is its own parent. */
 export function treeOf(ordinal: number, assignments: readonly Assignment[]): Sent<Tree> {

@@ -34,6 +34,10 @@ export const reasons = {
   NoNodeMatches: 'Correct spec.placement.nodeSelector, or label a node as it says.',
   Queued: 'Wait: the group has its place in the queue; `muster describe pg` shows what is ahead.',
   WaitingForDependency: 'Wait for the groups in spec.dependsOn; the message names which and what they lack.',
+  WaitingForCarriers:
+    'Wait, or see `kubectl describe pod`: the message says which carrier Pods do not run yet, and why.',
+  CarriersTimedOut:
+    'Make room for all Pods of the group at once, or correct its template: all were let go and are made anew after a while.',
   StoreDamaged:
     'See `muster doctor`: the store may have lost that the group has run; the message says what to do.',
   Released: 'Nothing to do: the group has ended or was vacated and holds no node.',
@@ -64,6 +68,8 @@ export const reasons = {
   SandboxFailed: "See the agent's log on the node named in the message: the sandbox could not be built.",
   NotAllowed:
     "Ask the administrator of the node named in the message, or ask for what its agent's configuration lets ranks have.",
+  CarrierLost:
+    'The Pod that the ranks lived in was deleted, evicted or ended: the message says which, and by what. Create the group anew.',
   NodeLost: "Start the node's agent again or remove the node; then create the group anew.",
   RestartsExhausted:
     'Look into why it fails: it was started again as often as failurePolicy.maxRestarts lets it.',

@@ -51,10 +51,13 @@ describe('unsupported', () => {
     ],
     [{ template: {} }, 'template is not supported'],
     [{ restoreFrom: { checkpointName: 'a' } }, 'restoreFrom is not supported'],
-    [{ managedBy: 'kueue.x-k8s.io/multikueue' }, 'managedBy kueue.x-k8s.io/multikueue is not supported'],
   ] as [ProcessGroupSpec, string][])('says of %j what to do', (spec, message) => {
     const found = unsupported(group(spec));
     expect(found).toHaveLength(1);
     expect(found[0]!.message).toContain(message);
+  });
+
+  it('has nothing against a template where there are carrier Pods', () => {
+    expect(unsupported(group({ template: {} }), { carriers: true })).toEqual([]);
   });
 });

@@ -106,6 +106,8 @@ export interface DeleteOptions {
   /** What becomes of the objects it owns; default Background. */
   readonly propagation?: 'Background' | 'Foreground' | 'Orphan' | undefined;
   readonly preconditions?: Preconditions | undefined;
+  /** Of kinds that end in their own time, such as Pods; the store's other kinds know none. */
+  readonly gracePeriodSeconds?: number | undefined;
   /** Only tell what would become of it. */
   readonly dryRun?: boolean | undefined;
 }

@@ -244,6 +244,7 @@ export interface SandboxSpec {
   clusterId: string;
   hosts: string;
   network: JobNetwork | null;
+  carrier: Carrier | null;
   checkpoint: CheckpointOrder | null;
   restore: RestoreOrder | null;
 }
@@ -255,6 +256,13 @@ export interface JobNetwork {
   egress: boolean;
   mtu: number;
   members: NetworkMember[];
+}
+
+export interface Carrier {
+  namespace: string;
+  pod: string;
+  uid: string;
+  address: string;
 }
 
 export interface NetworkMember {

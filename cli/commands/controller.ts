@@ -19,6 +19,8 @@ export interface ControllerOptions {
   network?: 'Isolated' | 'Host';
   networkPool?: string;
   namespace?: string;
+  carrierImage?: string;
+  carrierPullPolicy?: string;
 }
 
 export async function controller(
@@ -50,11 +52,18 @@ export async function controller(
     {
       ...{ target, namespace, listen, joinListen, advertise: addresses },
       ...{ verbsListen, verbsAdvertise, metricsListen, agentAccount },
-      ...{ network, networkPool },
+      ...{ network, networkPool, carriers: carriersOf(options) },
     },
     stopSignal(),
   );
   return 0;
+}
+
+function carriersOf({
+  carrierImage: image,
+  carrierPullPolicy: pullPolicy,
+}: ControllerOptions): { image: string; pullPolicy?: string } | undefined {
+  return image === undefined ? undefined : { image, ...(pullPolicy === undefined ? {} : { pullPolicy }) };
 }
 
 function accountOf(text: string | undefined): { namespace: string; name: string } | undefined {

@@ -25,19 +25,24 @@ export function groupHostsOf(
   for (const [node, sandboxes] of byNode) {
     const peer = peerAddressOf(node);
     if (peer === undefined) return undefined;
-    const isolated = sandboxes.flatMap(({ spec: { id, groupName, network } }) =>
-      network?.subnet
-        ? [
-            `${addressOf(parseSubnet(network.subnet), id.ordinal)} ${sandboxNameOf(groupName ?? '', id.ordinal)}\n`,
-          ]
-        : [],
-    );
-    lines.push(...isolated);
-    if (isolated.length > 0) continue;
+    const own = sandboxes.flatMap(({ spec }) => {
+      const address = ownAddressOf(spec);
+      return address === undefined
+        ? []
+        : [`${address} ${sandboxNameOf(spec.groupName ?? '', spec.id.ordinal)}\n`];
+    });
+    lines.push(...own);
+    if (own.length > 0) continue;
     const address = hostOf(peer);
     if (isIP(address) === 0) continue; // a name is for DNS to resolve
     const aliases = sandboxes.map(({ spec }) => sandboxNameOf(spec.groupName ?? '', spec.id.ordinal));
     lines.push(`${address} ${[node, ...aliases].join(' ')}\n`);
   }
   return lines.join('');
+}
+
+/** On the job's network, or its Pod's; undefined where it has the node's. */
+function ownAddressOf({ id, network, carrier }: Entry['spec']): string | undefined {
+  if (network?.subnet) return addressOf(parseSubnet(network.subnet), id.ordinal);
+  return carrier?.address || undefined;
 }

@@ -12,7 +12,11 @@ import type { Hub } from '../hub/hub.ts';
 import { place, type NodeOffer, type Placing } from '../placement/place.ts';
 import { expandPlacement, type Assignment } from '../placement/placement-status.ts';
 import type { Clock } from '../runtime/clock.ts';
+import { carrierLossOf, gangOf, type Gang } from '../carrier/gang.ts';
+import type { CarrierBook } from '../carrier/book.ts';
+import { sharesOf } from '../carrier/split.ts';
 import { endRequestOf } from './end-request.ts';
+import { suspendPolicyTrouble } from './suspend-policy.ts';
 import { sandboxStateOf, type SandboxView, type Seen } from './seen.ts';
 
 export interface ObservePorts {
@@ -25,6 +29,8 @@ export interface ObservePorts {
   readonly removedForMs: (uid: string) => number | undefined;
   /** Of groups that do not say. */
   readonly defaultNetwork?: 'Isolated' | 'Host';
+  /** On Kubernetes. */
+  readonly carriers?: CarrierBook;
 }
 
 export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
@@ -33,13 +39,16 @@ export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
   const uid = metadata.uid ?? '';
   const hasRun = status?.runningTime !== undefined;
   const assignments = assignmentsOf(group);
-  const sandboxes = assignments.map((assignment) => viewOf(uid, assignment, hasRun, ports));
+  const sandboxes = assignments.map((assignment) => viewOf(group, assignment, hasRun, ports));
   const done = status?.finishTime !== undefined || metadata.deletionTimestamp !== undefined;
   const unplaced = sandboxes.length === 0 && !done;
-  const invalid = unplaced ? checkSpec(group).map(errorText) : [];
-  const refused = unplaced ? unsupportedOf(group) : [];
+  const trouble = suspendPolicyTrouble(group);
+  const invalid = unplaced ? [...checkSpec(group).map(errorText), ...(trouble ? [trouble] : [])] : [];
+  const refused = unplaced ? unsupportedOf(group, ports) : [];
   const placeable = unplaced && invalid.length === 0 && refused.length === 0 && spec.suspend !== true;
-  const placing = placeable ? placingOf(group, ports) : undefined;
+  const carriers = spec.template === undefined ? undefined : ports.carriers;
+  const gang = placeable && carriers ? gangOfGroup(group, carriers, ports) : undefined;
+  const placing = placeable ? (gang?.placing ?? placingOf(group, ports)) : undefined;
   const isForeground = metadata.annotations?.[annotations.clientLease.name] !== undefined && !done;
   return Object.freeze({
     nowMs: clock.now(),
@@ -47,6 +56,7 @@ export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
     sandboxes,
     network: networkOf(group, placing, ports),
     networkClaim: undefined,
+    carriers: carriers && { views: carriers.of(uid), gang },
     placing,
     invalid,
     unsupported: refused,
@@ -64,6 +74,40 @@ function placingOf(group: ProcessGroup, ports: ObservePorts): Placing {
   const offers = ports.offers(metadata.uid ?? '');
   return place(wish, spec.network === 'Isolated' ? offers.map((offer) => isolating(offer, ports)) : offers);
 }
+
+/** The scheduler places Pods, and the ranks go where those are. */
+function gangOfGroup(group: ProcessGroup, carriers: CarrierBook, ports: ObservePorts): Gang {
+  const { spec, metadata, status } = group;
+  const uid = metadata.uid ?? '';
+  const damaged = ports.reasonToWait?.(group);
+  const wait = (reason: 'StoreDamaged' | 'WaitingForCarriers', message: string): Gang => ({
+    placing: { kind: 'waiting', reason, message },
+    make: [],
+    release: [],
+  });
+  if (damaged !== undefined) return wait('StoreDamaged', damaged);
+  if (!carriers.isKnown)
+    return wait('WaitingForCarriers', 'the carrier Pods of the cluster are being listed');
+  const offers = new Map(ports.offers(uid).map((offer) => [offer.name, isolatingFor(group, offer, ports)]));
+  return gangOf(
+    {
+      shares: sharesOf(spec.size ?? 0, spec.placement ?? {}),
+      incarnation: (status?.incarnation ?? 0) + 1,
+      views: carriers.of(uid),
+      nowMs: ports.clock.now(),
+      released: carriers.released(uid),
+      nodeTrouble: (node) => {
+        const offer = offers.get(node);
+        if (!offer) return 'has no agent; see that the agents run there (kubectl get ds)';
+        return offer.ready ? undefined : (offer.notReadyBecause ?? 'is not ready');
+      },
+    },
+    carriers.policy,
+  );
+}
+
+const isolatingFor = ({ spec }: ProcessGroup, offer: NodeOffer, ports: ObservePorts): NodeOffer =>
+  spec.network === 'Isolated' ? isolating(offer, ports) : offer;
 
 const feature = 'network-isolated';
 
@@ -92,8 +136,10 @@ function networkOf(
 }
 
 /** What the schema can say and this build does not carry out, by field. */
-function unsupportedOf(group: ProcessGroup): string[] {
-  return unsupported(group).map(({ field, message }) => `${field}: ${message}`);
+function unsupportedOf(group: ProcessGroup, { carriers }: ObservePorts): string[] {
+  return unsupported(group, { carriers: carriers !== undefined }).map(
+    ({ field, message }) => `${field}: ${message}`,
+  );
 }
 
 const expanded = new WeakMap<object, Assignment[]>();
@@ -107,7 +153,14 @@ export function assignmentsOf(group: ProcessGroup): readonly Assignment[] {
   return assignments;
 }
 
-function viewOf(uid: string, assignment: Assignment, hasRun: boolean, { hub }: ObservePorts): SandboxView {
+function viewOf(
+  group: ProcessGroup,
+  assignment: Assignment,
+  hasRun: boolean,
+  ports: ObservePorts,
+): SandboxView {
+  const { hub, carriers } = ports;
+  const uid = group.metadata.uid ?? '';
   const { node, ordinal, incarnation } = assignment;
   const id = { groupUid: uid, ordinal, incarnation };
   const standing = hub.nodes.standing(node);
@@ -123,5 +176,8 @@ function viewOf(uid: string, assignment: Assignment, hasRun: boolean, { hub }: O
     loss,
     forgotten,
     state: sandboxStateOf(standing, known, loss, hasRun),
+    ...(group.spec.template !== undefined && carriers?.isKnown === true
+      ? { carrierLoss: carrierLossOf(ordinal, incarnation, carriers.of(uid)) }
+      : {}),
   };
 }

@@ -6,6 +6,9 @@ import type { Logger } from 'pino';
 import { finalizers } from '../../crds/names.ts';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
 import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
+import type { Carrier } from '../../wire/agent-types.ts';
+import type { CarrierBook } from '../carrier/book.ts';
+import { carrierRefOf } from '../carrier/view.ts';
 import type { ClientLeaseBook } from '../client-lease.ts';
 import type { Hub } from '../hub/hub.ts';
 import type { EventRecorder } from '../runtime/event-recorder.ts';
@@ -31,6 +34,7 @@ export interface PerformPorts {
   readonly events: EventRecorder;
   readonly clusterId: string;
   readonly networks: NetworkClaims;
+  readonly carriers?: CarrierBook;
   readonly logger: Logger;
   readonly removed: (uid: string) => void;
   readonly gone: (uid: string) => void;
@@ -76,6 +80,14 @@ export async function perform(
       await store.patch<ProcessGroup>(processGroupType, key, finalizerPatch(group, false), undefined, signal);
       ports.gone(uid);
       return group;
+    case 'carriers': {
+      const { carriers } = ports;
+      await carriers?.release(uid, action.release, action.why, signal);
+      await carriers?.make(group, (group.status?.incarnation ?? 0) + 1, action.make, signal);
+      if (action.why !== undefined)
+        ports.events.record(group, { type: 'Warning', reason: 'CarriersReleased', message: action.why });
+      return group;
+    }
     case 'deleteObject':
       try {
         await store.delete(processGroupType, key, { preconditions: { uid } }, signal);
@@ -111,7 +123,15 @@ async function want(
   if (desired.removedAt(uid) !== undefined) return;
   if (desired.has(uid)) return desired.want(uid, wish);
   const secret = await ports.secrets.get(group, signal);
-  desired.assign(uid, specsOf(group, views, secret, ports.clusterId, ports.networks.pool.port), wish);
+  const carrierOf = ({
+    ordinal,
+    incarnation,
+  }: {
+    ordinal: number;
+    incarnation: number;
+  }): Carrier | undefined => carrierRefOf(seen.carriers?.views ?? [], ordinal, incarnation);
+  const specs = specsOf(group, views, secret, ports.clusterId, ports.networks.pool.port, carrierOf);
+  desired.assign(uid, specs, wish);
 }
 
 function newView(assignment: ReturnType<typeof newAssignments>[number]): SandboxView {

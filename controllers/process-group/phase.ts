@@ -3,6 +3,7 @@
  */
 import { isTrue } from '../../crds/conditions.ts';
 import type { SandboxView, Seen } from './seen.ts';
+import { suspendPolicyOf } from './suspend-policy.ts';
 import { isVacating, verdictOf } from './verdict.ts';
 
 export type Phase =
@@ -37,10 +38,10 @@ export function phaseOf(seen: Seen): Phase {
   const verdict = verdictOf(seen);
   const vacating = isVacating(seen);
   // A lost node is waited for: what runs there must not run twice.
-  if (vacating && !verdict) return sandboxes.every((view) => isOver(view, false)) ? 'Vacated' : 'Vacating';
+  if (vacating && !verdict) return isVacated(seen) ? 'Vacated' : 'Vacating';
   if (sandboxes.every((view) => isOver(view, verdict !== undefined))) return 'Ended';
   if (verdict) return 'Ending';
-  if (group.spec.suspend === true && group.spec.suspendPolicy === 'Stop') return 'Vacating';
+  if (group.spec.suspend === true && suspendPolicyOf(group) === 'Stop') return 'Vacating';
   const live = sandboxes.filter((view) => view.state === 'Live');
   const frozen = live.filter((view) => view.known?.fact.frozen);
   if (group.spec.suspend === true) {
@@ -51,6 +52,11 @@ export function phaseOf(seen: Seen): Phase {
   }
   if (frozen.length > 0) return 'Resuming';
   return group.status?.runningTime !== undefined || sandboxes.every(isStarted) ? 'Running' : 'Starting';
+}
+
+/** Nothing of it is left on any node: what counts its Pods has to find none. */
+function isVacated({ sandboxes, carriers }: Seen): boolean {
+  return sandboxes.every((view) => isOver(view, false)) && (carriers?.views.length ?? 0) === 0;
 }
 
 export function isFinished({ group }: Seen): boolean {

@@ -4,6 +4,9 @@
  */
 import { finalizers } from '../../crds/names.ts';
 import type { Wish } from '../hub/desired-book.ts';
+import { isHeld } from '../carrier/gang.ts';
+import type { Share } from '../carrier/split.ts';
+import type { CarrierView } from '../carrier/view.ts';
 import type { Phase } from './phase.ts';
 import { isOver } from './phase.ts';
 import type { SandboxView, Seen } from './seen.ts';
@@ -22,6 +25,13 @@ export type Action =
   | { readonly kind: 'remove' }
   | { readonly kind: 'dropFinalizer'; readonly lostNodes: readonly string[] }
   | { readonly kind: 'deleteObject' }
+  /** Pods for sandboxes that have none yet, and Pods that no sandbox needs any more. */
+  | {
+      readonly kind: 'carriers';
+      readonly make: readonly Share[];
+      readonly release: readonly CarrierView[];
+      readonly why?: string | undefined;
+    }
   | { readonly kind: 'warn' };
 
 export interface Plan {
@@ -58,7 +68,45 @@ const plan = {
 } satisfies Record<Phase, (seen: Seen) => Plan>;
 
 export function planOf(seen: Seen, phase: Phase): Plan {
-  return plan[phase](seen);
+  const own = plan[phase](seen);
+  const action = carrierAction(seen, phase, own);
+  if (!action) return own;
+  // Whoever is deleted has to let its Pods go before nobody looks any more.
+  const after = phase === 'Deleting' ? [action, ...own.after] : [...own.after, action];
+  const againAfterMs = Math.min(own.againAfterMs ?? Infinity, seen.carriers?.gang?.againAfterMs ?? Infinity);
+  return { ...own, after, ...(againAfterMs === Infinity ? {} : { againAfterMs }) };
+}
+
+function carrierAction(seen: Seen, phase: Phase, own: Plan): Action | undefined {
+  if (!seen.carriers) return undefined;
+  const { views, gang } = seen.carriers;
+  switch (phase) {
+    case 'Pending':
+    case 'Placing':
+      return gang && { kind: 'carriers', make: gang.make, release: gang.release, why: gang.why };
+    case 'Vacating':
+      return letGo(seen.sandboxes.every((view) => isOver(view, false)) ? views : []);
+    case 'Deleting':
+      return letGo(
+        own.after.some(({ kind }) => kind === 'dropFinalizer') || !hasFinalizer(seen) ? views : [],
+      );
+    case 'Invalid':
+    case 'NotSupported':
+    case 'Held':
+    case 'Vacated':
+    case 'Ended':
+    case 'Finished':
+      return letGo(views);
+    default: {
+      const current = seen.sandboxes[0]?.incarnation;
+      return letGo(views.filter(({ incarnation }) => incarnation !== current));
+    }
+  }
+}
+
+function letGo(views: readonly CarrierView[]): Action | undefined {
+  const release = views.filter(isHeld);
+  return release.length === 0 ? undefined : { kind: 'carriers', make: [], release };
 }
 
 function lease(seen: Seen): Plan {

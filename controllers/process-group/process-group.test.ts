@@ -88,6 +88,7 @@ function seenOf({ spec, status, meta, facts = [], standing = 'Connected', more }
     sandboxes,
     network: 'Host',
     networkClaim: undefined,
+    carriers: undefined,
     placing: undefined,
     invalid: [],
     unsupported: [],

@@ -3,7 +3,7 @@
  * not forget stands in status before anybody acts on it, the rest agents tell anew.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { finalizers } from '../../crds/names.ts';
+import { finalizers, ownController } from '../../crds/names.ts';
 import type { ProcessGroup, ProcessGroupStatus } from '../../crds/types.gen.ts';
 import { isStoreError } from '../../store/object-store.ts';
 import { nameOf, settled, type Key, type Outcome, type Reconciler } from '../runtime/reconciler.ts';
@@ -66,7 +66,8 @@ export class ProcessGroupReconciler implements Reconciler {
   async reconcile(key: Key, signal: AbortSignal): Promise<Outcome> {
     const group = await this.#read(key, signal);
     this.#note(key, group);
-    if (!group) return settled;
+    // Of another controller, on this cluster or by way of another one, as batch/Job has it: not ours to touch.
+    if (!group || (group.spec.managedBy ?? ownController) !== ownController) return settled;
     const seen = await this.#withNetwork(observe(group, this.#ports), signal);
     const phase = phaseOf(seen);
     const plan = planOf(seen, phase);
@@ -161,6 +162,7 @@ export class ProcessGroupReconciler implements Reconciler {
     for (const { node, spec } of hub.desired.sandboxesOf(uid)) hub.facts.drop(node, spec.id);
     hub.desired.forget(uid);
     leases.forget(uid);
+    this.#ports.carriers?.forget(uid);
     events.drop(uid);
     this.#alive.delete(uid);
     this.#removedMs.delete(uid);

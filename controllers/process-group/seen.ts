@@ -5,6 +5,8 @@
 import type { Standing } from '../hub/node-table.ts';
 import type { KnownFact, Loss } from '../hub/fact-table.ts';
 import type { NetworkClaim } from '../network/pool.ts';
+import type { Gang } from '../carrier/gang.ts';
+import type { CarrierView } from '../carrier/view.ts';
 import type { Placing } from '../placement/place.ts';
 import type { Assignment } from '../placement/placement-status.ts';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
@@ -26,6 +28,15 @@ export interface SandboxView extends Assignment {
   readonly loss: Loss | undefined;
   /** For a group that is being deleted: its agent holds nothing of it any more. */
   readonly forgotten: boolean;
+  /** The Pod that it lives in is gone, or is going, and why. */
+  readonly carrierLoss?: string | undefined;
+}
+
+/** Of a group with a template. */
+export interface CarriersSeen {
+  readonly views: readonly CarrierView[];
+  /** Only while the group waits for a place. */
+  readonly gang: Gang | undefined;
 }
 
 export interface EndRequest {
@@ -42,6 +53,7 @@ export interface Seen {
   readonly network: 'Isolated' | 'Host';
   /** What it has taken of the cluster's networks. */
   readonly networkClaim: NetworkClaim | undefined;
+  readonly carriers: CarriersSeen | undefined;
   /** Only looked for while the group has no placement. */
   readonly placing: Placing | undefined;
   readonly invalid: readonly string[];

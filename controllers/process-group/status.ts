@@ -24,6 +24,7 @@ import { compressPlacement, type Assignment } from '../placement/placement-statu
 import { identityOf } from '../spec-of.ts';
 import type { Phase } from './phase.ts';
 import type { SandboxView, Seen } from './seen.ts';
+import { suspendPolicyOf } from './suspend-policy.ts';
 import { exitOf, firstFailure, unaccounted, verdictOf, type Verdict } from './verdict.ts';
 import { countedTime } from './wall-time.ts';
 
@@ -387,7 +388,7 @@ function resolvedOf({ group, network }: Seen): ProcessGroupStatus['resolved'] {
   const { uid, gid } = identityOf(group);
   return {
     network,
-    suspendPolicy: spec.suspendPolicy ?? 'Freeze',
+    suspendPolicy: suspendPolicyOf(group),
     pmi: spec.pmi === 'None' ? 'None' : 'PMI1',
     runAsUser: uid,
     runAsGroup: gid,

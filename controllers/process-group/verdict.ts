@@ -54,6 +54,11 @@ function originOf(seen: Seen): Verdict | undefined {
 
 /** What ends the group by itself: a failed rank or sandbox, one that is lost. */
 function failureOf(seen: Seen): Verdict | undefined {
+  // First: ranks that are killed along with their Pod die of that, whatever signal they got.
+  const uncarried = seen.sandboxes.find(
+    ({ state, carrierLoss }) => carrierLoss !== undefined && (state === 'Live' || state === 'Waiting'),
+  );
+  if (uncarried) return carrierVerdict(uncarried);
   const found = causeOf(seen.sandboxes, seen.group.spec.failurePolicy?.rank === 'Continue');
   if (found) return causeVerdict(found, seen);
   for (const view of seen.sandboxes) {
@@ -89,7 +94,7 @@ export function unaccounted(seen: Seen): Verdict | undefined {
 }
 
 /** Reasons that a failed sandbox gives. */
-const sandboxReasons = ['NodeLost', 'StartFailed', 'NotAllowed'] as const satisfies Reason[];
+const sandboxReasons = ['CarrierLost', 'NodeLost', 'StartFailed', 'NotAllowed'] as const satisfies Reason[];
 
 function causeVerdict({ view, cause }: FoundCause, seen: Seen): Verdict {
   const { spec } = seen.group;
@@ -194,6 +199,14 @@ function limitVerdict(view: SandboxView, limit: string, spec: ProcessGroupSpec):
   );
 }
 
+function carrierVerdict({ ordinal, ranks, node, carrierLoss }: SandboxView): Verdict {
+  return verdict(
+    'CarrierLost',
+    { node },
+    `sandbox ${ordinal} (ranks ${shortRanks(ranks)}) on ${node} loses its root: ${carrierLoss}`,
+  );
+}
+
 function lossVerdict(view: SandboxView): Verdict {
   const rebooted =
     view.loss !== undefined &&
@@ -244,7 +257,7 @@ function verdict(reason: Reason, exit: ProcessGroupExitSummary, message: string)
 function reasonOf(text: string): Reason {
   const known: readonly Reason[] = [
     'RankFailed', 'RankSignaled', 'StartFailed', 'SandboxFailed', 'NodeLost', 'WallTimeExceeded', 'CpuTimeExceeded',
-    'MemoryExceeded', 'ClientGone', 'Aborted', 'NotAllowed',
+    'MemoryExceeded', 'ClientGone', 'Aborted', 'NotAllowed', 'CarrierLost',
   ]; // prettier-ignore
   return known.find((reason) => reason === text) ?? 'Deleted';
 }

@@ -22,6 +22,8 @@ export interface ObjectSourceOptions<T> {
   readonly type: ResourceType;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Only objects with these; what loses them counts as gone. */
+  readonly labelSelector?: string;
   /** `after` is undefined when the object is gone; `before` when it is new. */
   readonly changed: (key: Key, after: T | undefined, before: T | undefined) => void;
 }
@@ -71,14 +73,14 @@ export class ObjectSource<T extends KubernetesObject> {
   }
 
   async #listAndWatch(signal: AbortSignal, succeeded: () => void): Promise<void> {
-    const { store, type } = this.#options;
-    const list = await store.list<T>(type, {}, signal);
+    const { store, type, labelSelector } = this.#options;
+    const list = await store.list<T>(type, { labelSelector }, signal);
     const present = new Set(list.items.map(keyOf));
     for (const key of [...this.#objects.keys()]) if (!present.has(key)) this.#set(key, undefined);
     for (const object of list.items) this.#set(keyOf(object), object);
     this.#listed.resolve();
     succeeded();
-    const watch = store.watch<T>(type, { resourceVersion: list.resourceVersion }, signal);
+    const watch = store.watch<T>(type, { labelSelector, resourceVersion: list.resourceVersion }, signal);
     for await (const event of watch) {
       if (event.type === 'BOOKMARK') continue;
       this.#set(keyOf(event.object), event.type === 'DELETED' ? undefined : event.object);

@@ -204,6 +204,7 @@ export class HttpStore implements ObjectStore, Disposable {
       apiVersion: 'v1',
       propagationPolicy: options.propagation ?? 'Background',
       preconditions: options.preconditions,
+      gracePeriodSeconds: options.gracePeriodSeconds,
     };
     const answer = await this.requestJson({ method: 'DELETE', path: pathOf(type, key), body }, signal);
     const status = answer as Partial<Status>;

@@ -25,6 +25,8 @@ export interface MusterOptions {
   readonly nodes?: readonly string[];
   /** What the controllers use, such as one that leads through a proxy; by default the administrator's. */
   readonly kubeconfig?: string;
+  /** Further arguments of the controllers. */
+  readonly arguments?: readonly string[];
 }
 
 export class MusterOnKube implements AsyncDisposable {
@@ -33,13 +35,20 @@ export class MusterOnKube implements AsyncDisposable {
   readonly cluster: KubeCluster;
   readonly home: string;
   readonly #kubeconfig: string;
+  readonly #arguments: readonly string[];
   readonly #hubPorts: readonly number[];
   readonly #joinPorts: readonly number[];
   readonly #controllers: (ChildProcess | undefined)[] = [];
   readonly #agents = new Map<string, ChildProcess>();
 
-  private constructor(cluster: KubeCluster, kubeconfig: string, ports: readonly number[]) {
+  private constructor(
+    cluster: KubeCluster,
+    kubeconfig: string,
+    ports: readonly number[],
+    further: readonly string[],
+  ) {
     this.cluster = cluster;
+    this.#arguments = further;
     this.#kubeconfig = kubeconfig;
     this.#hubPorts = ports.slice(0, ports.length / 2);
     this.#joinPorts = ports.slice(ports.length / 2);
@@ -52,7 +61,12 @@ export class MusterOnKube implements AsyncDisposable {
 
   static async start(cluster: KubeCluster, options: MusterOptions = {}): Promise<MusterOnKube> {
     const { controllers = 1, nodes = [], kubeconfig = cluster.kubeconfig } = options;
-    const muster = new MusterOnKube(cluster, kubeconfig, await freePorts(2 * controllers));
+    const muster = new MusterOnKube(
+      cluster,
+      kubeconfig,
+      await freePorts(2 * controllers),
+      options.arguments ?? [],
+    );
     try {
       await cluster.kubectl('create', 'namespace', controllerNamespace).catch(() => undefined);
       for (let i = 0; i < controllers; i++) muster.startController(i);
@@ -73,6 +87,7 @@ export class MusterOnKube implements AsyncDisposable {
       ...['--kubeconfig', this.#kubeconfig, 'controller', '--namespace', controllerNamespace],
       ...['--listen', own, '--join-listen', `127.0.0.1:${this.#joinPorts[index]}`],
       ...['--advertise', [own, ...others].join(',')],
+      ...this.#arguments,
     ]);
   }
 

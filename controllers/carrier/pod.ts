@@ -1,0 +1,198 @@
+/**
+ * The carrier Pod of one sandbox: the user's image, volumes and requests around a program that only waits, which an init container
+ * of our own image puts there. The scheduler places it, quota and admission see it, and the agent of its node builds the sandbox in
+ * its root, its network and its cgroup. Pure.
+ */
+import { createHash } from 'node:crypto';
+import { group as apiGroup } from '../../crds/objects.ts';
+import { labels } from '../../crds/names.ts';
+import { quantityOf } from '../../crds/quantity.ts';
+import type { ProcessGroup } from '../../crds/types.gen.ts';
+import type { KubernetesObject } from '../../store/object-store.ts';
+import type { ResourceType } from '../../store/resource.ts';
+import { identityOf } from '../spec-of.ts';
+import type { Share } from './split.ts';
+
+export const podType: ResourceType = {
+  group: '',
+  version: 'v1',
+  kind: 'Pod',
+  plural: 'pods',
+  namespaced: true,
+};
+
+export interface ContainerStatus {
+  readonly name: string;
+  readonly state?: {
+    readonly waiting?: { readonly reason?: string; readonly message?: string };
+    readonly running?: object;
+    readonly terminated?: { readonly reason?: string; readonly exitCode?: number; readonly message?: string };
+  };
+}
+
+/** As much of a Pod as is read here. */
+export interface Pod extends KubernetesObject {
+  readonly spec?: { readonly nodeName?: string };
+  readonly status?: {
+    readonly phase?: string;
+    readonly reason?: string;
+    readonly message?: string;
+    readonly podIP?: string;
+    readonly conditions?: readonly {
+      readonly type: string;
+      readonly status: string;
+      readonly reason?: string;
+      readonly message?: string;
+    }[];
+    readonly containerStatuses?: readonly ContainerStatus[];
+    readonly initContainerStatuses?: readonly ContainerStatus[];
+  };
+}
+
+export const carrierContainer = 'ranks';
+/** Where the program that waits is found in the user's image: a volume, so that the image needs nothing for it. */
+export const waiterDirectory = '/.muster';
+export const waiterPath = `${waiterDirectory}/carrier-wait`;
+const waiterVolume = 'muster-wait';
+
+export interface CarrierImage {
+  /** Our own image, by which the waiting program gets into the Pod. */
+  readonly image: string;
+  readonly pullPolicy?: string;
+}
+
+/** Each incarnation has Pods of its own, so that none is taken for one that is still going. */
+export function carrierNameOf(groupName: string, incarnation: number, ordinal: number): string {
+  const end = `-${incarnation}-${ordinal}`;
+  if (groupName.length + end.length <= 63) return `${groupName}${end}`;
+  const hash = createHash('sha256').update(groupName).digest('hex').slice(0, 6);
+  return `${groupName.slice(0, 56 - end.length).replace(/[-.]+$/, '')}-${hash}${end}`;
+}
+
+export function carrierPodOf(
+  group: ProcessGroup,
+  share: Share,
+  incarnation: number,
+  waiter: CarrierImage,
+): Pod {
+  const { metadata, spec } = group;
+  const template = spec.template ?? {};
+  const wished = template.spec ?? {};
+  const { uid, gid } = identityOf(group);
+  const { nodeSelector, ...placed } = placementOf(group, share);
+  const mount = { name: waiterVolume, mountPath: waiterDirectory };
+  const small = { cpu: '10m', memory: '16Mi' };
+  const locked = {
+    allowPrivilegeEscalation: false,
+    capabilities: { drop: ['ALL'] },
+  };
+  const optional = {
+    imagePullSecrets: wished.imagePullSecrets,
+    schedulerName: wished.schedulerName,
+    priorityClassName: wished.priorityClassName,
+    tolerations: wished.tolerations,
+    serviceAccountName: wished.serviceAccountName,
+  };
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      name: carrierNameOf(metadata.name, incarnation, share.ordinal),
+      namespace: metadata.namespace ?? 'default',
+      labels: {
+        ...template.metadata?.labels,
+        [labels.group.name]: metadata.name,
+        [labels.groupUid.name]: metadata.uid ?? '',
+        [labels.ordinal.name]: String(share.ordinal),
+        [labels.incarnation.name]: String(incarnation),
+      },
+      annotations: {
+        ...template.metadata?.annotations,
+        'kubectl.kubernetes.io/default-container': carrierContainer,
+      },
+      ownerReferences: [
+        {
+          apiVersion: group.apiVersion,
+          kind: group.kind,
+          name: metadata.name,
+          uid: metadata.uid ?? '',
+          controller: true,
+          blockOwnerDeletion: false,
+        },
+      ],
+    },
+    spec: {
+      ...Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined)),
+      ...placed,
+      ...(Object.keys(nodeSelector).length === 0 ? {} : { nodeSelector }),
+      restartPolicy: 'Never',
+      enableServiceLinks: false,
+      automountServiceAccountToken: wished.serviceAccountName !== undefined,
+      // What the ranks have to end in, and then some: they live in this Pod's cgroup.
+      terminationGracePeriodSeconds: (spec.gracePeriodSeconds ?? 10) + 20,
+      securityContext: {
+        runAsUser: uid,
+        runAsGroup: gid,
+        runAsNonRoot: uid !== 0,
+        seccompProfile: { type: 'RuntimeDefault' },
+      },
+      initContainers: [
+        {
+          name: 'waiter',
+          image: waiter.image,
+          ...(waiter.pullPolicy === undefined ? {} : { imagePullPolicy: waiter.pullPolicy }),
+          command: ['/opt/muster/native/carrier-wait', '--install', waiterPath],
+          resources: { requests: small, limits: { memory: '32Mi' } },
+          securityContext: { ...locked, readOnlyRootFilesystem: true },
+          volumeMounts: [mount],
+        },
+      ],
+      containers: [
+        {
+          name: carrierContainer,
+          image: wished.image ?? waiter.image,
+          ...(wished.imagePullPolicy === undefined ? {} : { imagePullPolicy: wished.imagePullPolicy }),
+          command: [waiterPath, `${apiGroup}/${metadata.name}/${share.ordinal}`],
+          resources: resourcesOf(group, share.rankCount),
+          securityContext: locked,
+          volumeMounts: [...(wished.volumeMounts ?? []), { ...mount, readOnly: true }],
+        },
+      ],
+      volumes: [
+        ...(wished.volumes ?? []),
+        { name: waiterVolume, emptyDir: { medium: 'Memory', sizeLimit: '4Mi' } },
+      ],
+    },
+  } as Pod;
+}
+
+/** Named nodes by affinity, not by nodeName: that would go past the scheduler, and with it past quota of gangs and taints. */
+function placementOf(
+  { spec }: ProcessGroup,
+  { node }: Share,
+): { nodeSelector: Record<string, string>; affinity?: object } {
+  const nodeSelector = { ...spec.template?.spec?.nodeSelector, ...spec.placement?.nodeSelector };
+  if (node === undefined) return { nodeSelector };
+  const matchFields = [{ key: 'metadata.name', operator: 'In', values: [node] }];
+  const required = { nodeSelectorTerms: [{ matchFields }] };
+  return {
+    nodeSelector,
+    affinity: { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: required } },
+  };
+}
+
+/** What one rank needs, times the ranks. Devices of the nodes' configuration are the agents' business. */
+function resourcesOf({ spec }: ProcessGroup, ranks: number): object {
+  const times = (amounts: Record<string, number | string> | undefined): Record<string, string> =>
+    Object.fromEntries(
+      Object.entries(amounts ?? {}).map(([name, amount]) => [
+        name,
+        timesText(quantityOf(amount), name, ranks),
+      ]),
+    );
+  return { requests: times(spec.resources?.requests), limits: times(spec.resources?.limits) };
+}
+
+function timesText(amount: number, name: string, ranks: number): string {
+  return name === 'cpu' ? `${Math.ceil(amount * ranks * 1000)}m` : String(Math.ceil(amount * ranks));
+}

@@ -1,0 +1,45 @@
+/**
+ * How the ranks of a group are dealt out to carrier Pods before anybody knows where those will run: the scheduler places Pods, not
+ * ranks. A Pod carries one sandbox: `ranksPerSandbox` ranks, else `ranksPerNode`, else all that go to its node, which is all of them
+ * where no nodes are named. Pure.
+ */
+import type { ProcessGroupPlacement } from '../../crds/types.gen.ts';
+import { place } from '../placement/place.ts';
+
+export interface Share {
+  readonly ordinal: number;
+  readonly ranks: string;
+  readonly rankCount: number;
+  /** The only node that will do; undefined where the scheduler chooses. */
+  readonly node?: string;
+}
+
+export function sharesOf(size: number, placement: ProcessGroupPlacement): readonly Share[] {
+  const { nodes, ranksPerNode, ranksPerSandbox } = placement;
+  const each = ranksPerSandbox ?? ranksPerNode ?? size;
+  const named = nodes !== undefined;
+  const places = nodes ?? Array.from({ length: Math.ceil(size / each) }, (_, i) => String(i));
+  const share = Math.ceil(size / places.length);
+  const offers = [...new Set(places)].map((name) => {
+    const mentions = places.filter((other) => other === name).length;
+    return {
+      name, ready: true, cordoned: false, labels: {}, ranksPlaced: 0, memoryBytes: Number.MAX_SAFE_INTEGER,
+      cpus: named ? share * mentions : each,
+    };
+  }); // prettier-ignore
+  const most = named ? placement.ranksPerNode : each;
+  const placing = place(
+    {
+      size,
+      placement: {
+        nodes: places,
+        ...(placement.policy === undefined ? {} : { policy: placement.policy }),
+        ...(most === undefined ? {} : { ranksPerNode: most }),
+        ...(ranksPerSandbox === undefined ? {} : { ranksPerSandbox }),
+      },
+    },
+    offers,
+  );
+  if (placing.kind === 'waiting') return [];
+  return placing.sandboxes.map(({ node, ...rest }) => (named ? { ...rest, node } : rest));
+}
