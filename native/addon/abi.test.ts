@@ -10,12 +10,13 @@ function measure(expressions: Record<string, string>): Record<string, number> {
   const directory = mkdtempSync(join(tmpdir(), 'muster-abi-'));
   try {
     const header = new URL('../rank-init/protocol.h', import.meta.url).pathname;
+    const guard = new URL('../rank-init/guard.gen.h', import.meta.url).pathname;
     const lines = Object.entries(expressions).map(
       ([name, c]) => `printf("${name} %lld\\n", (long long)(${c}));`,
     );
     writeFileSync(
       join(directory, 'abi.c'),
-      `#include <stdio.h>\n#include <stddef.h>\n#include "${header}"\nint main(void) { ${lines.join('\n')} return 0; }\n`,
+      `#include <stdio.h>\n#include <stddef.h>\n#include "${header}"\n#include "${guard}"\nint main(void) { ${lines.join('\n')} return 0; }\n`,
     );
     execFileSync('cc', ['-o', join(directory, 'abi'), join(directory, 'abi.c')]);
     const out = execFileSync(join(directory, 'abi'), { encoding: 'utf8' });
@@ -36,6 +37,7 @@ const layouts = {
   message: abi.messageLayout,
   answer: abi.answerLayout,
   signal_order: abi.signalLayout,
+  renewal: abi.renewalLayout,
   start_file: abi.startFileLayout,
   start_entry: abi.startEntryLayout,
 };
@@ -69,6 +71,7 @@ describe('the layout shared with rank-init', () => {
       want(`S.${name}`, constant('STDIO', name), value);
     abi.slotStates.forEach((name, value) => want(`state.${name}`, constant('SLOT', name), value));
     abi.startStages.forEach((name, value) => want(`stage.${name}`, constant('STAGE', name), value));
+    abi.leaseStates.forEach((name, value) => want(`lease.${name}`, constant('GUARD', name), value));
     for (const [name, value] of Object.entries(abi.fds)) {
       want(
         `fd.${name}`,

@@ -35,6 +35,18 @@ export const startStages = [
   'exec',
   'bad-request',
 ] as const;
+/** As rank-init's table of the lease has them (guard.gen.h). */
+export const leaseStates = ['unleased', 'running', 'stopped', 'ended'] as const;
+export type LeaseState = (typeof leaseStates)[number];
+
+/** What rank-init holds of its lease; times of CLOCK_BOOTTIME. */
+export interface HeldLease {
+  state: LeaseState;
+  epoch: bigint;
+  expiresNs: bigint;
+  endsNs: bigint;
+}
+
 export type StartStage = (typeof startStages)[number];
 
 /** Byte offsets of struct state_table and struct slot. */
@@ -51,7 +63,11 @@ export const tableLayout = {
   running: 48,
   descendants: 52,
   build: 56,
-  reserved: 88,
+  lease_state: 88,
+  lease_epoch: 96,
+  lease_expires_ns: 104,
+  lease_ends_ns: 112,
+  reserved: 120,
   slots: 152,
 } as const;
 
@@ -169,6 +185,15 @@ export class StateTable {
   /** Whether any process but rank-init lives in the sandbox. */
   get hasDescendants(): boolean {
     return this.#view.getUint32(tableLayout.descendants, true) !== 0;
+  }
+  get lease(): HeldLease {
+    const u64 = (offset: number): bigint => this.#view.getBigUint64(offset, true);
+    return {
+      state: leaseStates[this.#view.getUint32(tableLayout.lease_state, true)] ?? 'ended',
+      epoch: u64(tableLayout.lease_epoch),
+      expiresNs: u64(tableLayout.lease_expires_ns),
+      endsNs: u64(tableLayout.lease_ends_ns),
+    };
   }
   get build(): string {
     const bytes = Buffer.from(this.#view.buffer, tableLayout.build, 32);

@@ -13,6 +13,7 @@ export const messageTypes = {
   exit: 8,
   stop: 9,
   continue: 10,
+  renew: 11,
 } as const;
 export type MessageType = keyof typeof messageTypes;
 
@@ -36,6 +37,7 @@ export const answerLayout = {
   reply_length: 16,
   note_length: 20,
 } as const;
+export const renewalLayout = { size: 24, epoch: 0, expires_ns: 8, ends_ns: 16 } as const;
 export const signalLayout = { size: 16, signal_id: 0, signal: 8, count: 12 } as const;
 
 const magic = 0x5254534d;
@@ -108,6 +110,15 @@ export function encodeSignal(signalId: bigint, signal: number, slots: readonly n
   bytes.writeInt32LE(signal, signalLayout.signal);
   bytes.writeUInt32LE(slots.length, signalLayout.count);
   slots.forEach((slot, index) => bytes.writeUInt32LE(slot, signalLayout.size + index * 4));
+  return bytes;
+}
+
+/** Body of RENEW: a lease in CLOCK_BOOTTIME; `epoch` is the sandbox's incarnation. */
+export function encodeRenewal(epoch: number, expiresNs: bigint, endsNs: bigint): Buffer {
+  const bytes = Buffer.alloc(renewalLayout.size);
+  bytes.writeBigUInt64LE(BigInt(epoch), renewalLayout.epoch);
+  bytes.writeBigUInt64LE(expiresNs, renewalLayout.expires_ns);
+  bytes.writeBigUInt64LE(endsNs, renewalLayout.ends_ns);
   return bytes;
 }
 

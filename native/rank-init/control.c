@@ -13,6 +13,7 @@
 
 #include "child.h"
 #include "descriptors.h"
+#include "lease.h"
 #include "pmi.h"
 #include "slots.h"
 
@@ -122,6 +123,10 @@ static int start_all(const void *bytes, size_t length, uint32_t *first) {
 }
 
 static void start(const struct request *request) {
+  if (lease_forbids()) {
+    answer(request, -EKEYEXPIRED, 2, 0, 0);
+    return;
+  }
   const int needed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
   int seals = fcntl(*request->descriptor, F_GET_SEALS);
   struct stat stat;
@@ -160,6 +165,10 @@ static void send_signal(const struct request *request) {
     answer(request, -EINVAL, 1, 0, 0);
     return;
   }
+  if (order->signal == SIGCONT && lease_forbids()) {
+    answer(request, -EKEYEXPIRED, 1, 0, 0);
+    return;
+  }
   /* Without a number it is for programs beside the ranks, which may be signalled as often as need be. */
   bool beside = order->signal_id == 0 && order->count > 0;
   if (!beside && order->signal_id <= table->last_signal) {
@@ -179,9 +188,19 @@ static void send_signal(const struct request *request) {
   answer(request, 0, 1, reached, 0);
 }
 
-static void signal_all(const struct request *request, int signal) {
-  int result = kill(-1, signal) < 0 && errno != ESRCH ? -errno : 0;
+static void kill_all(const struct request *request) {
+  int result = kill(-1, SIGKILL) < 0 && errno != ESRCH ? -errno : 0;
   answer(request, result, 0, 0, 0);
+}
+
+static void renew(const struct request *request) {
+  struct renewal renewal;
+  if (request->length < sizeof renewal) {
+    answer(request, -EINVAL, 0, 0, 0);
+    return;
+  }
+  memcpy(&renewal, request->body, sizeof renewal);
+  answer(request, lease_renew(&renewal), 0, 0, 0);
 }
 
 /* --- descriptors --- */
@@ -229,10 +248,11 @@ static void carry_out(const struct request *request) {
   case MSG_SIGNAL: send_signal(request); return;
   case MSG_CLOSE: close_kept(request); return;
   case MSG_HOLD: hold(request); return;
-  case MSG_KILL: signal_all(request, SIGKILL); return;
+  case MSG_KILL: kill_all(request); return;
   case MSG_EXIT: kill(-1, SIGKILL); _exit(0);
-  case MSG_STOP: signal_all(request, SIGSTOP); return;
-  case MSG_CONTINUE: signal_all(request, SIGCONT); return;
+  case MSG_STOP: answer(request, lease_hold(true), 0, 0, 0); return;
+  case MSG_CONTINUE: answer(request, lease_hold(false), 0, 0, 0); return;
+  case MSG_RENEW: renew(request); return;
   default: answer(request, -ENOSYS, 0, 0, 0);
   }
 }

@@ -22,6 +22,7 @@
 #include "../common/ready.h"
 #include "control.h"
 #include "descriptors.h"
+#include "lease.h"
 #include "protocol.h"
 #include "slots.h"
 
@@ -49,19 +50,21 @@ static bool parse(int argc, char **argv, struct arguments *arguments) {
   return arguments->slots >= 1 && arguments->slots <= SLOTS_MAX;
 }
 
-static void on_child(int signal) { (void)signal; /* only there to end ppoll */ }
+static void on_signal(int signal) { (void)signal; /* only there to end ppoll */ }
 
-/* Every signal default and blocked; SIGCHLD is let in by ppoll alone. */
+/* Every signal default and blocked; SIGCHLD, and SIGALRM of the lease's timer, are let in by ppoll alone. */
 static sigset_t take_signals(void) {
   /* By the bare system call: libc keeps its own signals (32, 33) to itself, and some parents, such as make, ignore them. */
   const unsigned long kernel_default[4] = {0};
   for (int signal = 1; signal <= 64; signal++) syscall(SYS_rt_sigaction, signal, kernel_default, NULL, 8);
-  struct sigaction action = {.sa_handler = on_child};
+  struct sigaction action = {.sa_handler = on_signal};
   sigaction(SIGCHLD, &action, NULL);
+  sigaction(SIGALRM, &action, NULL);
   sigset_t all;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, NULL);
   sigdelset(&all, SIGCHLD);
+  sigdelset(&all, SIGALRM);
   return all;
 }
 
@@ -123,6 +126,7 @@ int main(int argc, char **argv) {
     slots_reap();
     if (control_is_blocked()) control_flush();
     if (!control_is_blocked()) control_read();
+    lease_watch();
     slots_publish();
   }
 }

@@ -82,7 +82,12 @@ struct state_table {
   uint32_t running;        /* slots in SLOT_RUNNING */
   uint32_t descendants;    /* 1 while any process but rank-init lives in the sandbox, checked when a child ends */
   uint8_t build[32];       /* build id: the first bytes of the binary's hash, text */
-  uint64_t reserved[8];
+  uint32_t lease_state;    /* enum guard_state (guard.gen.h) */
+  uint32_t reserved0;
+  uint64_t lease_epoch;      /* of the last renewal */
+  uint64_t lease_expires_ns; /* CLOCK_BOOTTIME; 0 while there is no lease */
+  uint64_t lease_ends_ns;    /* its hard end */
+  uint64_t reserved[4];
   struct slot slots[];
 };
 
@@ -108,6 +113,7 @@ enum message_type {
   MSG_EXIT = 8,      /* MSG_KILL, then rank-init exits; no reply */
   MSG_STOP = 9,      /* SIGSTOP to all, where there is no freezer; reply */
   MSG_CONTINUE = 10, /* SIGCONT to all; reply */
+  MSG_RENEW = 11,    /* struct renewal; reply, -EKEYEXPIRED past the hard end. An older rank-init answers -ENOSYS */
 };
 enum { CLOSE_STDIN = 1, CLOSE_STDOUT = 2, CLOSE_STDERR = 4, CLOSE_PMI = 8, CLOSE_INPUT = 16 };
 
@@ -119,6 +125,14 @@ struct answer {
   uint64_t order;
   uint32_t reply_length;
   uint32_t note_length; /* reply bytes follow, then note bytes, then zeros up to a multiple of 8 */
+};
+
+/* A lease, absolute in CLOCK_BOOTTIME: on expiry rank-init stops all ranks until it is renewed, at the hard end it kills them and
+ * starts none any more. Within an epoch (an incarnation of the sandbox) times only grow. */
+struct renewal {
+  uint64_t epoch;
+  uint64_t expires_ns;
+  uint64_t ends_ns;
 };
 
 struct signal_order {

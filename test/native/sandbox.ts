@@ -20,6 +20,7 @@ export const message = {
   exit: 8,
   stop: 9,
   continue: 10,
+  renew: 11,
 } as const;
 export const close = { stdin: 1, stdout: 2, stderr: 4, pmi: 8, input: 16 } as const;
 export const slotState = { empty: 0, running: 1, exited: 2, notStarted: 3 } as const;
@@ -179,6 +180,10 @@ export class Sandbox implements AsyncDisposable {
   }
   get journalLength(): bigint {
     return this.#table.getBigUint64(24, true);
+  }
+  /** 0 unleased, 1 running, 2 stopped, 3 ended. */
+  get leaseState(): number {
+    return this.#table.getUint32(88, true);
   }
   get running(): number {
     return this.#table.getUint32(48, true);

@@ -1,0 +1,97 @@
+/* See lease.h. */
+#include "lease.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+
+#include "guard.gen.h"
+#include "slots.h"
+
+static bool held_by_agent;
+static bool has_timer;
+static timer_t timer;
+
+static uint64_t now_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static int tell_all(int signal) { return kill(-1, signal) < 0 && errno != ESRCH ? -errno : 0; }
+
+/* Rows that are not there change nothing. */
+static void step(enum guard_event event) {
+  struct state_table *table = slots_table();
+  for (size_t i = 0; i < sizeof guard_rows / sizeof *guard_rows; i++) {
+    const struct guard_row *row = &guard_rows[i];
+    if (row->state != table->lease_state || row->event != event) continue;
+    __atomic_store_n(&table->lease_state, (uint32_t)row->next, __ATOMIC_RELEASE);
+    slots_touch();
+    switch (row->action) {
+    case GUARD_DO_NONE: return;
+    case GUARD_DO_STOP: tell_all(SIGSTOP); return;
+    case GUARD_DO_CONTINUE:
+      if (!held_by_agent) tell_all(SIGCONT);
+      return;
+    case GUARD_DO_KILL: tell_all(SIGKILL); return;
+    }
+    return;
+  }
+}
+
+/* SIGALRM at what comes next; at once when that is in the past. */
+static int arm(void) {
+  const struct state_table *table = slots_table();
+  if (!has_timer) {
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
+    if (timer_create(CLOCK_BOOTTIME, &event, &timer) < 0) return -errno;
+    has_timer = true;
+  }
+  uint64_t next = table->lease_state == GUARD_RUNNING || table->lease_state == GUARD_UNLEASED ? table->lease_expires_ns
+                                                                                              : table->lease_ends_ns;
+  struct itimerspec due = {.it_value = {.tv_sec = (time_t)(next / 1000000000u), .tv_nsec = (long)(next % 1000000000u)}};
+  return timer_settime(timer, TIMER_ABSTIME, &due, NULL) < 0 ? -errno : 0;
+}
+
+void lease_watch(void) {
+  const struct state_table *table = slots_table();
+  if (table->lease_state == GUARD_UNLEASED || table->lease_state == GUARD_ENDED) return;
+  uint64_t now = now_ns();
+  if (now >= table->lease_ends_ns) step(GUARD_ON_HARD_END);
+  else if (now >= table->lease_expires_ns && table->lease_state == GUARD_RUNNING) {
+    step(GUARD_ON_EXPIRED);
+    arm();
+  }
+}
+
+int lease_renew(const struct renewal *renewal) {
+  struct state_table *table = slots_table();
+  if (renewal->expires_ns == 0 || renewal->expires_ns > renewal->ends_ns) return -EINVAL;
+  if (renewal->epoch < table->lease_epoch) return -ESTALE;
+  /* Times of an earlier epoch are those of another machine. */
+  bool same = renewal->epoch == table->lease_epoch;
+  if (same) lease_watch();
+  if (table->lease_state == GUARD_ENDED) return -EKEYEXPIRED;
+  table->lease_epoch = renewal->epoch;
+  if (!same || renewal->expires_ns > table->lease_expires_ns) table->lease_expires_ns = renewal->expires_ns;
+  if (!same || renewal->ends_ns > table->lease_ends_ns) table->lease_ends_ns = renewal->ends_ns;
+  slots_touch();
+  /* Late as it may be, it must not let anybody run for a moment. */
+  if (now_ns() >= table->lease_expires_ns) return arm();
+  int error = arm();
+  if (!error) step(GUARD_ON_RENEWED);
+  return error;
+}
+
+bool lease_forbids(void) {
+  lease_watch();
+  uint32_t state = slots_table()->lease_state;
+  return state == GUARD_STOPPED || state == GUARD_ENDED;
+}
+
+int lease_hold(bool held) {
+  held_by_agent = held;
+  if (held) return tell_all(SIGSTOP);
+  return lease_forbids() ? 0 : tell_all(SIGCONT);
+}
