@@ -11,7 +11,9 @@
 
 #define LEASE 2        /* ticks from the sending of a heartbeat to expiry */
 #define HARD 3         /* to the hard end */
+#ifndef COPY
 #define COPY 4         /* from the last grant to a copy */
+#endif
 #define LAST 3         /* incarnations, then the group has failed */
 #define CALM_ROUNDS 12 /* a lease that must run out, and a copy that must start */
 #define NONE 7         /* of an age: no message */
@@ -41,10 +43,10 @@ mtype warden = Warden_FIRST;
 byte place, incarnation = 1;
 bool hasRun, hold;
 
-byte age, calm;
+byte age; /* of the heartbeat that is just answered */
 
 #define RUNS(n) (ranks[n] && !stopped[n] && !frozen[n])
-#define IS_DUE(n) (guard[n] == Guard_Running && lease[n] == 0 || (guard[n] == Guard_Running || guard[n] == Guard_Stopped) && hard[n] == 0)
+#define PAST_END(n) (guard[n] != Guard_Unleased && hard[n] == 0)
 #define IS_OVER(n) (agent[n] && (here[n] == incarnation && keeper[n] == Keeper_Over || here[n] != incarnation && hasRun))
 #define FAILED (incarnation > LAST)
 
@@ -81,13 +83,13 @@ inline Warden_do_Release(self) { hold = false }
 inline Warden_do_EndAll(self) { skip }
 inline Warden_do_StartCopy(self) { incarnation++; place = 1 - place; hasRun = false; left = COPY }
 
-/* --- what the parties do --- */
+/* --- what the parties do; one of these at a time, of one node --- */
 
-inline send_beat(n) {
+inline send_beat() {
   if :: agent[n] && sent[n] == NONE -> sent[n] = 0 :: else fi
 }
 
-inline take_beat(n) {
+inline take_beat() {
   if
   :: hub && sent[n] != NONE && granted[n] == 0 ->
     if
@@ -96,7 +98,7 @@ inline take_beat(n) {
     fi;
     if
     :: n == place ->
-      Warden_step(warden, Warden_on_Heard, 0);
+      said = Warden_on_Heard;
       if :: here[n] == incarnation && ranks[n] -> hasRun = true :: else fi
     :: else
     fi
@@ -104,34 +106,13 @@ inline take_beat(n) {
   fi
 }
 
-/* What has run is not told to run again: an agent that has lost it is not to start it. */
-inline obey(n) {
-  if
-  :: hub && agent[n] && here[n] != 0 && (n != place || here[n] != incarnation || warden == Warden_Clearing || FAILED) ->
-    if
-    :: keeper[n] != Keeper_Over -> Keeper_step(keeper[n], Keeper_on_Superseded, n)
-    :: else -> if :: n != place || here[n] != incarnation -> clear(n) :: else fi
-    fi
-  :: hub && agent[n] && here[n] == 0 && n == place && warden != Warden_Clearing && !FAILED && !hasRun -> here[n] = incarnation
-  :: else
-  fi
-}
-
 /* Whoever is about to let ranks run looks at the time first. */
-inline keep_time(n) {
-  if
-  :: agent[n] && here[n] != 0 && guard[n] != Guard_Unleased && hard[n] == 0 -> Keeper_step(keeper[n], Keeper_on_HardEnd, n)
-  :: agent[n] && here[n] != 0 && guard[n] != Guard_Unleased && hard[n] != 0 && lease[n] == 0 -> Keeper_step(keeper[n], Keeper_on_Expired, n)
-  :: else
-  fi
-}
-
-inline take_grant(n) {
+inline take_grant() {
   if
   :: agent[n] && granted[n] != 0 ->
-    keep_time(n);
     if
-    :: here[n] == granted[n] -> age = sent[n]; Keeper_step(keeper[n], Keeper_on_Granted, n); age = 0
+    :: here[n] == granted[n] && PAST_END(n) -> event = Keeper_on_HardEnd
+    :: here[n] == granted[n] && !PAST_END(n) -> event = Keeper_on_Granted; age = sent[n]
     :: else
     fi;
     lose_message(n)
@@ -139,14 +120,32 @@ inline take_grant(n) {
   fi
 }
 
-/* A frozen rank-init waits with its ranks. */
-inline guard_time(n) {
+inline keep_time() {
   if
-  :: !frozen[n] && IS_DUE(n) ->
+  :: agent[n] && PAST_END(n) -> event = Keeper_on_HardEnd
+  :: agent[n] && guard[n] != Guard_Unleased && hard[n] != 0 && lease[n] == 0 -> event = Keeper_on_Expired
+  :: else
+  fi
+}
+
+/* What has run is not told to run again: an agent that has lost it is not to start it. */
+inline obey() {
+  if
+  :: hub && agent[n] && here[n] != 0 && (n != place || here[n] != incarnation || warden == Warden_Clearing || FAILED) ->
     if
-    :: hard[n] == 0 -> Guard_step(guard[n], Guard_on_HardEnd, n)
-    :: hard[n] != 0 && lease[n] == 0 -> Guard_step(guard[n], Guard_on_Expired, n)
+    :: keeper[n] != Keeper_Over -> event = Keeper_on_Superseded
+    :: else -> if :: n != place || here[n] != incarnation -> clear(n) :: else fi
     fi
+  :: hub && agent[n] && here[n] == 0 && n == place && warden != Warden_Clearing && !FAILED && !hasRun -> here[n] = incarnation
+  :: else
+  fi
+}
+
+/* A frozen rank-init waits with its ranks. */
+inline guard_time() {
+  if
+  :: !frozen[n] && hard[n] == 0 -> Guard_step(guard[n], Guard_on_HardEnd, n)
+  :: !frozen[n] && hard[n] != 0 && lease[n] == 0 -> Guard_step(guard[n], Guard_on_Expired, n)
   :: else
   fi
 }
@@ -155,10 +154,10 @@ inline decide() {
   if
   :: hub && !FAILED ->
     if
-    :: IS_OVER(place) && warden != Warden_Clearing -> Warden_step(warden, Warden_on_Lost, 0)
-    :: left == 0 && warden == Warden_Doubting -> Warden_step(warden, Warden_on_Fenced, 0)
-    :: left <= COPY - LEASE && warden == Warden_Settled -> Warden_step(warden, Warden_on_Silent, 0)
-    :: warden == Warden_Clearing && (IS_OVER(place) || left == 0) -> Warden_step(warden, Warden_on_AllOver, 0)
+    :: IS_OVER(place) && warden != Warden_Clearing -> said = Warden_on_Lost
+    :: left == 0 && warden == Warden_Doubting -> said = Warden_on_Fenced
+    :: left <= COPY - LEASE && warden == Warden_Settled -> said = Warden_on_Silent
+    :: warden == Warden_Clearing && (IS_OVER(place) || left == 0) -> said = Warden_on_AllOver
     :: else
     fi
   :: else
@@ -168,76 +167,90 @@ inline decide() {
 inline count_down(what) {
   if :: what > 0 -> what-- :: else fi
 }
-/* What has expired on its way grants nothing. */
-inline grow_old(n) {
+/* A tick of the node's clock. rank-init alone is never late; what has expired on its way grants nothing. */
+inline pass_time() {
+  guard_time();
+  count_down(lease[n]); count_down(hard[n]);
   if
   :: sent[n] + 1 < LEASE -> sent[n]++
   :: else -> lose_message(n)
   fi
 }
-inline tick() {
-  count_down(lease[0]); count_down(lease[1]); count_down(hard[0]); count_down(hard[1]); count_down(left);
-  grow_old(0); grow_old(1)
-}
-#define MAY_TICK ((frozen[0] || !IS_DUE(0)) && (frozen[1] || !IS_DUE(1)))
 
-inline agent_dies(n) { agent[n] = false; keeper[n] = Keeper_FIRST; if :: granted[n] != 0 -> lose_message(n) :: else fi }
-inline agent_starts(n) {
+inline agent_dies() { agent[n] = false; keeper[n] = Keeper_FIRST; if :: granted[n] != 0 -> lose_message(n) :: else fi }
+inline node_dies() { agent_dies(); clear(n); lose_message(n) }
+inline agent_starts() {
   if :: !agent[n] -> agent[n] = true; keeper[n] = Keeper_FIRST :: else fi
 }
 inline hub_starts() {
   if :: !hub -> hub = true; left = COPY :: else fi
 }
 
-/* All is well: everybody is there, every message arrives before the next tick. */
-inline calm_round() {
-  agent_starts(0); agent_starts(1); hub_starts();
-  send_beat(0); send_beat(1); take_beat(0); take_beat(1); take_grant(0); take_grant(1);
-  decide(); obey(0); obey(1); decide();
-  keep_time(0); keep_time(1); guard_time(0); guard_time(1); guard_time(0); guard_time(1);
-  tick()
-}
-
 #define WELL (RUNS(place) && here[place] == incarnation && !unplugged[place] && !hold)
 
+/* While all is well these are done in this order, for either node, round and round. Time is for both nodes the same. */
+#define AGENT_STARTS 0
+#define SEND_BEAT 1
+#define TAKE_BEAT 2
+#define TAKE_GRANT 3
+#define DECIDE 4
+#define OBEY 5
+#define KEEP_TIME 6
+#define PASS_TIME 7
+#define ACTS 8
+
+inline act() {
+  if
+  :: what == AGENT_STARTS -> agent_starts()
+  :: what == SEND_BEAT -> send_beat()
+  :: what == TAKE_BEAT -> take_beat()
+  :: what == TAKE_GRANT -> take_grant()
+  :: what == DECIDE -> decide()
+  :: what == OBEY -> obey()
+  :: what == KEEP_TIME -> keep_time()
+  :: what == PASS_TIME -> pass_time(); if :: n == 1 -> count_down(left) :: else fi
+  fi;
+  if :: event != 0 -> Keeper_step(keeper[n], event, n); event = 0; age = 0 :: else fi;
+  if :: said != 0 -> Warden_step(warden, said, 0); said = 0 :: else fi
+}
+
 active proctype world() {
+  byte n, what, rounds;
+  mtype event, said;
   do
-  :: atomic { calm == 0; send_beat(0) }
-  :: atomic { calm == 0; send_beat(1) }
-  :: atomic { calm == 0; take_beat(0) }
-  :: atomic { calm == 0; take_beat(1) }
-  :: atomic { calm == 0; take_grant(0) }
-  :: atomic { calm == 0; take_grant(1) }
-  :: atomic { calm == 0; obey(0) }
-  :: atomic { calm == 0; obey(1) }
-  :: atomic { calm == 0; keep_time(0) }
-  :: atomic { calm == 0; keep_time(1) }
-  :: atomic { calm == 0; guard_time(0) }
-  :: atomic { calm == 0; guard_time(1) }
-  :: atomic { calm == 0; decide() }
-  :: atomic { MAY_TICK; tick() }
-  /* losses */
-  :: atomic { sent[0] != NONE; lose_message(0) }
-  :: atomic { sent[1] != NONE; lose_message(1) }
-  /* agents, nodes and the hub end, and start again */
-  :: atomic { agent[0]; agent_dies(0) }
-  :: atomic { agent[1]; agent_dies(1) }
-  :: atomic { calm == 0; agent_starts(0) }
-  :: atomic { calm == 0; agent_starts(1) }
-  :: atomic { agent[0] || here[0] != 0; agent_dies(0); clear(0); lose_message(0) }
-  :: atomic { agent[1] || here[1] != 0; agent_dies(1); clear(1); lose_message(1) }
-  :: atomic { hub; hub = false; left = 0 }
-  :: atomic { calm == 0; hub_starts() }
-#ifdef PROGRESS
   :: atomic {
-       !FAILED;
+       /* whatever may happen does, in any order; or from here on all is well */
+       if
+       :: what = AGENT_STARTS :: what = SEND_BEAT :: what = TAKE_BEAT :: what = TAKE_GRANT
+       :: what = DECIDE :: what = OBEY :: what = KEEP_TIME
+       :: what = PASS_TIME
+       :: !FAILED -> what = AGENT_STARTS; rounds = CALM_ROUNDS; hub_starts()
+       fi;
+       if
+       :: rounds == 0 && what != PASS_TIME -> if :: n = 0 :: n = 1 fi
+       :: else -> n = 0
+       fi;
        do
-       :: calm < CALM_ROUNDS -> calm_round(); calm++
-       :: else -> break
+       :: act();
+         if
+         :: (rounds > 0 || what == PASS_TIME) && n == 0 -> n = 1
+         :: rounds > 0 && n == 1 && what + 1 < ACTS -> n = 0; what++
+         :: rounds > 0 && n == 1 && what + 1 == ACTS -> n = 0; what = 0; rounds--; if :: rounds == 0 -> goto well :: else fi
+         :: else -> break
+         fi
        od;
-       assert(FAILED || WELL)
-     } break
-#endif
+       n = 0; what = 0
+     }
+  :: atomic { sent[0] != NONE -> lose_message(0) }
+  :: atomic { sent[1] != NONE -> lose_message(1) }
+  :: atomic { agent[0] -> agent_dies(); n = 0 }
+  :: atomic { agent[1] -> n = 1; agent_dies(); n = 0 }
+  :: atomic { agent[0] || here[0] != 0 -> node_dies() }
+  :: atomic { agent[1] || here[1] != 0 -> n = 1; node_dies(); n = 0 }
+  :: atomic { hub -> hub = false; left = 0 }
+  :: atomic { !hub -> hub_starts() }
   :: RUNS(0) && RUNS(1) -> assert(false)
-  od
+  od;
+well:
+  assert(FAILED || WELL)
 }

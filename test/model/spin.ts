@@ -46,7 +46,7 @@ export async function search(wanted: Search): Promise<Found> {
     await run('spin', [...given, '-a', main], options).catch(failed('spin does not take the model'));
     const isSafety = property === 'Safety';
     const kinds = isSafety ? ['-DSAFETY', '-DNOCLAIM'] : property.weaklyFair === true ? ['-DNFAIR=5'] : [];
-    const flags = ['-O2', '-w', `-DMEMLIM=${memoryMiB}`, '-DVECTORSZ=2048', '-DCOLLAPSE', ...kinds];
+    const flags = ['-O1', '-w', `-DMEMLIM=${memoryMiB}`, '-DVECTORSZ=2048', '-DCOLLAPSE', ...kinds];
     await run('gcc', [...flags, '-o', 'pan', 'pan.c'], options).catch(failed('the checker does not compile'));
     const searches = isSafety
       ? []
