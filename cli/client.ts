@@ -23,10 +23,11 @@ const typeOf = (info: KindInfo): ResourceType => ({
 });
 
 export const processGroupType = typeOf(kinds.ProcessGroup);
+export const checkpointType = typeOf(kinds.Checkpoint);
 export const nodeMonitorType = typeOf(kinds.NodeMonitor);
 export const clientTypes: readonly ResourceType[] = [
   processGroupType,
-  typeOf(kinds.Checkpoint),
+  checkpointType,
   typeOf(kinds.Migration),
   nodeMonitorType,
   ...Object.values(builtinTypes),

@@ -1,8 +1,14 @@
-/** Waits for a ProcessGroup to be as wanted, by watching it; a watch that ends is begun again. */
+/** Waits for an object, mostly a ProcessGroup, to be as wanted, by watching it; a watch that ends is begun again. */
 import type { Client } from './client.ts';
 import { processGroupType } from './client.ts';
 import { setTimeout as pause } from 'node:timers/promises';
-import { type AnyObject, isStoreError, type ObjectKey, StoreError } from '../store/object-store.ts';
+import {
+  type AnyObject,
+  isStoreError,
+  type ObjectKey,
+  type ResourceType,
+  StoreError,
+} from '../store/object-store.ts';
 
 interface ConditionLike {
   readonly type: string;
@@ -25,14 +31,25 @@ export function viewOf(object: AnyObject): GroupView {
 }
 
 /** Throws NotFound when it is, or comes to be, gone. */
-export async function untilGroup(
+export function untilGroup(
   client: Client,
   key: ObjectKey,
   wanted: (group: GroupView) => boolean,
   signal?: AbortSignal,
 ): Promise<GroupView> {
+  return untilObject(client, processGroupType, key, wanted, signal);
+}
+
+/** As untilGroup; `wanted` is asked of every version that is seen. */
+export async function untilObject(
+  client: Client,
+  type: ResourceType,
+  key: ObjectKey,
+  wanted: (object: GroupView) => boolean,
+  signal?: AbortSignal,
+): Promise<GroupView> {
   for (;;) {
-    const now = await client.store.get(processGroupType, key);
+    const now = await client.store.get(type, key);
     const view = viewOf(now);
     if (wanted(view)) return view;
     try {
@@ -41,10 +58,10 @@ export async function untilGroup(
         fieldSelector: `metadata.name=${key.name}`,
         resourceVersion: now.metadata.resourceVersion,
       };
-      for await (const event of client.store.watch(processGroupType, options, signal)) {
+      for await (const event of client.store.watch(type, options, signal)) {
         if (event.type === 'DELETED') {
-          throw new StoreError('NotFound', `processgroup ${key.name} was deleted`, {
-            kind: 'processgroups',
+          throw new StoreError('NotFound', `${type.singular} ${key.name} was deleted`, {
+            kind: type.plural,
             name: key.name,
           });
         }

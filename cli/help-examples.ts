@@ -25,6 +25,15 @@ export const helpExamples: Readonly<Record<string, readonly string[]>> = {
     'muster logs cpi -r 0 --no-label       what rank 0 wrote, as it was',
   ],
   signal: ['muster signal USR1 cpi -r 0-3         to four of its ranks'],
+  suspend: [
+    'muster suspend night                  every rank stops where it is; memory and nodes stay taken',
+    'muster suspend --policy checkpoint night   saved and ended; resume brings it back wherever there is room',
+  ],
+  checkpoint: [
+    'muster checkpoint night               saved; the job runs on',
+    'muster checkpoint --stop night        saved and ended: muster restart brings it back',
+  ],
+  restart: ['muster restart night-x7k2p --nodes node[3-4]'],
   wait: ['muster wait cpi --for Running --timeout 60'],
   token: ['muster token create --ttl 600         prints the command for the other machine'],
   completion: ['source <(muster completion bash)'],

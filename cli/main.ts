@@ -260,9 +260,47 @@ for (const [name, suspended] of [
     .command(name)
     .description(suspended ? 'suspend jobs: every rank on every node stops' : 'let suspended jobs go on')
     .argument('<groups...>')
+    .option('--no-wait', 'do not wait until it is done')
+    .addOption(
+      suspended
+        ? new Option('--policy <policy>', 'Freeze keeps memory and nodes, Checkpoint and Stop give them back')
+        : new Option('--policy <policy>').hideHelp(),
+    )
     .option('-n, --namespace <ns>')
     .action(handler(async () => (await import('./commands/suspend.ts'))[name]));
 }
+
+program
+  .command('checkpoint')
+  .description('save a running job: all its ranks at one moment; it runs on')
+  .argument('<group>')
+  .option('--name <name>', 'of the Checkpoint (default: one made from the name of the job)')
+  .option('--stop', 'end the job once it is saved')
+  .option('--copies <n>', 'nodes that are to have each image (default: 2)')
+  .option('--deadline <seconds>', 'give up after this time, the job runs on')
+  .option('--no-wait', 'do not wait until it is restorable')
+  .option('-n, --namespace <ns>')
+  .action(handler(async () => (await import('./commands/checkpoint.ts')).checkpoint));
+
+program
+  .command('checkpoints')
+  .description('list what is saved: of which job, how large, where')
+  .argument('[names...]')
+  .option('-A, --all-namespaces', 'of all namespaces')
+  .option('-w, --watch', 'go on with what changes')
+  .option('-o, --output <format>', 'json, yaml, wide or name')
+  .option('-n, --namespace <ns>')
+  .action(handler(async () => (await import('./commands/checkpoints.ts')).checkpoints));
+
+program
+  .command('restart')
+  .description('make a job that goes on from a checkpoint')
+  .argument('<checkpoint>')
+  .option('--name <name>', 'of the job (default: one made from the name of the checkpoint)')
+  .option('--nodes <list>', 'run on these nodes, such as node[1-4]; fewer than before are enough')
+  .option('--no-wait', 'do not wait until its ranks run')
+  .option('-n, --namespace <ns>')
+  .action(handler(async () => (await import('./commands/restart.ts')).restart));
 
 program
   .command('wait')

@@ -6,12 +6,13 @@ import type { Logger } from 'pino';
 import { NetworkClaims } from './network/claims.ts';
 import { networkPoolOf } from './network/pool.ts';
 import { isTrue } from '../crds/conditions.ts';
-import type { NodeMonitor, ProcessGroup } from '../crds/types.gen.ts';
+import type { Checkpoint, NodeMonitor, ProcessGroup } from '../crds/types.gen.ts';
 import type { KubernetesObject, ObjectStore, ResourceType } from '../store/object-store.ts';
 import { CarrierBook } from './carrier/book.ts';
 import type { CarrierPolicy } from './carrier/gang.ts';
 import type { CarrierImage } from './carrier/pod.ts';
-import { checkpointReconciler } from './checkpoint/reconcile.ts';
+import { CheckpointReconciler } from './checkpoint/reconcile.ts';
+import { cutStateOf, isDone } from './checkpoint/seen.ts';
 import { ClientLeaseBook } from './client-lease.ts';
 import { Hub, type HubTls } from './hub/hub.ts';
 import { migrationReconciler } from './migration/reconcile.ts';
@@ -76,6 +77,7 @@ export async function runControlPlane(
   const both = AbortSignal.any([signal, stop.signal]);
   const groupQueue = new WorkQueue(clock);
   const nodeQueue = new WorkQueue(clock);
+  const checkpointQueue = new WorkQueue(clock);
   const events = new EventRecorder(store, clock, logger);
   const leases = new ClientLeaseBook(clock, options.clientLeaseMs);
   const waiting = new Set<Key>();
@@ -87,8 +89,29 @@ export async function runControlPlane(
       if (after && isUnplaced(after)) waiting.add(key);
       else waiting.delete(key);
       groupQueue.add(key);
+      checkpointsOf(key);
     },
   }); // prettier-ignore
+  const checkpoints = new ObjectSource<Checkpoint>({
+    store, clock, logger,
+    type: checkpointType,
+    changed: (key, after, before) => {
+      checkpointQueue.add(key);
+      const object = after ?? before;
+      const { namespace = 'default' } = object?.metadata ?? {};
+      const group = keyOf({ metadata: { namespace, name: object?.spec.processGroupName ?? '' } });
+      groupQueue.add(group);
+      checkpointsOf(group);
+    },
+  }); // prettier-ignore
+  /** Those of a group that are not done. */
+  const checkpointsOf = (group: Key): void => {
+    for (const [key, object] of checkpoints.objects) {
+      const { namespace = 'default' } = object.metadata;
+      if (keyOf({ metadata: { namespace, name: object.spec.processGroupName } }) !== group) continue;
+      if (!isDone(cutStateOf({ checkpoint: object }))) checkpointQueue.add(key);
+    }
+  };
   const offersChanged = (): void => {
     for (const key of waiting) groupQueue.add(key);
   };
@@ -114,7 +137,13 @@ export async function runControlPlane(
     ...(options.protoPath === undefined ? {} : { protoPath: options.protoPath }),
     groupChanged: (uid) => {
       const key = reconciler.keyOf(uid);
-      if (key !== undefined) groupQueue.add(key);
+      if (key === undefined) return;
+      groupQueue.add(key);
+      checkpointsOf(key);
+    },
+    imagesChanged: (uid) => {
+      const key = checkpointer.keyOf(uid);
+      if (key !== undefined) checkpointQueue.add(key);
     },
     nodeChanged: (node) => {
       nodeQueue.add(node);
@@ -123,6 +152,7 @@ export async function runControlPlane(
       standings.set(node, standing);
       offersChanged();
       for (const key of groupsOn(node, groups.objects)) groupQueue.add(key);
+      for (const key of checkpoints.objects.keys()) checkpointQueue.add(key);
     },
     agentEvent: (_node, event) => {
       const key = event.id ? reconciler.keyOf(event.id.groupUid) : undefined;
@@ -168,6 +198,16 @@ export async function runControlPlane(
       }),
   }); // prettier-ignore
 
+  const checkpointer = new CheckpointReconciler({
+    store, hub, clock, events, logger,
+    groups: groups.objects,
+    checkpoints: checkpoints.objects,
+    groupChanged: (uid) => {
+      const key = reconciler.keyOf(uid);
+      if (key !== undefined) groupQueue.add(key);
+    },
+  }); // prettier-ignore
+
   const first = new FirstRound(groups);
   const started = [
     ...(carriers ? [carriers.run(both)] : []),
@@ -192,7 +232,11 @@ export async function runControlPlane(
       },
       both,
     ),
-    runKind(checkpointType, checkpointReconciler(store, clock), { store, clock, logger }, both),
+    checkpoints.run(both),
+    // What is not listed yet is not gone.
+    Promise.all([groups.listed, checkpoints.listed]).then(() =>
+      runReconciler({ reconciler: checkpointer, queue: checkpointQueue, parallel: 4, logger }, both),
+    ),
     runKind(migrationType, migrationReconciler(store, clock), { store, clock, logger }, both),
   ];
   const ready = Promise.all([monitors.listed, groups.listed]).then(async () => {

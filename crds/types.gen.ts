@@ -539,10 +539,18 @@ export interface CheckpointStatus {
   phase?: 'Pending' | 'Preparing' | 'Dumping' | 'Saving' | 'Ready' | 'Durable' | 'Deleting' | 'Failed';
   /** Ready (restorable while its nodes live), Durable (survives the loss of any one node), Failed, Reconciling and Stalled. */
   conditions?: Condition[];
+  /** Where the protocol stands. Controllers go on from it. */
+  step?: 'Waiting' | 'Preparing' | 'Dumping' | 'Committing' | 'Saving' | 'Ready' | 'Aborting' | 'Failed';
   /** UID of the group that the images are of. */
   processGroupUid?: string;
   /** Ranks in the images. */
   size?: number;
+  /** Where the sandboxes were at the cut, in the order of their ordinals. Neighbours whose ranks are alike but for a shift share one entry. */
+  placement?: CheckpointStatusPlacement[];
+  /** The job network at the cut, whose addresses a restore needs again. Absent with network Host. */
+  network?: CheckpointNetwork;
+  /** Spec of the group at the cut, as JSON; a restore takes what it does not say itself from here. */
+  processGroupSpec?: string;
   /** Storage in use. */
   storage?: string;
   /** What took the images, with its version. */
@@ -567,6 +575,38 @@ export interface CheckpointStatus {
   finishTime?: string;
   /** How long the ranks stood still. */
   downtimeMilliseconds?: number;
+}
+
+/** One sandbox, or several with consecutive ordinals. */
+export interface CheckpointStatusPlacement {
+  /** Ordinal of the first sandbox. */
+  ordinal: number;
+  /** Node of each sandbox, as a node list such as "node[1-4],big1"; its length is the number of sandboxes. */
+  nodes: string;
+  /** Incarnation of these sandboxes but for those in raised. Every restore or move raises it. */
+  incarnation: number;
+  /** Sandboxes of this entry with a higher incarnation. */
+  raised?: CheckpointStatusPlacementRaised[];
+  /** Ranks of the first sandbox, as a rank set such as "0-3" or "0-30:2". */
+  ranks: string;
+  /** What each further sandbox's ranks are shifted by. Absent where there is one sandbox. */
+  rankStep?: number;
+}
+
+/** Sandboxes of one incarnation. */
+export interface CheckpointStatusPlacementRaised {
+  /** Their ordinals, as a rank set such as "3,7". */
+  ordinals: string;
+  /** Their incarnation. */
+  incarnation: number;
+}
+
+/** The job network at the cut, whose addresses a restore needs again. Absent with network Host. */
+export interface CheckpointNetwork {
+  /** Addresses of the sandboxes, ADDRESS/LENGTH. */
+  subnet: string;
+  /** Number of the network. */
+  vni: number;
 }
 
 /** How far it has come. */

@@ -45,8 +45,10 @@ ${cases}
       get|describe|delete)
         if [ "$COMP_CWORD" -eq 2 ]; then words="${kinds}"
         else words="$(muster get "\${COMP_WORDS[2]}" -o name 2>/dev/null | sed 's,.*/,,')"; fi ;;
-      logs|ps|kill|suspend|resume|wait)
+      logs|ps|kill|suspend|resume|wait|checkpoint)
         words="$(muster get pg -o name 2>/dev/null | sed 's,.*/,,')" ;;
+      checkpoints|restart)
+        words="$(muster get ckpt -o name 2>/dev/null | sed 's,.*/,,')" ;;
       *) COMPREPLY=($(compgen -f -- "$current")); return ;;
       esac ;;
     esac

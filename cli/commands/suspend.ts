@@ -1,26 +1,74 @@
-/** `muster suspend` and `muster resume`: write spec.suspend and wait until the group is as asked. */
+/**
+ * `muster suspend` and `muster resume`: write spec.suspend and wait until the group is as asked; exit 1, the reason on stderr, where
+ * it comes to be otherwise.
+ */
 import { connect, processGroupType } from '../client.ts';
 import type { Config } from '../config.ts';
-import { untilGroup } from '../group-wait.ts';
+import { CommandError } from '../errors.ts';
+import { untilGroup, type GroupView } from '../group-wait.ts';
+
+export interface SuspendOptions {
+  readonly policy?: string;
+  readonly wait: boolean;
+}
+
+const policies: Readonly<Record<string, string>> = {
+  freeze: 'Freeze',
+  checkpoint: 'Checkpoint',
+  stop: 'Stop',
+};
 
 const setSuspend =
   (suspended: boolean) =>
-  async (config: Config, args: string[]): Promise<number> => {
+  async (config: Config, args: string[], { policy, wait }: SuspendOptions): Promise<number> => {
     const client = connect(config.server);
+    const suspendPolicy = policy === undefined ? undefined : policies[policy.toLowerCase()];
+    if (policy !== undefined && suspendPolicy === undefined)
+      throw new CommandError(`--policy ${policy}: expected Freeze, Checkpoint or Stop`, 2);
+    let code = 0;
     for (const name of args) {
       const key = { namespace: config.namespace, name };
-      await client.store.patch(processGroupType, key, {
+      const spec = { suspend: suspended, ...(suspendPolicy === undefined ? {} : { suspendPolicy }) };
+      const { metadata } = await client.store.patch(processGroupType, key, {
         type: 'merge',
-        patch: { spec: { suspend: suspended } },
+        patch: { spec },
       });
-      await untilGroup(client, key, (group) => {
-        const finished = group.is('Succeeded') || group.is('Failed') || group.is('Stalled');
-        return finished || group.is('Suspended') === suspended;
-      });
-      process.stdout.write(`processgroup/${name} ${suspended ? 'suspended' : 'resumed'}\n`);
+      const word = suspended ? 'suspended' : 'resumed';
+      if (!wait) {
+        process.stdout.write(`processgroup/${name} is to be ${word}\n`);
+        continue;
+      }
+      const group = await untilGroup(client, key, (view) => isSettled(view, suspended, metadata.generation));
+      const problem = problemOf(group, suspended);
+      if (problem === undefined) process.stdout.write(`processgroup/${name} ${word}\n`);
+      else {
+        process.stderr.write(`muster: processgroup/${name} is not ${word}: ${problem}\n`);
+        code = 1;
+      }
     }
-    return 0;
+    return code;
   };
+
+function isSettled(group: GroupView, suspended: boolean, generation: number | undefined): boolean {
+  if (group.is('Succeeded') || group.is('Failed') || group.is('Stalled')) return true;
+  const status = group.object.status as { observedGeneration?: number } | undefined;
+  if (generation !== undefined && (status?.observedGeneration ?? 0) < generation) return false;
+  if (!suspended && group.condition('Placed')?.status === 'False') return isWaiting(group);
+  return group.is('Suspended') === suspended && (suspended || !group.is('Reconciling'));
+}
+
+/** It cannot go on, for a reason that may last. */
+function isWaiting(group: GroupView): boolean {
+  return !['NotPlacedYet', 'Released', undefined].includes(group.condition('Placed')?.reason);
+}
+
+function problemOf(group: GroupView, suspended: boolean): string | undefined {
+  for (const type of ['Failed', 'Stalled'])
+    if (group.is(type)) return `${group.condition(type)?.reason}: ${group.condition(type)?.message}`;
+  if (group.is('Succeeded')) return 'it has ended';
+  if (suspended) return group.is('Suspended') ? undefined : group.condition('Suspended')?.message;
+  return group.condition('Placed')?.status === 'False' ? group.condition('Placed')?.message : undefined;
+}
 
 export const suspend = setSuspend(true);
 export const resume = setSuspend(false);

@@ -3,8 +3,9 @@
  * The ProcessGroup controller writes it, sessions read it. It is rebuilt from the store after a start; until all of it
  * is there (`complete`) no agent is told "this is everything", so a starting hub never ends what it has not yet read.
  */
-import type { SandboxId, SandboxSpec, Sent } from '../../wire/agent-types.ts';
-import { sandboxKey } from './sandbox-key.ts';
+import { isDeepStrictEqual } from 'node:util';
+import type { CheckpointOrder, ImageId, SandboxId, SandboxSpec, Sent } from '../../wire/agent-types.ts';
+import { imageKey, sandboxKey } from './sandbox-key.ts';
 
 export type Want = 'Run' | 'Freeze' | 'End' | 'Kill' | 'Keep';
 
@@ -22,6 +23,14 @@ export interface Entry {
   readonly mayStart: boolean;
   readonly want: Want;
   readonly graceSeconds: number;
+}
+
+/** What a node is to do with an image: have it, from any of these nodes, or have it no more. */
+export interface ImageWish {
+  readonly id: ImageId;
+  readonly want: 'Have' | 'Gone';
+  readonly digest: string;
+  readonly from: readonly string[];
 }
 
 export interface Wish {
@@ -43,6 +52,9 @@ export class DesiredBook {
   readonly #nodes = new Map<string, Map<string, Entry>>();
   readonly #childrenOf = new Map<string, Set<string>>();
   readonly #waiters = new Map<string, PromiseWithResolvers<void>>();
+  /** By group: the checkpoint that its sandboxes are at. */
+  readonly #checkpoints = new Map<string, Sent<CheckpointOrder>>();
+  readonly #images = new Map<string, Map<string, ImageWish>>();
   readonly #changed: NodeChange;
   #revision: number;
   #complete = false;
@@ -158,6 +170,37 @@ export class DesiredBook {
     if (news.length > 0) this.#tell(news);
   }
 
+  /** Tells a group's sandboxes what to do for a checkpoint; undefined: nothing is said any more. */
+  order(uid: string, order: Sent<CheckpointOrder> | undefined): void {
+    if (isDeepStrictEqual(this.#checkpoints.get(uid), order)) return;
+    if (order) this.#checkpoints.set(uid, order);
+    else this.#checkpoints.delete(uid);
+    if (order && this.has(uid)) this.#tell(this.sandboxesOf(uid));
+  }
+
+  orderOf(uid: string): Sent<CheckpointOrder> | undefined {
+    return this.#checkpoints.get(uid);
+  }
+
+  wantImage(node: string, wish: ImageWish): void {
+    if (!this.#images.has(node)) this.#images.set(node, new Map());
+    const wishes = this.#images.get(node)!;
+    const key = imageKey(wish.id);
+    if (isDeepStrictEqual(wishes.get(key), wish)) return;
+    wishes.set(key, wish);
+    this.#changed(node, []);
+  }
+
+  imagesWantedOn(node: string): ReadonlyMap<string, ImageWish> {
+    return this.#images.get(node) ?? new Map<string, ImageWish>();
+  }
+
+  /** Nothing more is said of a Checkpoint's images. */
+  forgetImages(checkpointUid: string): void {
+    for (const wishes of this.#images.values())
+      for (const [key, { id }] of wishes) if (id.checkpointUid === checkpointUid) wishes.delete(key);
+  }
+
   /** From the revision returned on, agents end and forget the group. Its sandboxes stay known until `forget`. */
   remove(uid: string): number {
     const group = this.#groups.get(uid);
@@ -180,6 +223,7 @@ export class DesiredBook {
 
   forget(uid: string): void {
     this.remove(uid);
+    this.#checkpoints.delete(uid);
     this.#groups.delete(uid);
     this.#waiters.delete(uid);
   }

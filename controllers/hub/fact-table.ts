@@ -3,8 +3,8 @@
  * others change some. A sandbox that was there and is not in a full report any more is lost, unless it was let go.
  * It judges nothing; and a node's word counts only for that node, since readers ask for (node, sandbox).
  */
-import type { Facts, SandboxFact, SandboxId } from '../../wire/agent-types.ts';
-import { sandboxKey } from './sandbox-key.ts';
+import type { Facts, ImageFact, ImageId, SandboxFact, SandboxId } from '../../wire/agent-types.ts';
+import { imageKey, sandboxKey } from './sandbox-key.ts';
 
 export interface KnownFact {
   readonly fact: SandboxFact;
@@ -21,11 +21,16 @@ interface NodeFacts {
   readonly known: Map<string, KnownFact>;
   readonly lost: Map<string, Loss>;
   readonly forgotten: Set<string>;
+  readonly images: Map<string, KnownImage>;
 }
+
+export type KnownImage = ImageFact & { readonly id: ImageId };
 
 export interface FoldResult {
   /** Uids of groups for which there is something to look at. */
   readonly groups: ReadonlySet<string>;
+  /** Uids of Checkpoints of whose images there is news. */
+  readonly checkpoints: ReadonlySet<string>;
   readonly dropped: number;
 }
 
@@ -75,7 +80,20 @@ export class FactTable {
         groups.add(fact.id!.groupUid);
       }
     }
-    return { groups, dropped };
+    return { groups, dropped, checkpoints: foldImages(own.images, facts) };
+  }
+
+  /** Images of a Checkpoint by the nodes that hold something of them. */
+  imagesOf(checkpointUid: string): { readonly node: string; readonly image: KnownImage }[] {
+    return [...this.#nodes].flatMap(([node, { images }]) =>
+      [...images.values()]
+        .filter(({ id }) => id.checkpointUid === checkpointUid)
+        .map((image) => ({ node, image })),
+    );
+  }
+
+  imagesOn(node: string): Iterable<KnownImage> {
+    return this.#nodes.get(node)?.images.values() ?? [];
   }
 
   get(node: string, id: SandboxId): KnownFact | undefined {
@@ -115,7 +133,27 @@ export class FactTable {
 
   #of(node: string): NodeFacts {
     let own = this.#nodes.get(node);
-    if (!own) this.#nodes.set(node, (own = { known: new Map(), lost: new Map(), forgotten: new Set() }));
+    if (!own)
+      this.#nodes.set(
+        node,
+        (own = { known: new Map(), lost: new Map(), forgotten: new Set(), images: new Map() }),
+      );
     return own;
   }
+}
+
+function foldImages(images: Map<string, KnownImage>, facts: Facts): ReadonlySet<string> {
+  const news = new Set<string>();
+  if (facts.full) {
+    for (const { id } of images.values()) news.add(id.checkpointUid);
+    images.clear();
+  }
+  for (const image of facts.images) {
+    const { id } = image;
+    if (!id) continue;
+    news.add(id.checkpointUid);
+    if (image.state === 'Gone') images.delete(imageKey(id));
+    else if (images.size < mostSandboxes) images.set(imageKey(id), { ...image, id });
+  }
+  return news;
 }

@@ -57,6 +57,8 @@ export interface HubOptions {
   readonly protoPath?: string;
   readonly groupChanged: (uid: string) => void;
   readonly nodeChanged: (node: string) => void;
+  /** There is news of images of the Checkpoint with this uid. */
+  readonly imagesChanged?: (checkpointUid: string) => void;
   readonly agentEvent?: (node: string, event: AgentEvent) => void;
 }
 
@@ -291,6 +293,7 @@ export class Hub implements AsyncDisposable {
         this.#shown.connected(this.desired.ofNode(node).values());
       }
       for (const uid of folded.groups) this.#options.groupChanged(uid);
+      for (const uid of folded.checkpoints) this.#options.imagesChanged?.(uid);
     } else if (message.verbReply) this.#verbs.replied(node, message.verbReply);
     else if (message.goodbye) {
       this.nodes.left(node);

@@ -1,8 +1,12 @@
 /**
- * The identity of a sandbox as one text, for maps. All three parts count: another incarnation is another sandbox.
+ * The identity of a sandbox, and of an image, as one text, for maps. All parts count: another incarnation is another sandbox.
  */
-import type { SandboxId } from '../../wire/agent-types.ts';
+import type { ImageId, SandboxId } from '../../wire/agent-types.ts';
 
 export function sandboxKey({ groupUid, ordinal, incarnation }: SandboxId): string {
   return `${groupUid}/${ordinal}/${incarnation}`;
+}
+
+export function imageKey({ checkpointUid, ordinal }: ImageId): string {
+  return `${checkpointUid}/${ordinal}`;
 }

@@ -3,10 +3,17 @@
  * changes from then on, folded together while the connection is slow. It sends and receives; what facts mean and
  * what is desired is decided elsewhere.
  */
-import type { AgentHello, AgentMessage, HubMessage, SandboxId, Sent } from '../../wire/agent-types.ts';
+import type {
+  AgentHello,
+  AgentMessage,
+  HubMessage,
+  ImageSource,
+  SandboxId,
+  Sent,
+} from '../../wire/agent-types.ts';
 import type { SessionCall } from '../../wire/load.ts';
 import type { MembersOfNetwork } from './group-network.ts';
-import type { DesiredBook, DesiredSpec, Entry } from './desired-book.ts';
+import type { DesiredBook, DesiredSpec, Entry, ImageWish } from './desired-book.ts';
 import { sandboxKey } from './sandbox-key.ts';
 
 export interface SessionView {
@@ -34,6 +41,7 @@ export class Session {
   readonly #pending = new Map<string, SandboxId | undefined>();
   /** What the agent was told in this session: it may be at work on it before it says so. */
   readonly #toldKeys = new Set<string>();
+  readonly #toldImages = new Map<string, ImageWish>();
   #told = false;
   #toldComplete = false;
   #congested = false;
@@ -99,8 +107,12 @@ export class Session {
   #flush(): void {
     if (!this.#told || this.#congested || this.#closed) return;
     const { desired } = this.#view;
-    if (desired.complete && !this.#toldComplete) return this.#sendAll();
-    if (this.#pending.size === 0) return;
+    if (desired.complete && !this.#toldComplete) this.#sendAll();
+    else if (this.#pending.size > 0) this.#sendPending(desired);
+    this.#sendImages();
+  }
+
+  #sendPending(desired: DesiredBook): void {
     const entries = desired.ofNode(this.node);
     let sandboxes: DesiredSpec[] = [];
     const removed: SandboxId[] = [];
@@ -162,9 +174,27 @@ export class Session {
     const told = {
       ...spec, want, graceSeconds, hosts: hosts ?? '',
       network: network && { ...network, ...this.#view.networkOf(spec.id.groupUid) },
+      checkpoint: this.#view.desired.orderOf(spec.id.groupUid),
+      restore: spec.restore && { ...spec.restore, sources: this.#sourcesOf(spec.restore.sources) },
     }; // prettier-ignore
     if (!tree?.parentNode) return told;
     return { ...told, tree: { ...tree, parentAddress: this.#view.peerAddressOf(tree.parentNode) } };
+  }
+
+  /** With the addresses of now. */
+  #sourcesOf(sources: readonly Sent<ImageSource>[] | undefined): Sent<ImageSource>[] {
+    return (sources ?? []).map(({ node = '' }) => ({ node, address: this.#view.peerAddressOf(node) }));
+  }
+
+  #sendImages(): void {
+    const wishes = this.#view.desired.imagesWantedOn(this.node);
+    const news = [...wishes].filter(([key, wish]) => this.#toldImages.get(key) !== wish);
+    if (news.length === 0) return;
+    for (const [key, wish] of news) this.#toldImages.set(key, wish);
+    const images = news.map(([, { id, want, digest, from }]) => ({
+      id, want, digest, sources: this.#sourcesOf(from.map((node) => ({ node }))),
+    })); // prettier-ignore
+    this.send({ body: 'desired', desired: { images, revision: this.#view.desired.revision } });
   }
 
   #sendDesired(full: boolean, sandboxes: DesiredSpec[], removed: SandboxId[]): void {

@@ -1,0 +1,110 @@
+/**
+ * `muster checkpoint`: makes a Checkpoint of a job and waits until it is restorable, with progress where somebody looks on. Ctrl-C
+ * leaves it to itself; exit 1, the reason on stderr, where it fails.
+ */
+import { bytesText } from '../../crds/quantity.ts';
+import type { Checkpoint } from '../../crds/types.gen.ts';
+import { checkpointType, connect } from '../client.ts';
+import type { Config } from '../config.ts';
+import { CommandError } from '../errors.ts';
+import { untilObject, type GroupView } from '../group-wait.ts';
+
+export interface CheckpointOptions {
+  readonly name?: string;
+  readonly stop?: boolean;
+  readonly copies?: string;
+  readonly deadline?: string;
+  readonly wait: boolean;
+}
+
+export async function checkpoint(
+  config: Config,
+  args: string[],
+  options: CheckpointOptions,
+): Promise<number> {
+  const client = connect(config.server);
+  const [group = ''] = args;
+  const { namespace } = config;
+  const made = await client.store.create<Checkpoint>(checkpointType, {
+    apiVersion: 'muster.dev/v1alpha1',
+    kind: 'Checkpoint',
+    metadata: {
+      namespace,
+      ...(options.name === undefined ? { generateName: `${group}-` } : { name: options.name }),
+    },
+    spec: {
+      processGroupName: group,
+      ...(options.stop === true ? { then: 'Stop' } : {}),
+      ...numberOf('copies', options.copies),
+      ...numberOf('deadlineSeconds', options.deadline),
+    },
+  } as Checkpoint);
+  const { name } = made.metadata;
+  if (!options.wait) {
+    process.stdout.write(`checkpoint/${name} asked for\n`);
+    return 0;
+  }
+  const progress = new Progress(process.stderr);
+  const done = await untilObject(client, checkpointType, { namespace, name }, (view) => {
+    progress.show(view.object as unknown as Checkpoint);
+    return view.is('Ready') || view.is('Failed') || view.is('Stalled');
+  });
+  progress.end();
+  if (!done.is('Ready')) throw new CommandError(`checkpoint/${name} failed: ${whyOf(done)}`);
+  process.stdout.write(`${doneText(done.object as unknown as Checkpoint)}\n`);
+  return 0;
+}
+
+function whyOf(view: GroupView): string {
+  const why =
+    view.condition('Failed')?.status === 'True' ? view.condition('Failed') : view.condition('Stalled');
+  return `${why?.reason ?? ''}: ${why?.message ?? ''}`;
+}
+
+function doneText({ metadata, status = {} }: Checkpoint): string {
+  const parts = [`${status.size ?? 0} ranks`, `${status.imageSize ?? ''}B`];
+  if (status.downtimeMilliseconds !== undefined)
+    parts.push(`stood still for ${status.downtimeMilliseconds} ms`);
+  return `checkpoint/${metadata.name} ready: ${parts.join(', ')}`;
+}
+
+function numberOf(field: string, text: string | undefined): Record<string, number> {
+  if (text === undefined) return {};
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new CommandError(`${text}: expected a number above 0`, 2);
+  return { [field]: value };
+}
+
+/** One line that is written over on a terminal, and no line elsewhere. */
+class Progress {
+  readonly #stream: NodeJS.WriteStream;
+  readonly #beganMs = performance.now();
+  #width = 0;
+
+  constructor(stream: NodeJS.WriteStream) {
+    this.#stream = stream;
+  }
+
+  show({ status }: Checkpoint): void {
+    if (!this.#stream.isTTY) return;
+    const { phase = 'Pending', progress } = status ?? {};
+    const seconds = (performance.now() - this.#beganMs) / 1000;
+    const bytes = progress?.bytesWritten ?? 0;
+    const sizes =
+      bytes === 0 ? '' : `, ${bytesText(bytes)}B, ${bytesText(bytes / Math.max(0.001, seconds))}B/s`;
+    const counts = progress
+      ? `: ${progress.dumped ?? 0} of ${progress.sandboxes ?? 0} sandboxes dumped, ${progress.saved ?? 0} saved${sizes}`
+      : '';
+    this.#write(`${phase}${counts}`);
+  }
+
+  end(): void {
+    if (this.#width > 0) this.#write('');
+    if (this.#width > 0) this.#stream.write('\r');
+  }
+
+  #write(text: string): void {
+    this.#stream.write(`\r${text.padEnd(this.#width)}`);
+    this.#width = Math.max(this.#width, text.length);
+  }
+}

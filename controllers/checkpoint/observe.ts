@@ -1,0 +1,81 @@
+/**
+ * Gathers a snapshot of one Checkpoint from what is in memory: objects, facts of sandboxes and of images, standings. It decides
+ * nothing.
+ */
+import type { Checkpoint, ProcessGroup } from '../../crds/types.gen.ts';
+import type { Hub } from '../hub/hub.ts';
+import { expandPlacement, type Assignment } from '../placement/placement-status.ts';
+import { assignmentsOf } from '../process-group/observe.ts';
+import type { Clock } from '../runtime/clock.ts';
+import { keyOf, type Key } from '../runtime/reconciler.ts';
+import { cutStateOf, isDone, type CheckpointSeen, type Member } from './seen.ts';
+
+export interface ObservePorts {
+  readonly hub: Pick<Hub, 'facts' | 'nodes'>;
+  readonly clock: Clock;
+  readonly groups: ReadonlyMap<Key, ProcessGroup>;
+  readonly checkpoints: ReadonlyMap<Key, Checkpoint>;
+}
+
+/** What a node's agent offers that can save and bring back sandboxes. */
+export const feature = 'checkpoint';
+
+export function observe(checkpoint: Checkpoint, ports: ObservePorts): CheckpointSeen {
+  const { hub, clock } = ports;
+  const { metadata, status, spec } = checkpoint;
+  const uid = metadata.uid ?? '';
+  const named = ports.groups.get(
+    keyOf({ metadata: { namespace: metadata.namespace ?? 'default', name: spec.processGroupName } }),
+  );
+  const recorded = status?.processGroupUid;
+  const group = recorded === undefined || named?.metadata.uid === recorded ? named : undefined;
+  const assignments = status?.placement
+    ? expandPlacement(status.placement)
+    : group
+      ? assignmentsOf(group)
+      : [];
+  const groupUid = recorded ?? group?.metadata.uid ?? '';
+  const standingOf = (node: string) => hub.nodes.standing(node);
+  return Object.freeze({
+    nowMs: clock.now(),
+    checkpoint,
+    group,
+    members: assignments.map((each) => memberOf(uid, groupUid, each, ports)),
+    images: hub.facts.imagesOf(uid).map((held) => ({ ...held, standing: standingOf(held.node) })),
+    waitsFor: earlierOf(checkpoint, ports),
+    keepers: [...hub.nodes.all()]
+      .filter(({ node, hello }) => standingOf(node) === 'Connected' && hello?.features.includes(feature))
+      .map(({ node }) => node)
+      .sort(),
+    standingOf,
+  });
+}
+
+function memberOf(uid: string, groupUid: string, assignment: Assignment, { hub }: ObservePorts): Member {
+  const { node, ordinal, incarnation } = assignment;
+  const id = { groupUid, ordinal, incarnation };
+  const known = hub.facts.get(node, id)?.fact;
+  const standing = hub.nodes.standing(node);
+  return {
+    ...assignment,
+    standing,
+    sandboxState: known?.state,
+    lost: hub.facts.loss(node, id) !== undefined || hub.facts.wasForgotten(node, id),
+    fact: known?.checkpoint?.checkpointUid === uid ? known.checkpoint : undefined,
+  };
+}
+
+/** In the order in which they were asked for. */
+function earlierOf(checkpoint: Checkpoint, { checkpoints }: ObservePorts): string | undefined {
+  if (isDone(cutStateOf({ checkpoint }))) return undefined;
+  const { namespace, uid } = checkpoint.metadata;
+  const place = ({ metadata, status }: Checkpoint): string =>
+    `${status?.startTime === undefined ? 1 : 0} ${metadata.creationTimestamp ?? ''} ${metadata.uid ?? ''}`;
+  for (const other of checkpoints.values()) {
+    if (other.metadata.uid === uid || other.metadata.namespace !== namespace) continue;
+    if (other.spec.processGroupName !== checkpoint.spec.processGroupName) continue;
+    if (!isDone(cutStateOf({ checkpoint: other })) && place(other) < place(checkpoint))
+      return other.metadata.name;
+  }
+  return undefined;
+}
