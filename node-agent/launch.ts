@@ -79,8 +79,7 @@ export async function launch(
     const files = request.mounts.files.map((file) =>
       open(native.memfd(file.path, Buffer.from(file.content), false)),
     );
-    const network =
-      netns === null ? [] : ['--net', `/proc/self/fd/${String(firstFileFd + files.length)}`];
+    const network = netns === null ? [] : ['--net', `/proc/self/fd/${String(firstFileFd + files.length)}`];
     const pidfd = open(
       native.spawnProgram(`${request.nativeDir}/launch`, launchArguments(request).concat(network), [
         nothing,

@@ -3,11 +3,12 @@
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { randomUUID } from 'node:crypto';
 import { native as loadNative } from '../native/addon/index.ts';
-import { loadWire } from '../wire/load.ts';
+import { loadWire, type ImageCall } from '../wire/load.ts';
 import type { Backend } from './backend.ts';
 import { cgroupParentFileOf, Cgroups, parseHierarchies } from './cgroups.ts';
 import { Checkpoints } from './checkpoint/checkpoints.ts';
 import { cpuFeatures } from './checkpoint/cut.ts';
+import { serveImage } from './checkpoint/image-transfer.ts';
 import type { AgentConfig } from './config.ts';
 import { parseUidList } from './credentials.ts';
 import { featuresOf } from './features.ts';
@@ -129,6 +130,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
     backend.cgroups?.close();
   });
   await sandboxes.recover();
+  backend.checkpoints.keeper.sweep(sandboxes.imagesInWork);
   if (config.localSocket !== '') {
     const local = new LocalSocket(config.localSocket, native, sandboxes, backend.output, log);
     giving.defer(() => {
@@ -154,12 +156,14 @@ function makeBackend(config: AgentConfig, giving: AsyncDisposableStack, signal: 
   const pmi = giving.adopt(new PmiSockets(native), (each) => {
     each.close();
   });
-  const tree = giving.adopt(new JobTree(wire, config.logger), (each) => {
+  const tls = readTls(config.tls);
+  const checkpoints = new Checkpoints(native, wire, tls, config);
+  const serve = (call: ImageCall) => void serveImage(checkpoints.images, call);
+  const tree = giving.adopt(new JobTree(wire, config.logger, serve), (each) => {
     each.close();
   });
   const topology = readTopology();
   const address = config.address ?? config.peerHost;
-  const tls = readTls(config.tls);
   const trouble = networkTrouble(native, agentUid, address);
   const network =
     trouble === null
@@ -181,7 +185,7 @@ function makeBackend(config: AgentConfig, giving: AsyncDisposableStack, signal: 
     hwloc: findTopology(config.logger, signal),
     processors: new ProcessorLedger(topology),
     cgroups: agentUid === 0 ? findCgroups(config) : null,
-    checkpoints: new Checkpoints(native, config),
+    checkpoints,
     output,
     input,
     pmi,

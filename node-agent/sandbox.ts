@@ -98,7 +98,7 @@ export class Sandbox implements HeldSandbox {
   readonly #backend: Backend;
   readonly #events: SandboxEvents;
   readonly #checkpoint: SandboxCheckpoint;
-  readonly #restoring = new AbortController();
+  #restoring = new AbortController();
 
   constructor(
     key: string,
@@ -212,6 +212,15 @@ export class Sandbox implements HeldSandbox {
     }
     if (this.#want === want) return;
     this.#want = want;
+    if (isUnwanted(want))
+      this.#restoring.abort(
+        new AgentError(
+          'transient',
+          'RestoreFailed',
+          'MUSTER_RESTORE_CANCELLED',
+          'the sandbox is not wanted any more',
+        ),
+      );
     this.poke();
   }
 
@@ -714,6 +723,7 @@ export class Sandbox implements HeldSandbox {
   async #restore(order: RestoreOrder): Promise<void> {
     const { backend, directory } = { backend: this.#backend, directory: this.directory };
     const { checkpoints, config } = backend;
+    this.#restoring = new AbortController();
     const { signal } = this.#restoring;
     const image = await checkpoints.imageFor(order, signal);
     const manifest = await image.check(order.digest, signal);
@@ -853,8 +863,7 @@ export class Sandbox implements HeldSandbox {
   /** What was begun is given up before the ranks are ended; what is saved already may stay frozen until its end. */
   async #lookAtCheckpoint(): Promise<void> {
     const { running = 0 } = this.processes ?? {};
-    const unwanted = ['End', 'Kill', 'Keep', 'Gone'].includes(this.#want);
-    const ending = unwanted || this.#ending !== null || this.#killed || this.#cause() !== '';
+    const ending = isUnwanted(this.#want) || this.#ending !== null || this.#killed || this.#cause() !== '';
     const alive = this.stage === 'Live' && !ending && (this.processes === null || running > 0);
     if (ending && this.#checkpoint.isBusy) await this.#checkpoint.giveUp();
     this.#checkpoint.look(this.spec.checkpoint, alive, alive && running > 0);
@@ -1007,6 +1016,8 @@ export class Sandbox implements HeldSandbox {
     }, ms);
   }
 }
+
+const isUnwanted = (want: Want): boolean => ['End', 'Kill', 'Keep', 'Gone'].includes(want);
 
 const bindsOf = ({ binds }: MountTable): { source: string; target: string }[] =>
   binds.map(({ source, target }) => ({ source, target }));

@@ -3,7 +3,7 @@
 // incarnation older than one that is known is refused.
 import { mkdirSync, readdirSync } from 'node:fs';
 import { setTimeout as after } from 'node:timers/promises';
-import type { Desired, SandboxFact, SandboxId, SandboxSpec, Sent } from '../wire/agent-types.ts';
+import type { Desired, ImageId, SandboxFact, SandboxId, SandboxSpec, Sent } from '../wire/agent-types.ts';
 import { messageOf } from './agent-error.ts';
 import type { Backend } from './backend.ts';
 import type { Want } from './plan.ts';
@@ -78,6 +78,15 @@ export class Sandboxes {
     let ranks = 0;
     for (const sandbox of this.#sandboxes.values()) ranks += sandbox.ranksRunning;
     return ranks;
+  }
+
+  /** Images that sandboxes of this node have begun and not finished. */
+  get imagesInWork(): ImageId[] {
+    return [...this.#sandboxes.values()].flatMap(({ id, checkpoint }) =>
+      checkpoint === null || ['Saved', 'Aborted'].includes(checkpoint.state)
+        ? []
+        : [{ checkpointUid: checkpoint.checkpointUid, ordinal: id.ordinal }],
+    );
   }
 
   find(id: SandboxId | null): Sandbox | null {
@@ -180,17 +189,24 @@ export class Sandboxes {
   }
 
   #add(key: string, spec: SandboxSpec, directory: SandboxDirectory, isFound = false): Sandbox {
-    const sandbox = new Sandbox(key, spec, directory, this.#backend, {
-      changed: (each) => {
-        this.#events.changed(each.id);
+    const sandbox = new Sandbox(
+      key,
+      spec,
+      directory,
+      this.#backend,
+      {
+        changed: (each) => {
+          this.#events.changed(each.id);
+        },
+        forgotten: (each) => {
+          this.#forgotten(each);
+        },
+        event: (each, type, reason, message) => {
+          this.#events.event(each.id, type, reason, message);
+        },
       },
-      forgotten: (each) => {
-        this.#forgotten(each);
-      },
-      event: (each, type, reason, message) => {
-        this.#events.event(each.id, type, reason, message);
-      },
-    }, isFound);
+      isFound,
+    );
     this.#sandboxes.set(key, sandbox);
     this.#schedule();
     for (const listener of this.onAdded) listener();

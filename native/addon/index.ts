@@ -102,6 +102,10 @@ export interface Native {
   reap(pidfd: number): number | null;
   /** Starts a program with an empty environment, `fds` as its descriptors 0, 1, 2, ... and no others; gives its pidfd, to be reaped. */
   spawnProgram(path: string, args: readonly string[], fds: readonly number[]): number;
+  /** From now on a process cannot write a file beyond so many bytes. */
+  limitFileSize(pid: number, bytes: number): void;
+  /** Takes a socket out of TCP's repair mode; false when it was not in it. */
+  endTcpRepair(fd: number): boolean;
   setChildSubreaper(): void;
   close(fd: number): void;
   dup(fd: number): number;

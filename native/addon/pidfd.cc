@@ -3,7 +3,11 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -43,6 +47,35 @@ napi_value pidfdSignal(napi_env env, napi_callback_info info) {
   if (!call.integer(0, "pidfd", &pidfd) || !call.integer(1, "signal", &signal)) return nullptr;
   return syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) != 0 ? throwErrno(env, "pidfd_send_signal", errno)
                                                                         : undefined(env);
+}
+
+// A program that ignores SIGXFSZ finds every later write to a file refused: it fails, and can tidy up.
+napi_value limitFileSize(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  int pid;
+  uint32_t bytes;
+  if (!call.integer(0, "pid", &pid) || !call.unsignedInteger(1, "bytes", &bytes)) return nullptr;
+  struct rlimit limit = {};
+  if (prlimit(pid, RLIMIT_FSIZE, nullptr, &limit) != 0) return throwErrno(env, "prlimit", errno);
+  limit.rlim_cur = bytes;
+  return prlimit(pid, RLIMIT_FSIZE, &limit, nullptr) != 0 ? throwErrno(env, "prlimit", errno) : undefined(env);
+}
+
+// tcp(7): a socket in repair mode sends nothing and answers nobody. False: it was in none.
+napi_value endTcpRepair(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  int fd;
+  if (!call.integer(0, "fd", &fd)) return nullptr;
+  int value = 0;
+  socklen_t length = sizeof value;
+  if (getsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &value, &length) != 0) {
+    bool isOther = errno == ENOPROTOOPT || errno == EOPNOTSUPP || errno == ENOTSOCK;
+    return isOther ? boolean(env, false) : throwErrno(env, "getsockopt", errno);
+  }
+  if (value == 0) return boolean(env, false);
+  int off = 0;
+  if (setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, sizeof off) != 0) return throwErrno(env, "setsockopt", errno);
+  return boolean(env, true);
 }
 
 napi_value reap(napi_env env, napi_callback_info info) {
@@ -138,6 +171,8 @@ void definePidfd(napi_env env, napi_value exports) {
   method(env, exports, "pidfdSignal", pidfdSignal);
   method(env, exports, "reap", reap);
   method(env, exports, "spawnProgram", spawnProgram);
+  method(env, exports, "limitFileSize", limitFileSize);
+  method(env, exports, "endTcpRepair", endTcpRepair);
   method(env, exports, "setChildSubreaper", setChildSubreaper);
 }
 

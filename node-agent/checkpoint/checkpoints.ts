@@ -2,6 +2,9 @@
 import type { RestoreOrder } from '../../wire/agent-types.ts';
 import { AgentError } from '../agent-error.ts';
 import type { AgentConfig } from '../config.ts';
+import type { TlsMaterial } from '../tls.ts';
+import type { Wire } from '../../wire/load.ts';
+import { fetchImage } from './image-transfer.ts';
 import type { Native } from '../../native/addon/index.ts';
 import { CriuEngine } from './criu-engine.ts';
 import type { CheckpointEngine, Probe } from './engine.ts';
@@ -16,14 +19,17 @@ export class Checkpoints {
   readonly keeper: ImageKeeper;
   #probed: Promise<Probe> | null = null;
 
-  constructor(native: Native, { criu, nativeDir, keepNamespaces, stateDir }: AgentConfig) {
+  constructor(native: Native, wire: Wire, tls: TlsMaterial, config: AgentConfig) {
+    const { criu, nativeDir, keepNamespaces, stateDir } = config;
     this.engine = new CriuEngine(
       criu === undefined || criu === ''
         ? null
         : { native, nativeDir, program: criu, keepNamespaces: keepNamespaces ?? false },
     );
     this.images = new ImageStore(`${stateDir}/images`);
-    this.keeper = new ImageKeeper(this.images);
+    this.keeper = new ImageKeeper(this.images, (image, from, signal) =>
+      fetchImage(image, { ...from, wire, tls }, signal),
+    );
   }
 
   /** Found out once; a failure is tried again. */
@@ -34,17 +40,11 @@ export class Checkpoints {
     return probe;
   }
 
-  /** The image that a restore asks for, which this node must have by now. */
-  async imageFor({ image: id, sources }: RestoreOrder, signal: AbortSignal): Promise<Image> {
+  /** The image that a restore asks for, brought here if need be. */
+  async imageFor({ image: id, digest, sources }: RestoreOrder, signal: AbortSignal): Promise<Image> {
     signal.throwIfAborted();
-    const image = isValidImageId(id) ? this.images.of(id) : null;
-    if (image?.isWhole === true) return image;
-    await Promise.resolve();
-    throw new AgentError(
-      'failed',
-      'ImageDamaged',
-      'MUSTER_IMAGE_MISSING',
-      `image ${id?.checkpointUid ?? ''} of sandbox ${String(id?.ordinal ?? '')} is not on this node${sources.length === 0 ? '' : `; ${sources.map(({ node }) => node).join(', ')} should have it`}`,
-    );
+    if (!isValidImageId(id))
+      throw new AgentError('refused', 'ImageDamaged', 'MUSTER_IMAGE_MISSING', 'the order names no image');
+    return this.keeper.have(id, digest, sources);
   }
 }

@@ -70,7 +70,8 @@ export class CriuEngine implements CheckpointEngine {
         freezeCgroup: request.frozenCgroup,
         external,
       };
-      await runCriu(host, { type: 'dump', options, cgroups: request.cgroups }, signal);
+      const guarded = `${request.frozenCgroup}/cgroup.freeze`;
+      await runCriu(host, { type: 'dump', options, cgroups: request.cgroups, guarded }, signal);
     } catch (error) {
       throw failureOf('dump', error, `${request.directory}/dump.log`, signal);
     } finally {

@@ -3,6 +3,7 @@
 // knows nothing of sandboxes; why a run failed is in CRIU's log, of which `complaintOf` picks the lines that say it.
 import { readFileSync } from 'node:fs';
 import type { Native, PacketSocket } from '../../native/addon/index.ts';
+import { errnoOf } from '../agent-error.ts';
 import type { CgroupRequest } from '../cgroups.ts';
 import {
   decodeResponse,
@@ -33,13 +34,17 @@ export interface CriuRun {
   readonly descriptors?: readonly number[];
   /** False makes CRIU give up. */
   readonly onNotify?: (script: string, pid: number) => Promise<boolean>;
-  /** Called with the host's pid of the process as soon as there is one. */
-  readonly onStarted?: (pid: number) => void;
+  /**
+   * A cgroup.freeze: what CRIU traces is frozen when CRIU dies. When it is aborted it is made to fail and to tidy up, and killed
+   * only if it does not. The first of its cgroups is its own.
+   */
+  readonly guarded?: string;
 }
 
 /** The first number of a descriptor of `descriptors` in CRIU. */
 export const firstDescriptor = 4;
 const mostComplaintBytes = 1 << 16;
+const tidyWithinMs = 5000;
 
 export class CriuFailure extends Error {
   readonly response: CriuResponse | null;
@@ -50,8 +55,11 @@ export class CriuFailure extends Error {
   }
 }
 
-function engineArguments({ program, keepNamespaces }: CriuHost, { cgroups, stage }: CriuRun): string[] {
-  const args = ['--init', program];
+function engineArguments(
+  { program, keepNamespaces }: CriuHost,
+  { cgroups, stage, guarded }: CriuRun,
+): string[] {
+  const args = [...(guarded === undefined ? [] : ['--guard', guarded]), '--init', program];
   for (const { mount, path, values } of cgroups) {
     args.push('--cgroup', `${mount}:${path}`);
     for (const [file, value] of values) args.push('--cgroup-set', `${file}=${value}`);
@@ -87,22 +95,34 @@ export async function runCriu(host: CriuHost, run: CriuRun, signal: AbortSignal)
     native.close(theirs);
   }
   const kill = () => {
-    native.pidfdSignal(pidfd, 9);
+    const pids = run.guarded === undefined ? [] : pidsIn(run.cgroups[0]);
+    for (const pid of pids) quietly(() => process.kill(pid, 'SIGKILL'));
+    if (pids.length === 0) quietly(() => native.pidfdSignal(pidfd, 9));
+  };
+  let late: NodeJS.Timeout | undefined;
+  const stop = () => {
+    const pids = run.guarded === undefined ? [] : pidsIn(run.cgroups[0]);
+    if (pids.length === 0) {
+      kill();
+      return;
+    }
+    late = setTimeout(kill, tidyWithinMs);
+    for (const pid of pids) quietly(() => native.limitFileSize(pid, 0));
   };
   const stillThere = new AbortController();
-  signal.addEventListener('abort', kill, { signal: stillThere.signal });
+  signal.addEventListener('abort', stop, { signal: stillThere.signal });
   try {
-    run.onStarted?.(pidOf(pidfd));
     const answer = answered(socket, run);
     socket.send(encodeRequest(run.type, run.options));
     const [response] = await Promise.all([answer, ended(native, pidfd).finally(() => stillThere.abort())]);
     signal.throwIfAborted();
     if (response?.success === true) return response;
     const words = native.readAll(said, mostComplaintBytes).toString('utf8').trim();
-    const why = response === null ? `criu ended without an answer` : response.errorMessage;
+    const why = response === null ? 'CRIU was killed in the middle of its work' : response.errorMessage;
     throw new CriuFailure([why, words].filter((part) => part !== '').join(': '), response);
   } finally {
     stillThere.abort();
+    clearTimeout(late);
     native.close(said);
     native.close(pidfd);
   }
@@ -146,8 +166,26 @@ function send(socket: PacketSocket, bytes: Buffer): void {
   }
 }
 
-function pidOf(pidfd: number): number {
-  return Number(/^Pid:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${String(pidfd)}`, 'utf8'))?.[1] ?? 0);
+function pidsIn(cgroup: CgroupRequest | undefined): number[] {
+  if (!cgroup) return [];
+  try {
+    const text = readFileSync(`${cgroup.mount}/${cgroup.path}/cgroup.procs`, 'utf8');
+    return text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map(Number);
+  } catch {
+    return []; // not made yet
+  }
+}
+
+/** Does something to a process that may have ended. */
+function quietly(act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    if (errnoOf(error) !== 'ESRCH') throw error;
+  }
 }
 
 function ended(native: Native, pidfd: number): Promise<void> {
@@ -161,13 +199,15 @@ function ended(native: Native, pidfd: number): Promise<void> {
 }
 
 const mostLines = 6;
+/** Said of every run where root lacks CAP_SYS_RESOURCE, and never why one fails. */
+const harmless = /^rlimit: Can't setup RLIMIT_NOFILE for self/;
 
 /** What CRIU's log says of a failure: its first errors, without times and places in its source. */
 export function complaintOf(log: string): string {
   const errors: string[] = [];
   for (const line of log.split('\n')) {
-    const [, words] = /(?:Error|Warn) +\([^)]*\):? *(.*)$/.exec(line) ?? [];
-    if (words === undefined || !/Error \(/.test(line) || errors.includes(words)) continue;
+    const words = /Error \([^)]*\):? *(.*)$/.exec(line)?.[1];
+    if (words === undefined || harmless.test(words) || errors.includes(words)) continue;
     errors.push(words);
     if (errors.length === mostLines) break;
   }

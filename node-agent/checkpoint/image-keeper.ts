@@ -1,8 +1,21 @@
 // The images of this node as the hub is told of them and orders them: what is there, whole or in the making, and what is to
 // go. Facts are readings of the disk, remembered until the image changes. An image that nobody orders anything about stays.
-import type { ImageFact, ImageId, ImageOrder, Sent } from '../../wire/agent-types.ts';
+import type { ImageFact, ImageId, ImageOrder, ImageSource, Sent } from '../../wire/agent-types.ts';
 import type { Image, ImageStore } from './image.ts';
 import { isValidImageId } from './image.ts';
+
+const progressBytes = 16 << 20;
+
+/** Brings an image here from another node. */
+export type FetchImage = (
+  image: Image,
+  from: {
+    readonly digest: string;
+    readonly sources: readonly ImageSource[];
+    readonly onProgress: (bytes: number) => void;
+  },
+  signal: AbortSignal,
+) => Promise<void>;
 
 const keyOf = ({ checkpointUid, ordinal }: ImageId): string => `${checkpointUid}-${String(ordinal)}`;
 
@@ -10,11 +23,14 @@ export class ImageKeeper {
   readonly #store: ImageStore;
   readonly #facts = new Map<string, Sent<ImageFact>>();
   readonly #changed = new Set<string>();
+  readonly #fetches = new Map<string, { readonly done: Promise<void>; readonly stop: AbortController }>();
+  readonly #fetch: FetchImage;
   /** Told when there is something to tell. */
   readonly listeners = new Set<() => void>();
 
-  constructor(store: ImageStore) {
+  constructor(store: ImageStore, fetch: FetchImage) {
     this.#store = store;
+    this.#fetch = fetch;
     for (const image of store.list()) this.#facts.set(keyOf(image.id), factOf(image));
   }
 
@@ -38,12 +54,72 @@ export class ImageKeeper {
   }
 
   desire(orders: readonly ImageOrder[]): void {
-    for (const { id, want } of orders) {
-      if (!isValidImageId(id) || want !== 'Gone') continue;
-      const image = this.#store.of(id);
-      image.remove();
-      this.touched(image);
+    for (const order of orders) {
+      const { id, want } = order;
+      if (!isValidImageId(id)) continue;
+      if (want === 'Gone') this.#remove(id);
+      else if (want === 'Have') this.have(id, order.digest, order.sources).catch(() => undefined); // told as a fact
     }
+  }
+
+  /** Settles once the whole image is here; fetches it at most once at a time. Throws AgentError when it cannot be had. */
+  async have(id: ImageId, digest: string, sources: readonly ImageSource[]): Promise<Image> {
+    const image = this.#store.of(id);
+    if (image.isWhole) {
+      if (!this.#facts.has(keyOf(id))) this.touched(image);
+      return image;
+    }
+    const running = this.#fetches.get(keyOf(id));
+    if (running) {
+      await running.done;
+      return image;
+    }
+    const stop = new AbortController();
+    const done = this.#fetchNow(image, digest, sources, stop.signal).finally(() => {
+      this.#fetches.delete(keyOf(id));
+    });
+    this.#fetches.set(keyOf(id), { done, stop });
+    await done;
+    return image;
+  }
+
+  async #fetchNow(
+    image: Image,
+    digest: string,
+    sources: readonly ImageSource[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { id } = image;
+    let told = 0;
+    const onProgress = (bytes: number) => {
+      if (bytes - told < progressBytes) return;
+      told = bytes;
+      this.#tell(id, { id, state: 'Fetching', bytes });
+    };
+    this.#tell(id, { id, state: 'Fetching' });
+    try {
+      await this.#fetch(image, { digest, sources, onProgress }, signal);
+      this.touched(image);
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      this.#tell(id, signal.aborted ? { id, state: 'Gone' } : { id, state: 'Failed', message });
+      throw error;
+    }
+  }
+
+  /** What an earlier agent has begun and nobody goes on with. */
+  sweep(inWork: readonly ImageId[]): void {
+    const kept = new Set(inWork.map(keyOf));
+    for (const image of this.#store.list())
+      if (!image.isWhole && !kept.has(keyOf(image.id)) && !this.#fetches.has(keyOf(image.id)))
+        this.#remove(image.id);
+  }
+
+  #remove(id: ImageId): void {
+    this.#fetches.get(keyOf(id))?.stop.abort();
+    const image = this.#store.of(id);
+    image.remove();
+    this.touched(image);
   }
 
   #tell(id: ImageId, fact: Sent<ImageFact>): void {

@@ -181,6 +181,13 @@ export class Image {
     }
     const manifest: Manifest = { ...cut, files };
     const bytes = Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`);
+    this.writeManifest(bytes);
+    rmSync(this.pathOf(cutName), { force: true });
+    return digestOf(bytes);
+  }
+
+  /** The last step of its making. */
+  writeManifest(bytes: Uint8Array): void {
     const aside = this.pathOf(`.${manifestName}`);
     const fd = openSync(aside, 'w', 0o600);
     try {
@@ -191,8 +198,6 @@ export class Image {
     }
     renameSync(aside, this.pathOf(manifestName));
     syncDirectory(this.path);
-    rmSync(this.pathOf(cutName), { force: true });
-    return digestOf(bytes);
   }
 
   /** Throws AgentError ImageDamaged unless all is there, by this digest, and nothing else; gives the manifest. */

@@ -17,6 +17,7 @@ import { cutOf, keepLogs, outerFilesOf, saveInput, settleLogs } from './cut.ts';
 import type { Image } from './image.ts';
 import { checkpointActionOf, type CheckpointState } from './plan.ts';
 import { preflight } from './preflight.ts';
+import { readLog, repair } from './repair.ts';
 
 /** What is kept of it on disk. */
 export interface CheckpointRecord extends CheckpointFact {
@@ -301,6 +302,16 @@ export class SandboxCheckpoint {
     await until(() => cgroup.remove(), removableWithinMs, "the engine's cgroup to be removable");
   }
 
+  /** Of an engine that was at work and did not come to its end. */
+  async #repair(): Promise<void> {
+    const { adopted, cgroup, key } = this.#sandbox;
+    if (this.#record?.state !== 'Dumping' || !adopted) return;
+    const { native, log } = this.#backend;
+    const said = readLog(this.#image.pathOf('dump.log'));
+    const undone = await repair(native, adopted.identity.pid, cgroup?.pids() ?? [], said);
+    if (undone.length > 0) log.warn({ sandbox: key, undone }, 'the engine left the sandbox unfinished');
+  }
+
   async #seal(signal: AbortSignal): Promise<void> {
     const image = this.#image;
     const cut = image.readCut();
@@ -335,6 +346,7 @@ export class SandboxCheckpoint {
 
   async #abort(cause: unknown): Promise<void> {
     await this.#clearEngine();
+    await this.#repair();
     this.#interrupted = false;
     this.#sandbox.input?.keepFrom(null);
     await this.#releaseNow();

@@ -6,6 +6,19 @@ import { criuProgram } from '../criu/criu.ts';
 
 type Spec = ReturnType<typeof specOf>;
 let checkpoints = 0;
+let subnets = 0;
+
+/** Every sandbox is a child of the first. */
+function treeOf(hub: TestHub, nodes: readonly string[], ordinal: number): Sent<SandboxSpec>['tree'] {
+  const root = nodes[0] ?? '';
+  const children = nodes.slice(1).map((node, at) => ({ ordinal: at + 1, node }));
+  return {
+    parent: 0,
+    parentNode: root,
+    parentAddress: hub.nodes.get(root)?.hello.peerAddress ?? '',
+    children: ordinal === 0 ? children : [],
+  };
+}
 
 export class Scene implements AsyncDisposable {
   readonly hub: TestHub;
@@ -33,6 +46,40 @@ export class Scene implements AsyncDisposable {
       'ranks to run',
     );
     return job;
+  }
+
+  /** One job of several sandboxes, each in a network namespace of its own, on these nodes. */
+  async runGroup(argv: string[], ranksEach: number, nodes: readonly string[]): Promise<Group> {
+    const { groupUid } = specOf({ argv }).id;
+    const subnet = `100.126.${String(++subnets)}`;
+    const jobs = nodes.map((node, ordinal) => {
+      const spec = specOf({
+        argv,
+        size: ranksEach * nodes.length,
+        groupUid,
+        ordinal,
+        sandboxes: nodes.length,
+        ranks: `${String(ordinal * ranksEach)}-${String((ordinal + 1) * ranksEach - 1)}`,
+        overrides: {
+          hostname: `ring-${String(ordinal)}`,
+          hosts: nodes.map((_, at) => `${subnet}.${String(at + 1)} ring-${String(at)}\n`).join(''),
+          processMapping: `(vector,(0,${String(nodes.length)},${String(ranksEach)}))`,
+          network: {
+            subnet: `${subnet}.0/28`,
+            vni: 4710 + subnets,
+            port: 14790,
+            mtu: 1450,
+            members: [{ address: '127.0.0.1', ordinals: `0-${String(nodes.length - 1)}` }],
+          },
+          tree: treeOf(this.hub, nodes, ordinal),
+        },
+      });
+      this.hub.desire(node, spec);
+      return new Job(this.hub, node, spec);
+    });
+    for (const job of jobs)
+      await this.hub.until(() => (job.fact()?.ranksRunning ?? 0) > 0, 'ranks of every sandbox to run');
+    return new Group(jobs);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -120,15 +167,21 @@ export class Job {
   }
 
   /** As the next incarnation, from an image. */
-  async restore({ checkpointUid, fact }: Saved, node = this.node): Promise<Job> {
+  async restore(
+    { checkpointUid, fact }: Saved,
+    node = this.node,
+    tree: Sent<SandboxSpec>['tree'] = this.spec.tree,
+  ): Promise<Job> {
     const { id } = this.spec;
     const spec: Spec = {
       ...this.spec,
       id: { ...id, incarnation: id.incarnation + 1 },
+      tree,
       checkpoint: undefined,
       restore: {
         image: { checkpointUid, ordinal: id.ordinal },
         digest: fact.digest,
+        sources: [{ node: this.node, address: this.hub.nodes.get(this.node)?.hello.peerAddress ?? '' }],
         openFiles: 'Truncate',
         checkpoint: `default/${checkpointUid}`,
       },
@@ -145,5 +198,42 @@ export class Job {
   async output(rank = 0): Promise<string> {
     const logs = await this.hub.logs(this.node, this.spec.id);
     return logs.get(`${String(rank)}/1`)?.toString() ?? '';
+  }
+}
+
+/** The sandboxes of one job, saved and restored together. */
+export class Group {
+  readonly jobs: readonly Job[];
+
+  constructor(jobs: readonly Job[]) {
+    this.jobs = jobs;
+  }
+
+  async save(more: { hold?: boolean } = {}): Promise<Saved[]> {
+    const checkpointUid = `c${String(process.pid)}-${String(++checkpoints)}`;
+    const all = async (step: string, state: string): Promise<CheckpointFact[]> => {
+      for (const job of this.jobs) job.order(checkpointUid, step, more);
+      return Promise.all(this.jobs.map((job) => job.reached(checkpointUid, state)));
+    };
+    await all('Prepare', 'Prepared');
+    await all('Dump', 'Dumped');
+    return (await all('Commit', 'Saved')).map((fact) => ({ checkpointUid, fact }));
+  }
+
+  async vacate(): Promise<void> {
+    await Promise.all(this.jobs.map((job) => job.vacate()));
+  }
+
+  /** On these nodes, or where each was. */
+  async restore(saved: readonly Saved[], nodes = this.jobs.map(({ node }) => node)): Promise<Group> {
+    return new Group(
+      await Promise.all(
+        this.jobs.map((job, at) => job.restore(saved[at] as Saved, nodes[at], treeOf(job.hub, nodes, at))),
+      ),
+    );
+  }
+
+  async ended(): Promise<SandboxFact[]> {
+    return Promise.all(this.jobs.map((job) => job.hub.ended(job.spec.id)));
   }
 }
