@@ -2,6 +2,7 @@
  * The `muster` command. Each subcommand is a module of its own, loaded only when it is called, so that `muster get` does
  * not pay for the agent. This file knows names, options and how an error is shown; nothing else.
  */
+import { constants } from 'node:os';
 import { Command, CommanderError, Option } from 'commander';
 import { networkOption, networkPoolOption } from './network-options.ts';
 import { configOf, type Config } from './config.ts';
@@ -386,6 +387,12 @@ for (const command of program.commands) {
     command.addOption(new Option('--context <name>').hideHelp());
   }
 }
+
+// Who read has enough, as `| head`: end as SIGPIPE would, which Node ignores.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(128 + constants.signals.SIGPIPE);
+  throw error;
+});
 
 try {
   await program.parseAsync(process.argv);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes a fresh Debian machine with git, make and any Node.js 20 ready to build and run Muster: `setup.sh [SET]`, SET one of
-#   base    what `make build` and `make demo` need (default)
-#   test    base, and what the tests use besides: users' MPI (Debian's MPICH), libfaketime, SPIN, our MPICH, kubectl, CRIU; the
+#   base    what `make build` and `make demo` need, and for root CRIU (default)
+#   test    base, and what the tests use besides: users' MPI (Debian's MPICH), libfaketime, SPIN, our MPICH, kubectl; the
 #           Kubernetes API server takes so long to build that scripts/test.sh builds it while other tests run
 #   lint    base, and clang-format
 # Safe to run again at any time, and quick (about 0.1 s) when nothing is to do. What Node 24 is needed for comes from npm.
@@ -35,9 +35,12 @@ fi
 
 "$(scripts/node-path.sh)" -e 0 || fail 'Node 24 from the npm package does not start on this machine'
 
+# CRIU needs root to be of use.
+if [ "$set_name" != lint ] && [ "$(id -u)" -eq 0 ]; then
+  scripts/criu.sh >/dev/null || say 'CRIU could not be set up: jobs run, but cannot be checkpointed; its tests will say so'
+fi
+
 if [ "$set_name" = test ]; then
   scripts/programs.sh
   scripts/kubectl.sh >/dev/null
-  # CRIU is dear to fetch and needs root to be of use. A test that needs it says so if it could not be had.
-  if [ "$(id -u)" -eq 0 ]; then scripts/criu.sh >/dev/null || say 'CRIU could not be set up; the tests that need it will say so'; fi
 fi

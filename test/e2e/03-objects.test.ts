@@ -388,6 +388,9 @@ describe('the rest', () => {
       const script = await cluster.done(['completion', shell]);
       expect(script).toContain('suspend');
     }
+    // A reader that has had enough is no error.
+    const cut = await cluster.shell('muster completion bash | true; echo "${PIPESTATUS[0]}"').result;
+    expect(cut).toMatchObject({ stdout: '141\n', stderr: '' });
     const bash = cluster.file('completion.bash', await cluster.done(['completion', 'bash']));
     expect((await cluster.shell(`bash -n ${bash}`).result).code).toBe(0);
     const doctor = JSON.parse(await cluster.done(['doctor', '-o', 'json'])) as {
