@@ -7,10 +7,10 @@ export interface NetworkOptions {
 }
 
 export const networkOption = (): Option =>
-  new Option('--network <kind>', 'network of jobs that do not say (default: Host)').choices([
-    'Isolated',
-    'Host',
-  ]);
+  new Option(
+    '--network <kind>',
+    'network of jobs that do not say (default: Isolated where nodes can, else Host)',
+  ).choices(['Isolated', 'Host']);
 
 export const networkPoolOption = (): Option =>
   new Option(

@@ -45,7 +45,7 @@ export interface ControlPlaneOptions {
   readonly heartbeatSeconds?: number;
   readonly clientLeaseMs?: number;
   readonly protoPath?: string;
-  /** Of groups that do not say; default Host. */
+  /** Of groups that do not say; default Isolated, where their nodes can. */
   readonly network?: 'Isolated' | 'Host';
   /** Where job networks get their addresses from, as ADDRESS/LENGTH. */
   readonly networkPool?: string;

@@ -7,7 +7,15 @@ import type { Logger } from 'pino';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
 import { isStoreError, type KubernetesObject, type ObjectStore } from '../../store/object-store.ts';
 import { builtinTypes } from '../../store/resource.ts';
-import { claimOf, classFor, nextFree, sizeOfClass, type NetworkClaim, type NetworkPool } from './pool.ts';
+import {
+  claimOf,
+  classFor,
+  nextFree,
+  numberOf,
+  sizeOfClass,
+  type NetworkClaim,
+  type NetworkPool,
+} from './pool.ts';
 
 interface Lease extends KubernetesObject {
   spec?: { holderIdentity?: string };
@@ -30,6 +38,8 @@ export class NetworkClaims {
   readonly #options: NetworkClaimsOptions;
   readonly #byUid = new Map<string, NetworkClaim>();
   readonly #taken = new Set<number>();
+  /** Whether the Lease of a network just taken became ours, by uid. */
+  readonly #creating = new Map<string, Promise<boolean>>();
   /** The place taken last in each class. */
   readonly #last = new Map<number, number>();
   readonly #loaded = Promise.withResolvers<void>();
@@ -43,7 +53,10 @@ export class NetworkClaims {
     return this.#options.pool;
   }
 
-  /** The group's network, taken now unless it has one; a text that says why there is none. */
+  /**
+   * The group's network, taken now unless it has one; a text that says why there is none. The group may use it once `held` says
+   * so, and may be told of it before.
+   */
   async take(
     group: ProcessGroup,
     sandboxes: number,
@@ -52,34 +65,58 @@ export class NetworkClaims {
   ): Promise<NetworkClaim | string> {
     await this.#load(signal);
     const { pool, begin = Math.random } = this.#options;
-    const { uid = '' } = group.metadata;
-    const own = this.#byUid.get(uid);
+    const own = this.#byUid.get(group.metadata.uid ?? '');
     if (own) return own;
     const kind = classFor(sandboxes);
     if (kind === undefined) return `no job network has room for ${sandboxes} sandboxes: use network Host`;
-    for (;;) {
-      const after = this.#last.get(kind) ?? Math.floor(begin() * sizeOfClass(pool, kind));
-      const claim = nextFree(pool, kind, after, (number) => this.#taken.has(number), routes);
-      if (!claim)
-        return `all job networks for ${sandboxes} sandboxes are taken, or cross routes of the nodes: wait for groups to end, give the control plane a larger --network-pool, or use network Host`;
-      this.#last.set(kind, claim.number % 2 ** 16);
-      this.#taken.add(claim.number);
-      try {
-        if (await this.#create(claim, group, signal)) {
-          this.#byUid.set(uid, claim);
-          return claim;
-        }
-      } catch (error) {
-        this.#taken.delete(claim.number);
-        throw error;
-      }
+    const after = this.#last.get(kind) ?? Math.floor(begin() * sizeOfClass(pool, kind));
+    const claim = nextFree(pool, kind, after, (number) => this.#taken.has(number), routes);
+    if (!claim)
+      return `all job networks for ${sandboxes} sandboxes are taken, or cross routes of the nodes: wait for groups to end, give the control plane a larger --network-pool, or use network Host`;
+    this.#last.set(kind, claim.number % 2 ** 16);
+    this.#hold(group, claim, signal);
+    return claim;
+  }
+
+  /** A group that was told of its network by a leader that ended before it had it. */
+  async retake(group: ProcessGroup, signal: AbortSignal): Promise<void> {
+    await this.#load(signal);
+    const { metadata, status } = group;
+    if (this.#byUid.has(metadata.uid ?? '') || !status?.network) return;
+    const claim = claimOf(this.pool, numberOf(status.network.vni));
+    if (claim?.subnet === status.network.subnet) this.#hold(group, claim, signal);
+  }
+
+  #hold(group: ProcessGroup, claim: NetworkClaim, signal: AbortSignal): void {
+    const { uid = '' } = group.metadata;
+    this.#taken.add(claim.number);
+    this.#byUid.set(uid, claim);
+    const creating = this.#create(claim, group, signal);
+    creating.catch(() => undefined); // `held` tells
+    this.#creating.set(uid, creating);
+  }
+
+  /** Resolves when the group's network is on record as its own; to false when somebody else has it: take another. */
+  async held(uid: string): Promise<boolean> {
+    const creating = this.#creating.get(uid);
+    if (!creating) return true;
+    this.#creating.delete(uid);
+    const claim = this.#byUid.get(uid);
+    try {
+      const isOurs = await creating;
+      if (!isOurs) this.#byUid.delete(uid);
+      return isOurs;
+    } catch (error) {
+      this.#byUid.delete(uid);
+      if (claim) this.#taken.delete(claim.number);
+      throw error;
     }
   }
 
   /** Nothing is left of the group's network on any node, or its nodes are lost. */
   async release(uid: string, signal?: AbortSignal): Promise<void> {
     const claim = this.#byUid.get(uid);
-    if (!claim) return;
+    if (!claim || !(await this.held(uid))) return;
     const key = { namespace: this.#options.namespace, name: nameOf(claim.number) };
     try {
       await this.#options.store.delete(builtinTypes.lease, key, {}, signal);
@@ -109,8 +146,10 @@ export class NetworkClaims {
       await store.create<Lease>(builtinTypes.lease, lease, signal);
       return true;
     } catch (error) {
-      if (isStoreError(error, 'AlreadyExists')) return false;
-      throw error;
+      if (!isStoreError(error, 'AlreadyExists')) throw error;
+      const key = { namespace, name: nameOf(claim.number) };
+      const found = await store.get<Lease>(builtinTypes.lease, key, signal);
+      return found.spec?.holderIdentity === group.metadata.uid;
     }
   }
 

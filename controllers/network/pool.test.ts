@@ -1,7 +1,16 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { overlaps, parseSubnet, roomOf } from '../../wire/job-addresses.ts';
-import { classFor, claimAt, claimOf, defaultPool, networkPoolOf, nextFree, sizeOfClass } from './pool.ts';
+import {
+  classFor,
+  claimAt,
+  claimOf,
+  defaultPool,
+  networkPoolOf,
+  nextFree,
+  numberOf,
+  sizeOfClass,
+} from './pool.ts';
 
 const range = fc.constantFrom(defaultPool, '10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '10.9.8.0/26');
 const place = fc.record({ kind: fc.nat(3), index: fc.nat(65_535) });
@@ -18,6 +27,7 @@ describe('networks of a pool', () => {
           expect(overlaps(text, subnet)).toBe(true);
           expect(parseSubnet(subnet).prefix).toBeGreaterThanOrEqual(pool.subnet.prefix);
           expect(claimOf(pool, number)?.subnet).toBe(subnet);
+          expect(numberOf(vni)).toBe(number);
           expect(vni).toBeLessThan(2 ** 24);
         }
         const [a, b] = claims;

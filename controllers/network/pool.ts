@@ -63,6 +63,9 @@ export function claimAt(pool: NetworkPool, kind: number, index: number): Network
   return { number, subnet: `${dotted(first)}/${prefix}`, vni: pool.vniBits * 2 ** 18 + number };
 }
 
+/** Of the network that has this VNI. */
+export const numberOf = (vni: number): number => vni % 2 ** 18;
+
 /** Undefined for what is no network of this pool. */
 export function claimOf(pool: NetworkPool, number: number): NetworkClaim | undefined {
   const [kind, index] = [Math.floor(number / 2 ** indexBits), number % 2 ** indexBits];

@@ -127,7 +127,7 @@ function isolating(offer: NodeOffer, { hub }: ObservePorts): NodeOffer {
 function networkOf(
   { spec, status }: ProcessGroup,
   placing: Placing | undefined,
-  { hub, defaultNetwork = 'Host' }: ObservePorts,
+  { hub, defaultNetwork = 'Isolated' }: ObservePorts,
 ): Seen['network'] {
   if (status?.placement !== undefined) return status.resolved?.network ?? 'Host';
   if (spec.network !== undefined || defaultNetwork === 'Host') return spec.network ?? 'Host';

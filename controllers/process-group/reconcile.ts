@@ -13,7 +13,7 @@ import { perform, type PerformPorts } from './perform.ts';
 import { phaseOf } from './phase.ts';
 import { planOf } from './plan.ts';
 import type { Seen } from './seen.ts';
-import { statusOf } from './status.ts';
+import { ofOneRun, statusOf } from './status.ts';
 import { eventsOf } from './transition-events.ts';
 
 export type ProcessGroupPorts = Omit<ObservePorts, 'removedForMs'> &
@@ -77,6 +77,10 @@ export class ProcessGroupReconciler implements Reconciler {
     const status = normalized(statusOf(seen, phase, warns));
     const settlesInMs = warns ? 0 : this.#startSettlesInMs(group, status);
     if (settlesInMs === 0) current = await this.#writeStatus(seen, current, status, signal);
+    if (!(await this.#ports.networks.held(group.metadata.uid ?? ''))) {
+      await this.#placeAgain(seen, current, signal);
+      return { kind: 'again', afterMs: 0 };
+    }
     for (const action of plan.after) current = await perform(action, seen, current, this.#ports, signal);
     if (settlesInMs > 0) return { kind: 'again', afterMs: settlesInMs };
     for (const note of eventsOf(group.status, status)) this.#ports.events.record(group, note);
@@ -88,6 +92,8 @@ export class ProcessGroupReconciler implements Reconciler {
   /** A group that can be placed gets its network first: it waits where there is none. */
   async #withNetwork(seen: Seen, signal: AbortSignal): Promise<Seen> {
     const { group, placing } = seen;
+    const { status } = group;
+    if (status?.network && status.finishTime === undefined) await this.#ports.networks.retake(group, signal);
     if (placing?.kind !== 'placed' || seen.network === 'Host' || phaseOf(seen) !== 'Placing') return seen;
     const { networks, hub } = this.#ports;
     const nodes = new Set(placing.sandboxes.map(({ node }) => node));
@@ -95,6 +101,18 @@ export class ProcessGroupReconciler implements Reconciler {
     const claim = await networks.take(group, placing.sandboxes.length, [...routes], signal);
     if (typeof claim !== 'string') return { ...seen, networkClaim: claim };
     return { ...seen, placing: { kind: 'waiting', reason: 'Insufficient', message: claim } };
+  }
+
+  /** Another leader took the same network at the same time: nobody has been told of this one yet. */
+  async #placeAgain(seen: Seen, current: ProcessGroup, signal: AbortSignal): Promise<void> {
+    const { hub, logger, store } = this.#ports;
+    const { uid = '' } = current.metadata;
+    if (hub.desired.has(uid) || seen.sandboxes.some(({ known }) => known !== undefined)) {
+      logger.error({ uid, network: current.status?.network }, 'two groups have the same network');
+      return;
+    }
+    const status = normalized({ ...current.status, ...ofOneRun });
+    await store.updateStatus<ProcessGroup>(processGroupType, { ...current, status }, signal);
   }
 
   #startSettlesInMs({ metadata, status: before }: ProcessGroup, status: ProcessGroupStatus): number {
@@ -184,6 +202,6 @@ function isAlive({ metadata, status }: ProcessGroup): boolean {
 }
 
 /** Without fields that are undefined, as the store keeps it. */
-function normalized(status: ProcessGroupStatus): ProcessGroupStatus {
+function normalized(status: object): ProcessGroupStatus {
   return JSON.parse(JSON.stringify(status)) as ProcessGroupStatus;
 }

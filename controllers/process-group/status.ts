@@ -91,7 +91,7 @@ export function statusOf(seen: Seen, phase: Phase, warns = false): ProcessGroupS
 }
 
 /** Dropped where the status is written. */
-const ofOneRun = {
+export const ofOneRun = {
   placement: undefined, network: undefined, nodeCount: undefined, startTime: undefined, runningTime: undefined,
   activeSince: undefined, activeSeconds: undefined, usage: undefined,
 }; // prettier-ignore

@@ -6,7 +6,7 @@ import { isIPv6 } from 'node:net';
 import type { Native } from '../../native/addon/index.ts';
 import type { NetworkNames } from './names.ts';
 import { Netfilter } from './netfilter.ts';
-import { forwardsAll, setForwarding, uplinks } from './underlay.ts';
+import { forwardsAll, forwardFrom, uplinks } from './underlay.ts';
 
 export interface Tunnel {
   readonly vni: number;
@@ -182,7 +182,7 @@ export class Firewall implements AsyncDisposable {
     const now = await this.#netfilter.generation();
     this.#generation = now === begun + (text === '' ? 0 : 1) ? now : null;
     this.#uplinks = links;
-    for (const link of links) setForwarding(link, true);
+    for (const link of links) forwardFrom(link, true);
   }
 
   /** Where this machine forwards anyway, nobody else's packets are ours to stop. Other agents may need those of before. */
@@ -231,7 +231,7 @@ export class Firewall implements AsyncDisposable {
     );
     this.#applied.clear();
     this.#uplinks = [];
-    if (isAlone && !forwardsAll()) for (const link of forwarding) setForwarding(link, false);
+    if (isAlone && !forwardsAll()) for (const link of forwarding) forwardFrom(link, false);
   }
 }
 

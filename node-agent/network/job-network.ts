@@ -3,12 +3,16 @@
 // bridge, and a VXLAN device joins it to those of other nodes (RFC 7348) with forwarding entries that are set, never learnt.
 // Everything asked for twice is done once; what a dead agent left is found by name and taken away.
 import type { Native } from '../../native/addon/index.ts';
-import { addressOf, gatewayOf, macOf, overlaps, parseSubnet } from '../../wire/job-addresses.ts';
+import { addressOf, dotted, gatewayOf, macOf, parseSubnet } from '../../wire/job-addresses.ts';
 import { AgentError } from '../agent-error.ts';
 import { Firewall } from './firewall.ts';
+import {
+  addAddress, addBridge, addVeth, addVxlan, removeLink, setAlias, setDefaultRoute, setForwarding, setMaster,
+  setNeighbour, setRemote, setStaticPort, setUp, type Change,
+} from './link-changes.ts'; // prettier-ignore
 import { LinkError, Links } from './links.ts';
 import { networkNames, type NetworkNames } from './names.ts';
-import { isJobLink, setForwarding } from './underlay.ts';
+import { forwardFrom, isJobLink } from './underlay.ts';
 
 /** Where sandboxes of a group are: on the node with this address of the underlay, these ordinals. */
 export interface NetworkMember {
@@ -139,14 +143,12 @@ export class JobNetwork implements AsyncDisposable {
     try {
       for (let attempt = 1; ; attempt++) {
         try {
-          await this.#join(group);
-          await this.#plug(plug, group);
+          await this.#apply(group, [...(await this.#joining(group)), ...this.#plugging(plug, group)]);
           break;
         } catch (error) {
           // Another agent of this machine took the bridge away: it saw nobody on it.
           if (!(error instanceof LinkError) || error.code !== 'ENODEV' || attempt === attemptsMost)
             throw error;
-          this.#joined.delete(group.groupUid);
         }
       }
       await this.#settle(plug, group);
@@ -161,20 +163,31 @@ export class JobNetwork implements AsyncDisposable {
   setPlugged(key: string, ordinal: number, group: GroupNetwork, plugged: boolean): Promise<void> {
     return this.#inTurn(group.groupUid, async () => {
       if (plugged) await this.#update(group); // its bridge may have gone while nobody was on it
-      await this.#setPlugged(key, ordinal, group, plugged);
+      const port = this.#names.port(key);
+      await this.#links.apply(plugged ? this.#reaching(port, ordinal, group) : [setMaster(port, null)]);
     });
   }
 
-  async #setPlugged(key: string, ordinal: number, group: GroupNetwork, plugged: boolean): Promise<void> {
-    const port = this.#names.port(key);
-    await this.#links.setMaster(port, plugged ? this.#names.bridge(group.groupUid) : null);
-    if (!plugged) return;
-    await this.#links.setStaticPort(port, false);
-    await this.#links.setForwarding(port, [macOf(addressOf(parseSubnet(group.subnet), ordinal))]);
+  /** A sandbox's port on the bridge. */
+  #reaching(port: string, ordinal: number, { groupUid, subnet }: GroupNetwork): Change[] {
+    const mac = macOf(addressOf(parseSubnet(subnet), ordinal));
+    return [setMaster(port, this.#names.bridge(groupUid)), setStaticPort(port), setForwarding(port, mac)];
   }
 
   async #update(group: GroupNetwork): Promise<void> {
-    await Promise.all([this.#allow(group), this.#join(group)]);
+    const joined = this.#joining(group).then((changes) => this.#apply(group, changes));
+    await Promise.all([this.#allow(group), joined]);
+  }
+
+  async #apply(group: GroupNetwork, changes: readonly Change[]): Promise<void> {
+    if (changes.length === 0) return;
+    try {
+      await this.#links.apply(changes);
+    } catch (error) {
+      this.#joined.delete(group.groupUid);
+      throw error;
+    }
+    if (group.egress) forwardFrom(this.#names.bridge(group.groupUid), true);
   }
 
   #allow(group: GroupNetwork): Promise<void> {
@@ -196,17 +209,21 @@ export class JobNetwork implements AsyncDisposable {
     return members.filter(({ node }) => node !== this.#underlay);
   }
 
-  /** Bridge and tunnel as the group is now. */
-  async #join(group: GroupNetwork): Promise<void> {
-    const bridge = this.#names.bridge(group.groupUid);
+  /** To bridge and tunnel as the group is now: nothing, when that is how they were made. */
+  async #joining(group: GroupNetwork): Promise<Change[]> {
+    const [bridge, tunnel] = [this.#names.bridge(group.groupUid), this.#names.vxlan(group.groupUid)];
     const isThere = (await this.#links.find(bridge)) !== null;
     const told = JSON.stringify(group);
-    if (isThere && this.#joined.get(group.groupUid) === told) return;
-    await this.#makeBridge(bridge, group, isThere);
-    const elsewhere = this.#elsewhere(group);
-    if (elsewhere.length > 0) await this.#makeTunnel(bridge, group, elsewhere);
-    else await this.#removals.remove(this.#names.vxlan(group.groupUid));
+    if (isThere && this.#joined.get(group.groupUid) === told) return [];
+    if (!isThere) await this.#checkRoutes(group);
     this.#joined.set(group.groupUid, told);
+    const elsewhere = this.#elsewhere(group);
+    return [
+      ...bridging(bridge, group),
+      ...(elsewhere.length === 0
+        ? [removeLink(tunnel)]
+        : tunnelling(tunnel, bridge, this.#underlay, group, elsewhere)),
+    ];
   }
 
   /** Removes links of this agent that belong to none of these sandboxes, and networks that nobody is on. */
@@ -239,69 +256,38 @@ export class JobNetwork implements AsyncDisposable {
     if (!left.some(({ name }) => this.#names.isBridge(name))) await this.#firewall.remove(left.length === 0);
   }
 
-  /** One that is there may be half made: by another agent of this machine, or one that was killed. */
-  async #makeBridge(bridge: string, group: GroupNetwork, isThere: boolean): Promise<void> {
-    const subnet = parseSubnet(group.subnet);
-    const gateway = gatewayOf(subnet);
-    if (!isThere) {
-      await this.#checkRoutes(group);
-      await unlessThere(this.#links.addBridge(bridge, macOf(gateway), group.mtu));
-    }
-    await this.#links.setAlias(bridge, `muster: network of ${group.title}`);
-    await this.#links.addAddress(bridge, gateway, subnet.prefix);
-    if (group.egress) setForwarding(bridge, true);
-    await this.#links.setUp(bridge);
-  }
-
   /** An address of a job must not be one that this node reaches elsewhere. */
-  async #checkRoutes({ subnet }: GroupNetwork): Promise<void> {
-    const links = new Map((await this.#links.list()).map(({ index, name }) => [index, name]));
-    for (const { destination, outInterface } of await this.#links.routes()) {
-      if (destination === '0.0.0.0/0' || !overlaps(destination, subnet)) continue;
-      const name = links.get(outInterface) ?? '';
+  async #checkRoutes({ subnet, groupUid }: GroupNetwork): Promise<void> {
+    const { first, prefix } = parseSubnet(subnet);
+    for (const ip of [dotted(first), dotted(first + 2 ** (32 - prefix) - 1)]) {
+      const route = await this.#links.routeTo(ip);
+      if (!route || route.destination.endsWith('/0')) continue;
+      const name = (await this.#links.list()).find(({ index }) => index === route.outInterface)?.name;
+      // Gone already, or made meanwhile by another agent of this machine.
+      if (name === undefined || name === this.#names.bridge(groupUid)) continue;
       // A job network that is about to go, or of another cluster: there is another subnet, or this one is free soon.
       throw new AgentError(
         isJobLink(name) ? 'transient' : 'failed',
         'SandboxFailed',
         'MUSTER_NETWORK_ROUTE',
-        `subnet ${subnet} of the job network overlaps the route to ${destination} by ${name} of this node: give the control plane another --network-pool, or use network Host`,
+        `subnet ${subnet} of the job network overlaps the route to ${route.destination} by ${name} of this node: give the control plane another --network-pool, or use network Host`,
       );
     }
   }
 
-  async #makeTunnel(bridge: string, group: GroupNetwork, elsewhere: readonly NetworkMember[]): Promise<void> {
-    const name = this.#names.vxlan(group.groupUid);
-    const subnet = parseSubnet(group.subnet);
-    if (!(await this.#links.find(name))) {
-      const { vni, port, mtu } = group;
-      await unlessThere(this.#links.addVxlan({ name, vni, port, local: this.#underlay, mtu }));
-    }
-    await this.#links.setAlias(name, `muster: tunnel of ${group.title}`);
-    await this.#links.setMaster(name, bridge);
-    await this.#links.setStaticPort(name, false);
-    await this.#links.setUp(name);
-    const entries = elsewhere.flatMap(({ node, ordinals }) =>
-      ordinals.map((ordinal) => ({ mac: macOf(addressOf(subnet, ordinal)), node })),
-    );
-    await this.#links.setRemotes(name, entries);
-    await this.#links.setForwarding(
-      name,
-      entries.map(({ mac }) => mac),
-    );
-  }
-
   /** The sandbox's link, made anew. */
-  async #plug({ key, ordinal, netns, isReachable }: Plug, group: GroupNetwork): Promise<void> {
+  #plugging({ key, ordinal, netns, isReachable }: Plug, group: GroupNetwork): Change[] {
     const port = this.#names.port(key);
-    const bridge = this.#names.bridge(group.groupUid);
     const ip = addressOf(parseSubnet(group.subnet), ordinal);
     const mac = macOf(ip);
-    await this.#removals.remove(port);
-    await this.#links.addVeth(port, group.mtu, { name: 'eth0', netns, mac });
-    await this.#links.setAlias(port, `muster: sandbox ${ip} of ${group.title}`);
-    await this.#links.setNeighbours(bridge, [{ ip, mac }]);
-    if (isReachable) await this.#setPlugged(key, ordinal, group, true);
-    await this.#links.setUp(port);
+    return [
+      removeLink(port),
+      addVeth(port, group.mtu, { name: 'eth0', netns, mac }),
+      setAlias(port, `muster: sandbox ${ip} of ${group.title}`),
+      setNeighbour(this.#names.bridge(group.groupUid), ip, mac),
+      ...(isReachable ? this.#reaching(port, ordinal, group) : []),
+      setUp(port),
+    ];
   }
 
   /** Inside: addresses, neighbours and timers. */
@@ -314,17 +300,17 @@ export class JobNetwork implements AsyncDisposable {
       }
     }
     const subnet = parseSubnet(text);
-    await using inside = new Links(this.#native, netns);
-    await inside.setUp('lo');
-    await inside.addAddress('eth0', addressOf(subnet, ordinal), subnet.prefix);
-    await inside.setUp('eth0');
+    const gateway = gatewayOf(subnet);
     const others = members.flatMap(({ ordinals }) => ordinals.filter((other) => other !== ordinal));
-    const ips = [...(egress ? [gatewayOf(subnet)] : []), ...others.map((other) => addressOf(subnet, other))];
-    await inside.setNeighbours(
-      'eth0',
-      ips.map((ip) => ({ ip, mac: macOf(ip) })),
-    );
-    if (egress) await inside.addDefaultRoute(gatewayOf(subnet));
+    const ips = [...(egress ? [gateway] : []), ...others.map((other) => addressOf(subnet, other))];
+    await using inside = new Links(this.#native, netns);
+    await inside.apply([
+      setUp('lo'),
+      addAddress('eth0', addressOf(subnet, ordinal), subnet.prefix),
+      setUp('eth0'),
+      ...ips.map((ip) => setNeighbour('eth0', ip, macOf(ip))),
+      ...(egress ? [setDefaultRoute(gateway)] : []),
+    ]);
   }
 
   async #removeIfEmpty(groupUid: string): Promise<void> {
@@ -347,11 +333,38 @@ export class JobNetwork implements AsyncDisposable {
   }
 }
 
-async function unlessThere(adding: Promise<void>): Promise<void> {
-  try {
-    await adding;
-  } catch (error) {
-    // A VXLAN device is refused with the same words where another has its number and port.
-    if (!(error instanceof LinkError && error.code === 'EEXIST')) throw error;
-  }
+/** One that is there may be half made: by another agent of this machine, or one that was killed. */
+function bridging(name: string, { subnet: text, mtu, title }: GroupNetwork): Change[] {
+  const subnet = parseSubnet(text);
+  const gateway = gatewayOf(subnet);
+  return [
+    addBridge(name, macOf(gateway), mtu),
+    setAlias(name, `muster: network of ${title}`),
+    addAddress(name, gateway, subnet.prefix),
+    setUp(name),
+  ];
+}
+
+function tunnelling(
+  name: string,
+  bridge: string,
+  local: string,
+  { subnet: text, mtu, title, vni, port }: GroupNetwork,
+  elsewhere: readonly NetworkMember[],
+): Change[] {
+  const subnet = parseSubnet(text);
+  const remotes = elsewhere.flatMap(({ node, ordinals }) =>
+    ordinals.flatMap((ordinal) => {
+      const mac = macOf(addressOf(subnet, ordinal));
+      return [setRemote(name, mac, node), setForwarding(name, mac)];
+    }),
+  );
+  return [
+    addVxlan({ name, vni, port, local, mtu }),
+    setAlias(name, `muster: tunnel of ${title}`),
+    setMaster(name, bridge),
+    setStaticPort(name),
+    setUp(name),
+    ...remotes,
+  ];
 }

@@ -54,7 +54,8 @@ export class Netfilter implements Disposable {
     const message = encodeMessage({ type, flags: flags.ack, fixed, attributes });
     const asked = this.#last.then(() => this.#native.netlinkRequest(this.#socket, message));
     this.#last = asked.catch(() => undefined);
-    const { answers, refusal } = decodeAnswers(await asked);
+    const { answers, refusals } = decodeAnswers(await asked);
+    const [refusal] = refusals;
     if (!refusal) return answers;
     const code = getSystemErrorName(-refusal.errno);
     if (code === 'ENOENT') return null;

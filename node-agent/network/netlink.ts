@@ -58,12 +58,14 @@ export interface Message {
   readonly attributes: readonly Attribute[];
 }
 
-export function encodeMessage({ type, flags: bits, fixed, attributes }: Message): Buffer {
+/** Answers carry the same sequence number. */
+export function encodeMessage({ type, flags: bits, fixed, attributes }: Message, sequence = 0): Buffer {
   const body = Buffer.concat([fixed, encodeAttributes(attributes)]);
   const header = Buffer.alloc(headerBytes);
   header.writeUInt32LE(headerBytes + body.length, 0);
   header.writeUInt16LE(type, 4);
   header.writeUInt16LE(bits | flags.request, 6);
+  header.writeUInt32LE(sequence, 8);
   return Buffer.concat([header, body]);
 }
 
@@ -89,13 +91,19 @@ export interface Answer {
 
 /** A refusal: errno as a positive number, and what the kernel said beside it. */
 export interface Refusal {
+  readonly sequence: number;
   readonly errno: number;
   readonly text: string;
 }
 
-/** Takes apart what one request was answered with. */
-export function decodeAnswers(bytes: Buffer): { answers: Answer[]; refusal: Refusal | null } {
-  const answers: Answer[] = [];
+export interface Answers {
+  readonly answers: Answer[];
+  readonly refusals: Refusal[];
+}
+
+/** Takes apart what requests were answered with. */
+export function decodeAnswers(bytes: Buffer): Answers {
+  const [answers, refusals]: [Answer[], Refusal[]] = [[], []];
   for (let at = 0; at + headerBytes <= bytes.length;) {
     const length = bytes.readUInt32LE(at);
     if (length < headerBytes || at + length > bytes.length) break;
@@ -103,14 +111,14 @@ export function decodeAnswers(bytes: Buffer): { answers: Answer[]; refusal: Refu
     const body = bytes.subarray(at + headerBytes, at + length);
     if (type === errorType || type === doneType) {
       const errno = body.length >= 4 ? -body.readInt32LE(0) : 0;
-      if (errno !== 0)
-        return { answers, refusal: { errno, text: refusalText(body, bytes.readUInt16LE(at + 6)) } };
+      const [text, sequence] = [refusalText(body, bytes.readUInt16LE(at + 6)), bytes.readUInt32LE(at + 8)];
+      if (errno !== 0) refusals.push({ sequence, errno, text });
     } else {
       answers.push({ type, body });
     }
     at += aligned(length);
   }
-  return { answers, refusal: null };
+  return { answers, refusals };
 }
 
 /** struct nlmsgerr: errno, then the header of the request (its payload is left out when capped), then attributes. */

@@ -48,7 +48,7 @@ export const forwardsAll = (): boolean =>
   readFileSync('/proc/sys/net/ipv4/ip_forward', 'utf8').trim() === '1';
 
 /** Has packets that come in by this link sent on; no other link is touched. */
-export function setForwarding(link: string, on: boolean): void {
+export function forwardFrom(link: string, on: boolean): void {
   const file = `/proc/sys/net/ipv4/conf/${link}/forwarding`;
   if (existsSync(file)) writeFileSync(file, on ? '1' : '0');
 }

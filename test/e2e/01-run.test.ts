@@ -322,7 +322,10 @@ describe("the caller's surroundings", () => {
 describe('placement and names', () => {
   test('--nodes runs there, in that order, a node named twice twice', async () => {
     const where = async (args: string[]): Promise<string[]> =>
-      (await cluster.run([...args, '-l', 'hostname'])).stdout.trimEnd().split('\n').sort();
+      (await cluster.run([...args, '-l', 'sh', '-c', 'echo $MUSTER_NODE'])).stdout
+        .trimEnd()
+        .split('\n')
+        .sort();
     expect(await where(['-n', '2', '--nodes', 'node2,node1'])).toEqual(['[0] node2', '[1] node1']);
     expect(await where(['-n', '3', '--host', 'node2'])).toEqual(['[0] node2', '[1] node2', '[2] node2']);
     expect(await where(['-n', '4', '--policy', 'cyclic', '--nodes', 'node1,node2'])).toEqual([
@@ -341,7 +344,7 @@ describe('placement and names', () => {
 
   test('a host file', async () => {
     const file = cluster.file('hosts', '# two on the second\nnode2:2\nnode1\n');
-    const ended = await cluster.run(['-n', '3', '-f', file, '-l', 'hostname']);
+    const ended = await cluster.run(['-n', '3', '-f', file, '-l', 'sh', '-c', 'echo $MUSTER_NODE']);
     expect(ended.stdout.trimEnd().split('\n').sort()).toEqual(['[0] node2', '[1] node2', '[2] node1']);
   });
 

@@ -90,12 +90,12 @@ async function ended(name: string): Promise<Awaited<ReturnType<Cluster['get']>>[
 const logs = (name: string): Promise<string> => cluster.done(['logs', name, '--no-label']);
 
 describe('names', () => {
-  test('a rank finds every node and sandbox of its group by name', async () => {
+  test('on the nodes’ network a rank finds every node and sandbox of its group by name', async () => {
     await group({
       name: 'names',
       script: 'getent hosts node1 node2 names-0 names-1 | sed "s/  */ /g"',
       size: 2,
-      spec: { placement: { nodes: ['node1', 'node2'] } },
+      spec: { network: 'Host', placement: { nodes: ['node1', 'node2'] } },
     });
     expect((await ended('names'))?.phase).toBe('Succeeded');
     const lines = (await logs('names')).trim().split('\n');

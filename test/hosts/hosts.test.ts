@@ -43,8 +43,17 @@ const run = (args: readonly string[], options: Parameters<Cluster['muster']>[1] 
 const lines = (bytes: Buffer): string[] => bytes.toString().split('\n').slice(0, -1);
 
 describe('four hosts', () => {
-  it('run a rank each, in a sandbox that has the host’s name', async () => {
-    const { code, stdout, stderr } = await run(['-n', '4', '-l', '--nodes', four, 'hostname']);
+  it('run a rank each, on the hosts’ network in a sandbox that has the host’s name', async () => {
+    const { code, stdout, stderr } = await run([
+      '-n',
+      '4',
+      '-l',
+      '--network',
+      'host',
+      '--nodes',
+      four,
+      'hostname',
+    ]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(lines(stdout).sort()).toEqual(['[0] node1', '[1] node2', '[2] node3', '[3] node4']);
   });
@@ -318,7 +327,7 @@ describe('joining', () => {
     process.kill(pid, 'SIGTERM');
     await ended;
     await host.sh(`rm -rf ${host.base}/cluster2`);
-    const { code, stdout } = await run(['-n', '1', '--nodes', 'node1', 'hostname']);
+    const { code, stdout } = await run(['-n', '1', '--network', 'host', '--nodes', 'node1', 'hostname']);
     expect({ code, said: stdout.toString() }).toEqual({ code: 0, said: 'node1\n' });
   });
 });

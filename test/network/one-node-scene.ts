@@ -6,6 +6,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { addressOf, parseSubnet } from '../../wire/job-addresses.ts';
 import { JobNetwork, type GroupNetwork } from '../../node-agent/network/job-network.ts';
+import { addAddress, setUp } from '../../node-agent/network/link-changes.ts';
 import { Links } from '../../node-agent/network/links.ts';
 import { native } from '../../native/addon/index.ts';
 
@@ -15,8 +16,7 @@ const twin = new JobNetwork(native(), { clusterId: 'c', node: 'n2', underlay });
 const links = new Links(native(), -1);
 const names = async () => (await links.list()).map(({ name }) => name).sort();
 
-await links.setUp('lo');
-await links.addAddress('lo', underlay, 32);
+await links.apply([setUp('lo'), addAddress('lo', underlay, 32)]);
 spawnSync('sysctl', ['-qw', 'net.ipv4.ip_forward=1']);
 
 const group = (groupUid: string, subnet: string, egress = true): GroupNetwork => ({
