@@ -141,12 +141,13 @@ export interface Native {
   pmiPoller(): PmiPoller;
   outputPump(): OutputPump;
   inputPump(): InputPump;
-  /** A new network namespace, which lives as long as it is held or somebody is in it. */
-  netnsNew(): number;
+  /**
+   * A new network namespace, which lives as long as it is held or somebody is in it. Each line of the settings is a file of
+   * /proc/sys/net, "=" and what is written there, where the kernel has it.
+   */
+  netnsNew(settings: string): number;
   /** That of the process behind a pidfd. */
   netnsOf(pidfd: number): number;
-  /** Writes a file of /proc/sys/net as seen in that network namespace (-1: this process's). */
-  netnsWrite(netns: number, path: string, value: string): void;
   /** A netlink(7) socket of that network namespace (-1: this process's), wherever it is used later; protocol 0 is NETLINK_ROUTE. */
   netlinkOpen(netns: number, protocol: number): number;
   /**

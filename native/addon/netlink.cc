@@ -57,14 +57,30 @@ Outcome inNetns(int netns, const std::function<Outcome()> &work) {
   return errand.outcome;
 }
 
-napi_value told(napi_env env, const Outcome &outcome, const char *path = nullptr) {
-  if (outcome.error != 0) return throwErrno(env, outcome.call, outcome.error, path);
+napi_value told(napi_env env, const Outcome &outcome) {
+  if (outcome.error != 0) return throwErrno(env, outcome.call, outcome.error);
   return outcome.fd >= 0 ? number(env, outcome.fd) : undefined(env);
 }
 
-napi_value netnsNew(napi_env env, napi_callback_info) {
-  return told(env, inNetns(-1, []() -> Outcome {
+// An older kernel may not have all of what is to be set.
+void writeFile(const std::string &path, const std::string &value) {
+  int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  if (write(fd, value.data(), value.size()) < 0) errno = 0;
+  close(fd);
+}
+
+napi_value netnsNew(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  std::string settings;
+  if (!call.string(0, "settings", &settings)) return nullptr;
+  return told(env, inNetns(-1, [&]() -> Outcome {
                 if (unshare(CLONE_NEWNET) != 0) return failure("unshare");
+                for (size_t at = 0, end; (end = settings.find('\n', at)) != std::string::npos; at = end + 1) {
+                  size_t equals = settings.find('=', at);
+                  if (equals < end)
+                    writeFile("/proc/sys/net/" + settings.substr(at, equals - at), settings.substr(equals + 1, end - equals - 1));
+                }
                 int fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
                 return fd < 0 ? failure("open") : made(fd);
               }));
@@ -78,21 +94,6 @@ napi_value netnsOf(napi_env env, napi_callback_info info) {
                 int fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
                 return fd < 0 ? failure("open") : made(fd);
               }));
-}
-
-napi_value netnsWrite(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  int netns;
-  std::string path, value;
-  if (!call.integer(0, "netns", &netns) || !call.string(1, "path", &path) || !call.string(2, "value", &value)) return nullptr;
-  Outcome outcome = inNetns(netns, [&]() -> Outcome {
-    int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
-    if (fd < 0) return failure("open");
-    Outcome written = write(fd, value.data(), value.size()) == static_cast<ssize_t>(value.size()) ? done : failure("write");
-    close(fd);
-    return written;
-  });
-  return told(env, outcome, path.c_str());
 }
 
 napi_value netlinkOpen(napi_env env, napi_callback_info info) {
@@ -198,7 +199,6 @@ napi_value netlinkRequest(napi_env env, napi_callback_info info) {
 void defineNetlink(napi_env env, napi_value exports) {
   method(env, exports, "netnsNew", netnsNew);
   method(env, exports, "netnsOf", netnsOf);
-  method(env, exports, "netnsWrite", netnsWrite);
   method(env, exports, "netlinkOpen", netlinkOpen);
   method(env, exports, "netlinkRequest", netlinkRequest);
 }

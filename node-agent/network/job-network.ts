@@ -50,13 +50,16 @@ export interface Plug {
 }
 
 /** Timers for freezes that last: peers go on trying for hours, and every second (facts: TCP during long freezes). */
-const sysctls: readonly (readonly [string, string])[] = [
-  ['/proc/sys/net/ipv4/tcp_rto_max_ms', '1000'],
-  ['/proc/sys/net/ipv4/tcp_retries2', '255'],
-  ['/proc/sys/net/ipv4/tcp_syn_retries', '127'],
-  ['/proc/sys/net/ipv4/ping_group_range', '0 2147483647'],
-  ['/proc/sys/net/ipv6/conf/all/disable_ipv6', '1'],
-];
+const settings = [
+  'ipv4/tcp_rto_max_ms=1000',
+  'ipv4/tcp_retries2=255',
+  'ipv4/tcp_syn_retries=127',
+  'ipv4/ping_group_range=0 2147483647',
+  'ipv6/conf/all/disable_ipv6=1',
+  '',
+].join('\n');
+/** Beside the launch of a sandbox there is no time for it. */
+const spareAfterMs = 100;
 const attemptsMost = 20;
 /** Rules that somebody has flushed are put back. */
 const checkEveryMs = 30_000;
@@ -73,6 +76,8 @@ export class JobNetwork implements AsyncDisposable {
   readonly #firewall: Firewall;
   /** What is done to a group's network last: one thing after another. */
   readonly #turns = new Map<string, Promise<void>>();
+  #spare: number | null = null;
+  #sparing: NodeJS.Timeout | null = null;
   #checking: NodeJS.Timeout | null = null;
   #idle: NodeJS.Timeout | null = null;
   /** Groups that have a network here, as they were told of last. */
@@ -87,13 +92,16 @@ export class JobNetwork implements AsyncDisposable {
     this.#links = new Links(native, -1);
     this.#removals = new Links(native, -1);
     this.#firewall = new Firewall(native, this.#names);
+    this.#keepSpare();
   }
 
   /** Networks of sandboxes that run stay. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#checking) clearInterval(this.#checking);
     if (this.#idle) clearTimeout(this.#idle);
+    if (this.#sparing) clearTimeout(this.#sparing);
     await Promise.all(this.#turns.values());
+    if (this.#spare !== null) this.#native.close(this.#spare);
     await this.#removeRules();
     await this.#firewall[Symbol.asyncDispose]();
     await this.#links[Symbol.asyncDispose]();
@@ -102,7 +110,18 @@ export class JobNetwork implements AsyncDisposable {
 
   /** A network namespace to start or restore a sandbox in; it lives as long as it is held or somebody is in it. */
   newNamespace(): number {
-    return this.#native.netnsNew();
+    const netns = this.#spare ?? this.#native.netnsNew(settings);
+    this.#spare = null;
+    this.#keepSpare();
+    return netns;
+  }
+
+  /** One namespace in reserve, which nobody sees: it goes with this process. */
+  #keepSpare(): void {
+    this.#sparing ??= setTimeout(() => {
+      this.#sparing = null;
+      this.#spare ??= this.#native.netnsNew(settings);
+    }, spareAfterMs).unref();
   }
 
   /** Joins a sandbox to the group's network; rules stand when this is done. What an earlier attempt made is made anew. */
@@ -290,15 +309,8 @@ export class JobNetwork implements AsyncDisposable {
     ];
   }
 
-  /** Inside: addresses, neighbours and timers. */
+  /** Inside: addresses and neighbours. */
   async #settle({ netns, ordinal }: Plug, { subnet: text, members, egress }: GroupNetwork): Promise<void> {
-    for (const [path, value] of sysctls) {
-      try {
-        this.#native.netnsWrite(netns, path, value);
-      } catch {
-        // An older kernel has not all of them.
-      }
-    }
     const subnet = parseSubnet(text);
     const gateway = gatewayOf(subnet);
     const others = members.flatMap(({ ordinals }) => ordinals.filter((other) => other !== ordinal));

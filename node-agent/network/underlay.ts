@@ -61,7 +61,7 @@ export function networkTrouble(native: Native, agentUid: number, address: string
   if (spawnSync('nft', ['--version'], { stdio: 'ignore' }).status !== 0)
     return 'nft does not start: install nftables';
   try {
-    native.close(native.netnsNew());
+    native.close(native.netnsNew(''));
     return null;
   } catch (error) {
     return `no network namespace can be made (${messageOf(error)}): give the agent CAP_SYS_ADMIN and CAP_NET_ADMIN`;
