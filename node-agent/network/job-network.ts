@@ -7,7 +7,7 @@ import { addressOf, dotted, gatewayOf, macOf, parseSubnet } from '../../wire/job
 import { AgentError } from '../agent-error.ts';
 import { Firewall } from './firewall.ts';
 import {
-  addAddress, addBridge, addVeth, addVxlan, removeLink, setAlias, setDefaultRoute, setForwarding, setMaster,
+  addAddress, addBridge, addVeth, addVxlan, removeGroup, removeLink, setAlias, setDefaultRoute, setForwarding, setMaster,
   setNeighbour, setRemote, setStaticPort, setUp, type Change,
 } from './link-changes.ts'; // prettier-ignore
 import { LinkError, Links } from './links.ts';
@@ -131,10 +131,7 @@ export class JobNetwork implements AsyncDisposable {
 
   /** Takes a sandbox's link away, and the group's network when nobody is left on it here. Also when it never had one. */
   detach(key: string, groupUid: string): Promise<void> {
-    return this.#inTurn(groupUid, async () => {
-      await this.#removals.remove(this.#names.port(key));
-      await this.#removeIfEmpty(groupUid);
-    });
+    return this.#inTurn(groupUid, () => this.#detach(this.#names.port(key), groupUid));
   }
 
   /** Brings bridge, tunnel and firewall to what the group is now: made, or changed by a move. */
@@ -237,11 +234,12 @@ export class JobNetwork implements AsyncDisposable {
     if (!isThere) await this.#checkRoutes(group);
     this.#joined.set(group.groupUid, told);
     const elsewhere = this.#elsewhere(group);
+    const linkGroup = this.#names.linkGroup(group.groupUid);
     return [
-      ...bridging(bridge, group),
+      ...bridging(bridge, group, linkGroup),
       ...(elsewhere.length === 0
         ? [removeLink(tunnel)]
-        : tunnelling(tunnel, bridge, this.#underlay, group, elsewhere)),
+        : tunnelling(tunnel, bridge, this.#underlay, group, elsewhere, linkGroup)),
     ];
   }
 
@@ -301,7 +299,7 @@ export class JobNetwork implements AsyncDisposable {
     const mac = macOf(ip);
     return [
       removeLink(port),
-      addVeth(port, group.mtu, { name: 'eth0', netns, mac }),
+      addVeth(port, group.mtu, this.#names.linkGroup(group.groupUid), { name: 'eth0', netns, mac }),
       setAlias(port, `muster: sandbox ${ip} of ${group.title}`),
       setNeighbour(this.#names.bridge(group.groupUid), ip, mac),
       ...(isReachable ? this.#reaching(port, ordinal, group) : []),
@@ -325,17 +323,19 @@ export class JobNetwork implements AsyncDisposable {
     ]);
   }
 
-  async #removeIfEmpty(groupUid: string): Promise<void> {
-    const bridge = await this.#links.find(this.#names.bridge(groupUid));
-    const ports = bridge && (await this.#links.list()).filter(({ master }) => master === bridge.index);
-    if (ports?.some(({ name }) => this.#names.isOwnPort(name))) return;
-    const isLast = ports?.some(({ name }) => this.#names.isAnyPort(name)) !== true;
+  async #detach(own: string, groupUid: string): Promise<void> {
+    const [bridge, tunnel] = [this.#names.bridge(groupUid), this.#names.vxlan(groupUid)];
+    const all = await this.#links.list();
+    const index = all.find(({ name }) => name === bridge)?.index;
+    const others = all.filter(({ name, master }) => master === index && name !== own);
+    if (others.some(({ name }) => this.#names.isOwnPort(name))) return this.#removals.remove(own);
+    const isLast = !others.some(({ name }) => this.#names.isAnyPort(name));
+    const gone = isLast
+      ? [removeGroup(this.#names.linkGroup(groupUid)), ...[own, tunnel, bridge].map(removeLink)]
+      : [removeLink(own)];
+    await this.#removals.apply(gone);
     this.#groups.delete(groupUid);
     this.#joined.delete(groupUid);
-    if (isLast) {
-      await this.#removals.remove(this.#names.vxlan(groupUid));
-      await this.#removals.remove(this.#names.bridge(groupUid));
-    }
     await this.#firewall.forget(groupUid, isLast);
     if (this.#groups.size > 0) return;
     if (this.#checking) clearInterval(this.#checking);
@@ -346,11 +346,11 @@ export class JobNetwork implements AsyncDisposable {
 }
 
 /** One that is there may be half made: by another agent of this machine, or one that was killed. */
-function bridging(name: string, { subnet: text, mtu, title }: GroupNetwork): Change[] {
+function bridging(name: string, { subnet: text, mtu, title }: GroupNetwork, linkGroup: number): Change[] {
   const subnet = parseSubnet(text);
   const gateway = gatewayOf(subnet);
   return [
-    addBridge(name, macOf(gateway), mtu),
+    addBridge(name, macOf(gateway), mtu, linkGroup),
     setAlias(name, `muster: network of ${title}`),
     addAddress(name, gateway, subnet.prefix),
     setUp(name),
@@ -363,6 +363,7 @@ function tunnelling(
   local: string,
   { subnet: text, mtu, title, vni, port }: GroupNetwork,
   elsewhere: readonly NetworkMember[],
+  linkGroup: number,
 ): Change[] {
   const subnet = parseSubnet(text);
   const remotes = elsewhere.flatMap(({ node, ordinals }) =>
@@ -372,7 +373,7 @@ function tunnelling(
     }),
   );
   return [
-    addVxlan({ name, vni, port, local, mtu }),
+    addVxlan({ name, vni, port, local, mtu, group: linkGroup }),
     setAlias(name, `muster: tunnel of ${title}`),
     setMaster(name, bridge),
     setStaticPort(name),

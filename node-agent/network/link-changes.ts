@@ -7,7 +7,7 @@ import { encodeAttributes, flags, type Attribute, type Message } from './netlink
 
 const type = { newLink: 16, delLink: 17, newAddress: 20, newRoute: 24, newNeighbour: 28 };
 /** IFLA_*, IFA_*, RTA_*, NDA_*, IFLA_VXLAN_* of linux/if_link.h, if_addr.h, rtnetlink.h, neighbour.h. */
-const link = { address: 1, name: 3, mtu: 4, master: 10, info: 18, alias: 20, netnsFd: 28 };
+const link = { address: 1, name: 3, mtu: 4, master: 10, info: 18, alias: 20, group: 27, netnsFd: 28 };
 const linkInfo = { kind: 1, data: 2, slaveKind: 4, slaveData: 5 };
 const veth = { peer: 1 };
 const vxlan = { id: 1, local: 4, learning: 7, port: 15, local6: 17 };
@@ -38,6 +38,7 @@ export interface VxlanPort {
   /** This node's address on the underlay, IPv4 or IPv6. */
   readonly local: string;
   readonly mtu: number;
+  readonly group: number;
 }
 
 /** The loopback device is always the first; ours are beyond all that the kernel numbers itself. */
@@ -47,18 +48,18 @@ export function indexOf(name: string): number {
 }
 
 /** A bridge that neither learns from time nor waits before it forwards, and tells nobody of groups. */
-export const addBridge = (name: string, mac: string, mtu: number): Change =>
-  addLink(name, 'bridge', [[link.address, macBytes(mac)], [link.mtu, mtu]], [
+export const addBridge = (name: string, mac: string, mtu: number, group: number): Change =>
+  addLink(name, 'bridge', [[link.address, macBytes(mac)], [link.mtu, mtu], [link.group, group]], [
     [bridge.forwardDelay, 0],
     [bridge.stpState, 0],
     [bridge.multicastSnooping, Buffer.from([0])],
   ]); // prettier-ignore
 
 /** A VXLAN device that learns nothing: where each address is comes from `setRemotes`. */
-export function addVxlan({ name, vni, port, local, mtu }: VxlanPort): Change {
+export function addVxlan({ name, vni, port, local, mtu, group }: VxlanPort): Change {
   const portBytes = Buffer.alloc(2);
   portBytes.writeUInt16BE(port);
-  return addLink(name, 'vxlan', [[link.mtu, mtu]], [
+  return addLink(name, 'vxlan', [[link.mtu, mtu], [link.group, group]], [
     [vxlan.id, vni],
     [vxlan.learning, Buffer.from([0])],
     [vxlan.port, portBytes],
@@ -70,6 +71,7 @@ export function addVxlan({ name, vni, port, local, mtu }: VxlanPort): Change {
 export function addVeth(
   name: string,
   mtu: number,
+  group: number,
   peer: { readonly name: string; readonly netns: number; readonly mac: string },
 ): Change {
   const peerAttributes: Attribute[] = [
@@ -79,7 +81,15 @@ export function addVeth(
     [link.netnsFd, peer.netns],
   ];
   const other = Buffer.concat([interfaceInfo(indexOf(peer.name)), encodeAttributes(peerAttributes)]);
-  return addLink(name, 'veth', [[link.mtu, mtu]], [[veth.peer, other]]);
+  return addLink(
+    name,
+    'veth',
+    [
+      [link.mtu, mtu],
+      [link.group, group],
+    ],
+    [[veth.peer, other]],
+  );
 }
 
 function addLink(name: string, kind: string, own: readonly Attribute[], data: readonly Attribute[]): Change {
@@ -107,6 +117,18 @@ export const removeLink = (name: string): Change => ({
     flags: flags.ack,
     fixed: interfaceInfo(0),
     attributes: [[link.name, name]],
+  },
+  unless: 'ENODEV',
+});
+
+/** All links made with this group together, which takes the kernel little more than one. */
+export const removeGroup = (group: number): Change => ({
+  what: `remove links of group ${String(group)}`,
+  message: {
+    type: type.delLink,
+    flags: flags.ack,
+    fixed: interfaceInfo(0),
+    attributes: [[link.group, group]],
   },
   unless: 'ENODEV',
 });

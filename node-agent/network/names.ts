@@ -17,6 +17,8 @@ export interface NetworkNames {
   vxlan(groupUid: string): string;
   /** Of one agent alone. */
   port(sandboxKey: string): string;
+  /** Number by which the links that this agent has made for a group go together; far beyond those that people choose. */
+  linkGroup(groupUid: string): number;
   isBridge(name: string): boolean;
   isVxlan(name: string): boolean;
   isOwnPort(name: string): boolean;
@@ -35,6 +37,8 @@ export function networkNames(clusterId: string, node: string): NetworkNames {
     bridge: (groupUid) => `mb${cluster}${digits(groupUid, keyDigits)}`,
     vxlan: (groupUid) => `mv${cluster}${digits(groupUid, keyDigits)}`,
     port: (sandboxKey) => `${own}${digits(sandboxKey, keyDigits)}`,
+    linkGroup: (groupUid) =>
+      0x40000000 + (createHash('sha256').update(`${own}/${groupUid}`).digest().readUInt32BE(0) % 0x3fffffff),
     isBridge: (name) => name.startsWith(`mb${cluster}`),
     isVxlan: (name) => name.startsWith(`mv${cluster}`),
     isOwnPort: (name) => name.startsWith(own),
