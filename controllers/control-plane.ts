@@ -12,6 +12,7 @@ import { CarrierBook } from './carrier/book.ts';
 import type { CarrierPolicy } from './carrier/gang.ts';
 import type { CarrierImage } from './carrier/pod.ts';
 import { CheckpointReconciler } from './checkpoint/reconcile.ts';
+import { Saves } from './checkpoint/saves.ts';
 import { cutStateOf, isDone } from './checkpoint/seen.ts';
 import { ClientLeaseBook } from './client-lease.ts';
 import { Hub, type HubTls } from './hub/hub.ts';
@@ -144,6 +145,7 @@ export async function runControlPlane(
     imagesChanged: (uid) => {
       const key = checkpointer.keyOf(uid);
       if (key !== undefined) checkpointQueue.add(key);
+      offersChanged();
     },
     nodeChanged: (node) => {
       nodeQueue.add(node);
@@ -182,7 +184,9 @@ export async function runControlPlane(
         if (key !== undefined) groupQueue.add(key);
       },
     }); // prettier-ignore
+  const saves = new Saves({ checkpoints: checkpoints.objects, hub: () => hub });
   const reconciler = new ProcessGroupReconciler({
+    saves,
     store, hub, clock, leases, events, secrets, clusterId, logger, networks,
     ...(options.network === undefined ? {} : { defaultNetwork: options.network }),
     ...(carriers === undefined ? {} : { carriers }),

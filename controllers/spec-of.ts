@@ -10,6 +10,7 @@ import { RankSet } from '../crds/rank-set.ts';
 import type { ProcessGroup, ProcessGroupRlimit, ProcessGroupSpec } from '../crds/types.gen.ts';
 import type { Carrier, EnvVar, JobNetwork, Program, Rlimit, Sent, Tree } from '../wire/agent-types.ts';
 import { processMapping } from '../wire/pmi1/process-mapping.ts';
+import { restoreOrderOf } from './process-group/restore.ts';
 import type { DesiredSandbox } from './hub/desired-book.ts';
 import { sandboxNameOf } from './hub/group-hosts.ts';
 import type { Assignment } from './placement/placement-status.ts';
@@ -113,6 +114,7 @@ export function specsOf(
       ...limitsOf(spec, assignment.rankCount),
       id: { groupUid: uid, ordinal: assignment.ordinal, incarnation: assignment.incarnation },
       ranks: assignment.ranks,
+      restore: restoreOrderOf(group, assignment.ordinal),
       hostname:
         isolated || spec.template !== undefined
           ? sandboxNameOf(metadata.name, assignment.ordinal)

@@ -38,6 +38,8 @@ export const reasons = {
     'Wait, or see `kubectl describe pod`: the message says which carrier Pods do not run yet, and why.',
   CarriersTimedOut:
     'Make room for all Pods of the group at once, or correct its template: all were let go and are made anew after a while.',
+  CheckpointNotReady:
+    'Wait until the Checkpoint named in the message is Ready and nodes with its images are there, or name another.',
   StoreDamaged:
     'See `muster doctor`: the store may have lost that the group has run; the message says what to do.',
   Released: 'Nothing to do: the group has ended or was vacated and holds no node.',
@@ -61,6 +63,8 @@ export const reasons = {
   // Succeeded and Failed
   AllRanksSucceeded: 'Nothing to do: every rank exited with 0.',
   NotFinished: 'Nothing to do: the group has not ended.',
+  Saved:
+    'Nothing to do: the group was saved as the Checkpoint asked for and ended; `muster restart` makes one that goes on.',
   RankFailed: 'Read `muster logs`: the message names the first rank that failed, its exit code and node.',
   RankSignaled: 'Read `muster logs`: the message names the first rank that a signal ended, and its node.',
   StartFailed:

@@ -28,15 +28,34 @@ const rows: readonly Row[] = [
   },
   {
     field: 'suspendPolicy',
-    asks: (spec) => when(spec.suspendPolicy, 'Checkpoint'),
-    why: 'there are no checkpoints; use Freeze or Stop',
+    asks: (spec) => (spec.template ? when(spec.suspendPolicy, 'Checkpoint') : undefined),
+    why: 'ranks in carrier Pods cannot be brought back; use Freeze or Stop',
   },
   {
-    field: 'checkpointPolicy',
-    asks: (spec) => spec.checkpointPolicy,
-    why: 'there are no checkpoints; leave it out',
+    field: 'restoreFrom',
+    asks: (spec) => (spec.template ? spec.restoreFrom : undefined),
+    why: 'ranks cannot be brought back into carrier Pods; leave template out',
   },
-  { field: 'restoreFrom', asks: (spec) => spec.restoreFrom, why: 'there are no checkpoints; give processes' },
+  {
+    field: 'checkpointPolicy.interval',
+    asks: (spec) => spec.checkpointPolicy?.interval,
+    why: 'checkpoints are not taken by the clock; leave it out',
+  },
+  {
+    field: 'checkpointPolicy.storage',
+    asks: (spec) => spec.checkpointPolicy?.storage,
+    why: 'images are kept on nodes; leave it out',
+  },
+  {
+    field: 'checkpointPolicy.onSuspend',
+    asks: (spec) => when(spec.checkpointPolicy?.onSuspend, true),
+    why: 'use suspendPolicy Checkpoint',
+  },
+  {
+    field: 'checkpointPolicy.beforeWallTime',
+    asks: (spec) => when(spec.checkpointPolicy?.beforeWallTime, true),
+    why: 'leave it out',
+  },
   {
     field: 'failurePolicy.node',
     asks: (spec) => when(spec.failurePolicy?.node, 'Restart', 'RestoreLatestCheckpoint'),

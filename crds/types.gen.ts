@@ -373,6 +373,8 @@ export interface ProcessGroupStatus {
   lastCheckpoint?: ProcessGroupLastCheckpoint;
   /** The highest incarnation of its sandboxes before it gave back its nodes; absent while it never did. */
   incarnation?: number;
+  /** The checkpoint that the group goes on from, or will when it is resumed. Absent, it began at its beginning. */
+  restore?: ProcessGroupRestore;
   /** How often the whole group was started again. */
   restarts?: number;
   /** The network of a group whose network is Isolated, which no other group has while this one runs. */
@@ -487,6 +489,16 @@ export interface ProcessGroupLastCheckpoint {
   imageSize?: string;
 }
 
+/** The checkpoint that the group goes on from, or will when it is resumed. Absent, it began at its beginning. */
+export interface ProcessGroupRestore {
+  /** Name of the Checkpoint. */
+  checkpointName: string;
+  /** Its UID, since names come back. */
+  checkpointUid: string;
+  /** Digest of its image manifest. */
+  manifestDigest: string;
+}
+
 /** The network of a group whose network is Isolated, which no other group has while this one runs. */
 export interface ProcessGroupNetwork {
   /** Its addresses, as ADDRESS/LENGTH. The first is the gateway, the next that of sandbox 0. */
@@ -543,6 +555,8 @@ export interface CheckpointStatus {
   step?: 'Waiting' | 'Preparing' | 'Dumping' | 'Committing' | 'Saving' | 'Ready' | 'Aborting' | 'Failed';
   /** UID of the group that the images are of. */
   processGroupUid?: string;
+  /** User who made the group, and may restore it. */
+  owner?: string;
   /** Ranks in the images. */
   size?: number;
   /** Where the sandboxes were at the cut, in the order of their ordinals. Neighbours whose ranks are alike but for a shift share one entry. */

@@ -11,6 +11,7 @@ import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
 import type { CheckpointOrder, Sent } from '../../wire/agent-types.ts';
 import { stepOfCut, type CutState } from '../../wire/checkpoint-protocol.ts';
 import type { Hub } from '../hub/hub.ts';
+import { assignmentsOf } from '../process-group/observe.ts';
 import { checkpointType } from '../resource-types.ts';
 import type { EventRecorder } from '../runtime/event-recorder.ts';
 import { nameOf, settled, type Key, type Outcome, type Reconciler } from '../runtime/reconciler.ts';
@@ -136,8 +137,9 @@ export class CheckpointReconciler implements Reconciler {
     const groupUid = checkpoint.status?.processGroupUid ?? group?.metadata.uid;
     if (groupUid !== undefined) {
       const order = orderOf(seen, to);
-      if (order) desired.order(groupUid, order);
-      else if (desired.orderOf(groupUid)?.checkpointUid === uid) desired.order(groupUid, undefined);
+      const incarnations = seen.members.map(({ incarnation }) => incarnation);
+      if (order) desired.order(groupUid, { order, incarnations });
+      else if (desired.orderedCheckpoint(groupUid) === uid) desired.order(groupUid, undefined);
     }
     if (to === 'Ready' && from === 'Ready' && checkpoint.metadata.deletionTimestamp === undefined)
       for (const { node, wish } of copyWishes(seen)) desired.wantImage(node, wish);
@@ -168,7 +170,8 @@ export class CheckpointReconciler implements Reconciler {
     const { metadata, spec } = checkpoint;
     if (spec.deletionPolicy !== 'Retain') {
       for (const { node, wish } of removalWishes(seen)) desired.wantImage(node, wish);
-      if (seen.images.some(({ standing }) => standing !== 'Lost'))
+      const held = seen.members.some(({ fact, standing }) => fact?.held === true && standing !== 'Lost');
+      if (held || seen.images.some(({ standing }) => standing !== 'Lost'))
         return { kind: 'again', afterMs: removedWithinMs };
     }
     const own: readonly string[] = [finalizers.checkpoint.name, finalizers.images.name];
@@ -188,18 +191,29 @@ export class CheckpointReconciler implements Reconciler {
   }
 }
 
+/** The group still has the sandboxes that were saved. */
+function isThere({ group, members }: CheckpointSeen): boolean {
+  const now = group ? assignmentsOf(group) : [];
+  return (
+    now.length === members.length && now.every((each, i) => each.incarnation === members[i]!.incarnation)
+  );
+}
+
 function orderOf(seen: CheckpointSeen, to: CutState): Sent<CheckpointOrder> | undefined {
-  const step = stepOfCut[to];
-  if (step === undefined) return undefined;
   const { checkpoint, group } = seen;
   const { metadata, spec } = checkpoint;
+  const isStop = spec.then === 'Stop';
+  // Who is to be ended stays frozen until that is done, or called off.
+  const isHeld = to === 'Ready' && isStop && isThere(seen);
+  const step = isHeld ? 'Commit' : stepOfCut[to];
+  if (step === undefined) return undefined;
   const policy = group?.spec.checkpointPolicy;
   return {
     checkpointUid: metadata.uid ?? '',
     step,
     name: `${metadata.namespace ?? 'default'}/${metadata.name}`,
     holdAtMostMs: Math.min(holdAtMostMs, (spec.deadlineSeconds ?? 3600) * 1000),
-    hold: spec.then === 'Stop',
+    hold: isStop && metadata.deletionTimestamp === undefined,
     engine: policy?.engine ?? 'Auto',
     openFiles: policy?.openFiles ?? 'Truncate',
   };

@@ -3,10 +3,11 @@
  * survives the loss of any one node. Failed is terminal, and excludes both. The phase is only for printing.
  */
 import { conditionOf, setCondition, timeOf, type Reason } from '../../crds/conditions.ts';
+import { annotations } from '../../crds/names.ts';
 import { nodeListText, parseNodeList } from '../../crds/node-list.ts';
 import type { Condition } from '../../crds/objects.ts';
 import { bytesText } from '../../crds/quantity.ts';
-import type { CheckpointStatus } from '../../crds/types.gen.ts';
+import type { CheckpointStatus, ProcessGroup } from '../../crds/types.gen.ts';
 import { hasReached, type CutState } from '../../wire/checkpoint-protocol.ts';
 import { compressPlacement } from '../placement/placement-status.ts';
 import { toldBy, waitsForText, type Advance } from './advance.ts';
@@ -58,11 +59,17 @@ function begunStatus({ group, members }: CheckpointSeen, now: string): Checkpoin
   return {
     processGroupUid: metadata.uid ?? '',
     processGroupSpec: JSON.stringify(spec),
+    ...ownerOf(group!),
     size: members.reduce((sum, { rankCount }) => sum + rankCount, 0),
     placement: compressPlacement(members),
     ...(status?.network === undefined ? {} : { network: status.network }),
     startTime: now,
   };
+}
+
+function ownerOf({ metadata }: ProcessGroup): Pick<CheckpointStatus, 'owner'> {
+  const owner = metadata.annotations?.[annotations.submittedBy.name];
+  return owner === undefined ? {} : { owner };
 }
 
 /** From what all sandboxes say: every one of them is saved. */

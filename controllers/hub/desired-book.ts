@@ -25,6 +25,12 @@ export interface Entry {
   readonly graceSeconds: number;
 }
 
+export interface CheckpointWish {
+  readonly order: Sent<CheckpointOrder>;
+  /** Of the sandboxes that are meant, by ordinal. */
+  readonly incarnations: readonly number[];
+}
+
 /** What a node is to do with an image: have it, from any of these nodes, or have it no more. */
 export interface ImageWish {
   readonly id: ImageId;
@@ -53,7 +59,7 @@ export class DesiredBook {
   readonly #childrenOf = new Map<string, Set<string>>();
   readonly #waiters = new Map<string, PromiseWithResolvers<void>>();
   /** By group: the checkpoint that its sandboxes are at. */
-  readonly #checkpoints = new Map<string, Sent<CheckpointOrder>>();
+  readonly #checkpoints = new Map<string, CheckpointWish>();
   readonly #images = new Map<string, Map<string, ImageWish>>();
   readonly #changed: NodeChange;
   #revision: number;
@@ -171,15 +177,21 @@ export class DesiredBook {
   }
 
   /** Tells a group's sandboxes what to do for a checkpoint; undefined: nothing is said any more. */
-  order(uid: string, order: Sent<CheckpointOrder> | undefined): void {
-    if (isDeepStrictEqual(this.#checkpoints.get(uid), order)) return;
-    if (order) this.#checkpoints.set(uid, order);
+  order(uid: string, wish: CheckpointWish | undefined): void {
+    if (isDeepStrictEqual(this.#checkpoints.get(uid), wish)) return;
+    if (wish) this.#checkpoints.set(uid, wish);
     else this.#checkpoints.delete(uid);
-    if (order && this.has(uid)) this.#tell(this.sandboxesOf(uid));
+    if (wish && this.has(uid)) this.#tell(this.sandboxesOf(uid));
   }
 
-  orderOf(uid: string): Sent<CheckpointOrder> | undefined {
-    return this.#checkpoints.get(uid);
+  orderedCheckpoint(uid: string): string | undefined {
+    return this.#checkpoints.get(uid)?.order.checkpointUid;
+  }
+
+  /** Another incarnation than the one that was meant is told nothing. */
+  orderFor({ groupUid, ordinal, incarnation }: SandboxId): Sent<CheckpointOrder> | undefined {
+    const wish = this.#checkpoints.get(groupUid);
+    return wish?.incarnations[ordinal] === incarnation ? wish.order : undefined;
   }
 
   wantImage(node: string, wish: ImageWish): void {

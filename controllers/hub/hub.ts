@@ -11,6 +11,7 @@ import type {
   AgentHello,
   AgentMessage,
   LogPosition,
+  RestoreOrder,
   SandboxId,
   Sent,
   Verb,
@@ -23,6 +24,7 @@ import {
   type SessionCall,
   type StreamCall,
 } from '../../wire/load.ts';
+import { manifestDigestOf, placedImages, type PlacedImage } from '../checkpoint/copies.ts';
 import type { Clock } from '../runtime/clock.ts';
 import { DesiredBook, type Entry } from './desired-book.ts';
 import { FactTable } from './fact-table.ts';
@@ -82,6 +84,8 @@ export class Hub implements AsyncDisposable {
   /** By the sandboxes of a group; true until some node is found at another address. */
   #hosts = new WeakMap<readonly Entry[], string>();
   #networks = new WeakMap<readonly Entry[], MembersOfNetwork>();
+  /** Of checkpoints that are restored, until there is news. */
+  readonly #images = new Map<string, readonly PlacedImage[]>();
   #port = 0;
 
   private constructor(options: HubOptions) {
@@ -95,6 +99,7 @@ export class Hub implements AsyncDisposable {
       desired: this.desired,
       peerAddressOf: (node) => this.nodes.get(node)?.hello?.peerAddress ?? '',
       networkOf: (uid) => this.#networkOf(this.desired.sandboxesOf(uid)),
+      imageOf: (restore) => this.#imageOf(restore),
       hostsOf: (uid) => this.#hostsOf(this.desired.sandboxesOf(uid)),
     };
     this.#verbs = new Verbs({ clock, send: (node, verb) => this.#send(node, { body: 'verb', verb }) });
@@ -293,7 +298,7 @@ export class Hub implements AsyncDisposable {
         this.#shown.connected(this.desired.ofNode(node).values());
       }
       for (const uid of folded.groups) this.#options.groupChanged(uid);
-      for (const uid of folded.checkpoints) this.#options.imagesChanged?.(uid);
+      for (const uid of folded.checkpoints) this.#imagesChanged(uid);
     } else if (message.verbReply) this.#verbs.replied(node, message.verbReply);
     else if (message.goodbye) {
       this.nodes.left(node);
@@ -360,7 +365,32 @@ export class Hub implements AsyncDisposable {
     }
   }
 
+  #imageOf({ image, digest }: Sent<RestoreOrder>): PlacedImage | undefined {
+    const uid = image?.checkpointUid ?? '';
+    let placed = this.#images.get(uid);
+    if (!placed) {
+      const held = this.facts.imagesOf(uid);
+      placed = placedImages(held.map((each) => ({ ...each, standing: this.nodes.standing(each.node) })));
+      this.#images.set(uid, placed);
+    }
+    if (manifestDigestOf(placed) !== digest) return undefined;
+    return placed.find(({ ordinal }) => ordinal === (image?.ordinal ?? 0));
+  }
+
+  /** Sandboxes that are to be brought back may have waited for it. */
+  #imagesChanged(uid: string): void {
+    this.#images.delete(uid);
+    for (const session of this.#sessions.values()) {
+      const waiting = [...this.desired.ofNode(session.node)].filter(
+        ([, { mayStart, spec }]) => mayStart && spec.restore?.image?.checkpointUid === uid,
+      );
+      if (waiting.length > 0) session.changed(waiting.map(([key]) => key));
+    }
+    this.#options.imagesChanged?.(uid);
+  }
+
   #nodeChanged(node: string): void {
+    this.#images.clear();
     for (const wake of this.#nodeWaiters.get(node) ?? []) wake();
     this.#nodeWaiters.delete(node);
     this.#options.nodeChanged(node);

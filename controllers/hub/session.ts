@@ -8,10 +8,12 @@ import type {
   AgentMessage,
   HubMessage,
   ImageSource,
+  RestoreOrder,
   SandboxId,
   Sent,
 } from '../../wire/agent-types.ts';
 import type { SessionCall } from '../../wire/load.ts';
+import type { PlacedImage } from '../checkpoint/copies.ts';
 import type { MembersOfNetwork } from './group-network.ts';
 import type { DesiredBook, DesiredSpec, Entry, ImageWish } from './desired-book.ts';
 import { sandboxKey } from './sandbox-key.ts';
@@ -24,6 +26,8 @@ export interface SessionView {
   readonly hostsOf: (uid: string) => string | undefined;
   /** Where the sandboxes of a group are, or undefined while some node of it is not known. */
   readonly networkOf: (uid: string) => MembersOfNetwork | undefined;
+  /** Where the image is that a restore asks for, by the digest of all of its checkpoint. */
+  readonly imageOf: (restore: Sent<RestoreOrder>) => PlacedImage | undefined;
   /** Whether the agent holds this sandbox, by its own word. */
   readonly isHeld: (key: string, entry: Entry) => boolean;
   /** All that the agent says it holds. */
@@ -164,6 +168,7 @@ export class Session {
     if (this.#toldKeys.has(key) || this.#view.isHeld(key, entry)) return true;
     if (!entry.mayStart) return false;
     const starts = entry.want === 'Run' || entry.want === 'Freeze';
+    if (starts && entry.spec.restore && !this.#restoreOf(entry.spec.restore)) return false;
     return !starts || this.#view.hostsOf(entry.spec.id.groupUid) !== undefined;
   }
 
@@ -174,11 +179,24 @@ export class Session {
     const told = {
       ...spec, want, graceSeconds, hosts: hosts ?? '',
       network: network && { ...network, ...this.#view.networkOf(spec.id.groupUid) },
-      checkpoint: this.#view.desired.orderOf(spec.id.groupUid),
-      restore: spec.restore && { ...spec.restore, sources: this.#sourcesOf(spec.restore.sources) },
+      checkpoint: this.#view.desired.orderFor(spec.id),
+      restore: entry.mayStart ? this.#restoreOf(spec.restore) : undefined,
     }; // prettier-ignore
     if (!tree?.parentNode) return told;
     return { ...told, tree: { ...tree, parentAddress: this.#view.peerAddressOf(tree.parentNode) } };
+  }
+
+  /** With the image's own digest in place of that of all, and who has it; undefined while nobody has. */
+  #restoreOf(restore: Sent<RestoreOrder> | null | undefined): Sent<RestoreOrder> | undefined {
+    if (!restore?.image) return undefined;
+    const image = this.#view.imageOf(restore);
+    return (
+      image && {
+        ...restore,
+        digest: image.digest,
+        sources: this.#sourcesOf(image.nodes.map((node) => ({ node }))),
+      }
+    );
   }
 
   /** With the addresses of now. */

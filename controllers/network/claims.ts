@@ -62,11 +62,13 @@ export class NetworkClaims {
     sandboxes: number,
     routes: readonly string[],
     signal: AbortSignal,
+    same?: { readonly subnet: string; readonly vni: number },
   ): Promise<NetworkClaim | string> {
     await this.#load(signal);
     const { pool, begin = Math.random } = this.#options;
     const own = this.#byUid.get(group.metadata.uid ?? '');
     if (own) return own;
+    if (same) return this.#takeSame(same, group, signal);
     const kind = classFor(sandboxes);
     if (kind === undefined) return `no job network has room for ${sandboxes} sandboxes: use network Host`;
     const after = this.#last.get(kind) ?? Math.floor(begin() * sizeOfClass(pool, kind));
@@ -111,6 +113,21 @@ export class NetworkClaims {
       if (claim) this.#taken.delete(claim.number);
       throw error;
     }
+  }
+
+  /** Of ranks that have their addresses already. */
+  #takeSame(
+    { subnet, vni }: { readonly subnet: string; readonly vni: number },
+    group: ProcessGroup,
+    signal: AbortSignal,
+  ): NetworkClaim | string {
+    const claim = claimOf(this.pool, numberOf(vni));
+    if (claim?.subnet !== subnet)
+      return `the ranks have addresses in ${subnet}, which is none of this cluster's networks any more`;
+    if (this.#taken.has(claim.number))
+      return `the ranks have addresses in ${subnet}, which another group uses now: wait until it has ended`;
+    this.#hold(group, claim, signal);
+    return claim;
   }
 
   /** Nothing is left of the group's network on any node, or its nodes are lost. */

@@ -190,7 +190,7 @@ function sandboxesOf(runs: readonly RankRuns[], ranksPerSandbox: number | undefi
   return sandboxes;
 }
 
-function unfitness(
+export function unfitness(
   offer: NodeOffer,
   placement: ProcessGroupPlacement,
 ): { reason: Reason; why: string } | undefined {

@@ -3,7 +3,7 @@
  * annotation, so once it is accepted it is carried out whoever is killed in between. It only ever grows, from End to Kill.
  */
 import { annotations } from '../../crds/names.ts';
-import type { ProcessGroup } from '../../crds/types.gen.ts';
+import type { Checkpoint, ProcessGroup } from '../../crds/types.gen.ts';
 import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
 import { processGroupType } from '../resource-types.ts';
 import type { EndRequest } from './seen.ts';
@@ -15,6 +15,13 @@ export function endRequestOf({ metadata }: ProcessGroup): EndRequest | undefined
   if (word === undefined) return undefined;
   const kill = word === 'Kill';
   return { kill, reason: 'Deleted', message: kill ? 'killed by a user' : 'ended by a user' };
+}
+
+/** All of it is saved, and whoever asked for that wants it to end then. */
+export function savedRequestOf(checkpoint: Checkpoint | undefined): EndRequest | undefined {
+  if (!checkpoint) return undefined;
+  const message = `saved as Checkpoint ${checkpoint.metadata.name} and ended; muster restart makes a group that goes on`;
+  return { kill: true, reason: 'Saved', message };
 }
 
 /** Settles once the word is on disk. A group that is gone needs none. */

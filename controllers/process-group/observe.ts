@@ -4,9 +4,9 @@
  */
 import { checkSpec } from '../../crds/check-spec.ts';
 import { errorText } from '../../crds/field-error.ts';
-import { annotations } from '../../crds/names.ts';
+import { annotations, labels } from '../../crds/names.ts';
 import { unsupported } from '../../crds/supported.ts';
-import type { ProcessGroup } from '../../crds/types.gen.ts';
+import type { Checkpoint, ProcessGroup } from '../../crds/types.gen.ts';
 import type { ClientLeaseBook } from '../client-lease.ts';
 import type { Hub } from '../hub/hub.ts';
 import { place, type NodeOffer, type Placing } from '../placement/place.ts';
@@ -15,7 +15,10 @@ import type { Clock } from '../runtime/clock.ts';
 import { carrierLossOf, gangOf, type Gang } from '../carrier/gang.ts';
 import type { CarrierBook } from '../carrier/book.ts';
 import { sharesOf } from '../carrier/split.ts';
-import { endRequestOf } from './end-request.ts';
+import type { Saves } from '../checkpoint/saves.ts';
+import { endRequestOf, savedRequestOf } from './end-request.ts';
+import { placingOfRestore, restoreNameOf, type RestoreSeen } from './restore.ts';
+import { suspensionNameOf } from './suspension.ts';
 import { suspendPolicyTrouble } from './suspend-policy.ts';
 import { sandboxStateOf, type SandboxView, type Seen } from './seen.ts';
 
@@ -29,6 +32,7 @@ export interface ObservePorts {
   readonly removedForMs: (uid: string) => number | undefined;
   /** Of groups that do not say. */
   readonly defaultNetwork?: 'Isolated' | 'Host';
+  readonly saves?: Saves;
   /** On Kubernetes. */
   readonly carriers?: CarrierBook;
 }
@@ -48,31 +52,60 @@ export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
   const placeable = unplaced && invalid.length === 0 && refused.length === 0 && spec.suspend !== true;
   const carriers = spec.template === undefined ? undefined : ports.carriers;
   const gang = placeable && carriers ? gangOfGroup(group, carriers, ports) : undefined;
-  const placing = placeable ? (gang?.placing ?? placingOf(group, ports)) : undefined;
+  const restore = restoreOf(group, ports);
+  const placing = placeable ? (gang?.placing ?? placingOf(group, restore, ports)) : undefined;
   const isForeground = metadata.annotations?.[annotations.clientLease.name] !== undefined && !done;
   return Object.freeze({
     nowMs: clock.now(),
     group,
     sandboxes,
-    network: networkOf(group, placing, ports),
+    network: networkOf(group, placing, restore, ports),
     networkClaim: undefined,
     carriers: carriers && { views: carriers.of(uid), gang },
     placing,
     invalid,
     unsupported: refused,
     clientLeaseLeftMs: isForeground ? leases.leftMs(uid) : undefined,
-    endRequest: endRequestOf(group),
+    endRequest: endRequestOf(group) ?? (done ? undefined : savedRequestOf(ports.saves?.stopOf(group))),
+    restore,
+    saving: savingOf(group, assignments, ports),
     removedForMs: ports.removedForMs(uid),
   });
 }
 
-function placingOf(group: ProcessGroup, ports: ObservePorts): Placing {
+function placingOf(group: ProcessGroup, restore: RestoreSeen | undefined, ports: ObservePorts): Placing {
   const { spec, metadata } = group;
   const message = ports.reasonToWait?.(group);
   if (message !== undefined) return { kind: 'waiting', reason: 'StoreDamaged', message };
   const wish = { size: spec.size ?? 0, placement: spec.placement ?? {}, resources: spec.resources };
-  const offers = ports.offers(metadata.uid ?? '');
-  return place(wish, spec.network === 'Isolated' ? offers.map((offer) => isolating(offer, ports)) : offers);
+  const all = ports.offers(metadata.uid ?? '');
+  const offers = all.map((offer) => isolatingFor(group, offer, ports));
+  if (restore) {
+    const isolated = restore.checkpoint?.status?.network !== undefined;
+    const fit = isolated ? all.map((offer) => isolating(offer, ports)) : all;
+    return placingOfRestore(group, restore, fit, (node) => ports.hub.nodes.get(node));
+  }
+  return place(wish, offers);
+}
+
+function restoreOf(group: ProcessGroup, { saves }: ObservePorts): RestoreSeen | undefined {
+  const name = restoreNameOf(group);
+  if (name === undefined) return undefined;
+  const found = saves?.named(group.metadata, name);
+  const uid = group.status?.restore?.checkpointUid;
+  const checkpoint = uid === undefined || found?.metadata.uid === uid ? found : undefined;
+  return { name, checkpoint, images: checkpoint && saves?.imagesOf(checkpoint) };
+}
+
+function savingOf(
+  group: ProcessGroup,
+  assignments: readonly Assignment[],
+  { saves }: ObservePorts,
+): Checkpoint | undefined {
+  if (!saves || assignments.length === 0) return undefined;
+  const incarnation = Math.max(...assignments.map((each) => each.incarnation));
+  const found = saves.named(group.metadata, suspensionNameOf(group, incarnation));
+  return found?.metadata.labels?.[labels.groupUid.name] === group.metadata.uid ? found : undefined;
 }
 
 /** The scheduler places Pods, and the ranks go where those are. */
@@ -127,9 +160,11 @@ function isolating(offer: NodeOffer, { hub }: ObservePorts): NodeOffer {
 function networkOf(
   { spec, status }: ProcessGroup,
   placing: Placing | undefined,
+  restore: RestoreSeen | undefined,
   { hub, defaultNetwork = 'Isolated' }: ObservePorts,
 ): Seen['network'] {
   if (status?.placement !== undefined) return status.resolved?.network ?? 'Host';
+  if (restore?.checkpoint) return restore.checkpoint.status?.network ? 'Isolated' : 'Host';
   if (spec.network !== undefined || defaultNetwork === 'Host') return spec.network ?? 'Host';
   const nodes = placing?.kind === 'placed' ? placing.sandboxes.map(({ node }) => node) : [];
   return nodes.every((node) => hub.nodes.get(node)?.hello?.features.includes(feature)) ? 'Isolated' : 'Host';

@@ -13,7 +13,8 @@ import type { ClientLeaseBook } from '../client-lease.ts';
 import type { Hub } from '../hub/hub.ts';
 import type { EventRecorder } from '../runtime/event-recorder.ts';
 import type { NetworkClaims } from '../network/claims.ts';
-import { processGroupType } from '../resource-types.ts';
+import { checkpointType, processGroupType } from '../resource-types.ts';
+import { suspensionNameOf, suspensionOf } from './suspension.ts';
 import { specsOf, warningSignalOf, type GroupSecret } from '../spec-of.ts';
 import type { Action } from './plan.ts';
 import type { SandboxView, Seen } from './seen.ts';
@@ -60,7 +61,13 @@ export async function perform(
     case 'vacate':
       for (const { node, spec } of hub.desired.sandboxesOf(uid)) hub.facts.drop(node, spec.id);
       hub.desired.forget(uid);
-      await ports.networks.release(uid, signal);
+      if (!action.keepNetwork) await ports.networks.release(uid, signal);
+      return group;
+    case 'save':
+      await save(seen, group, ports, signal);
+      return group;
+    case 'dropSaving':
+      await dropSaving(seen, ports, signal);
       return group;
     case 'releaseNetwork':
       await ports.networks.release(uid, signal);
@@ -108,6 +115,32 @@ export async function perform(
   }
 }
 
+async function save(
+  seen: Seen,
+  group: ProcessGroup,
+  { store }: PerformPorts,
+  signal: AbortSignal,
+): Promise<void> {
+  const incarnation = Math.max(...seen.sandboxes.map((view) => view.incarnation));
+  const checkpoint = suspensionOf(group, suspensionNameOf(group, incarnation));
+  try {
+    await store.create(checkpointType, checkpoint, signal);
+  } catch (error) {
+    // The watch has not told of it yet.
+    if (!isStoreError(error, 'AlreadyExists')) throw error;
+  }
+}
+
+async function dropSaving({ saving }: Seen, { store }: PerformPorts, signal: AbortSignal): Promise<void> {
+  if (!saving || saving.metadata.deletionTimestamp !== undefined) return;
+  const { namespace, name, uid } = saving.metadata;
+  try {
+    await store.delete(checkpointType, { namespace, name }, { preconditions: { uid } }, signal);
+  } catch (error) {
+    if (!isStoreError(error, 'NotFound')) throw error;
+  }
+}
+
 async function want(
   wishOf: Extract<Action, { kind: 'want' }>['wishOf'],
   seen: Seen,
@@ -130,7 +163,8 @@ async function want(
     ordinal: number;
     incarnation: number;
   }): Carrier | undefined => carrierRefOf(seen.carriers?.views ?? [], ordinal, incarnation);
-  const specs = specsOf(group, views, secret, ports.clusterId, ports.networks.pool.port, carrierOf);
+  const whole = { ...group, spec: seen.group.spec };
+  const specs = specsOf(whole, views, secret, ports.clusterId, ports.networks.pool.port, carrierOf);
   desired.assign(uid, specs, wish);
 }
 

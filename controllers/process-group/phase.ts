@@ -4,6 +4,7 @@
 import { isTrue } from '../../crds/conditions.ts';
 import type { SandboxView, Seen } from './seen.ts';
 import { suspendPolicyOf } from './suspend-policy.ts';
+import { suspensionStateOf } from './suspension.ts';
 import { isVacating, verdictOf } from './verdict.ts';
 
 export type Phase =
@@ -20,6 +21,8 @@ export type Phase =
   | 'Running'
   | 'Suspending'
   | 'Frozen'
+  /** A checkpoint is taken for a suspension. */
+  | 'Saving'
   | 'Resuming'
   /** Ranks are being ended for a suspension. */
   | 'Vacating'
@@ -42,8 +45,13 @@ export function phaseOf(seen: Seen): Phase {
   if (sandboxes.every((view) => isOver(view, verdict !== undefined))) return 'Ended';
   if (verdict) return 'Ending';
   if (group.spec.suspend === true && suspendPolicyOf(group) === 'Stop') return 'Vacating';
+  if (group.spec.suspend === true && suspendPolicyOf(group) === 'Checkpoint') {
+    const saved = suspensionStateOf(seen);
+    if (saved === 'Saved') return 'Vacating';
+    if (saved !== 'Failed') return 'Saving';
+  }
   const live = sandboxes.filter((view) => view.state === 'Live');
-  const frozen = live.filter((view) => view.known?.fact.frozen);
+  const frozen = live.filter(({ known }) => known?.fact.frozen && known.fact.checkpoint?.held !== true);
   if (group.spec.suspend === true) {
     const still = sandboxes.every(
       (view) => view.state !== 'Live' || view.known?.fact.frozen || view.known?.fact.state === 'Pending',

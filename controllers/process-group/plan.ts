@@ -10,6 +10,7 @@ import type { CarrierView } from '../carrier/view.ts';
 import type { Phase } from './phase.ts';
 import { isOver } from './phase.ts';
 import type { SandboxView, Seen } from './seen.ts';
+import { isSaved } from './suspension.ts';
 import { activeMsOf } from './wall-time.ts';
 import { warnedOf } from './status.ts';
 
@@ -18,7 +19,10 @@ export type Action =
   /** Agents are to hold the group's sandboxes, each with its wish. */
   | { readonly kind: 'want'; readonly wishOf: (view: SandboxView) => Wish }
   /** Agents are to forget its sandboxes, which have ended; others may follow. */
-  | { readonly kind: 'vacate' }
+  | { readonly kind: 'vacate'; readonly keepNetwork: boolean }
+  /** The checkpoint of a suspension. */
+  | { readonly kind: 'save' }
+  | { readonly kind: 'dropSaving' }
   /** Its network may be another's. */
   | { readonly kind: 'releaseNetwork' }
   /** Agents are to end and forget all of it. */
@@ -60,9 +64,18 @@ const plan = {
   Running: run,
   Suspending: (seen) => ({ ...nothing, after: [wanted(seen, 'Freeze')], againAfterMs: nextMs(seen, true) }),
   Frozen: (seen) => ({ ...nothing, after: [wanted(seen, 'Freeze')], againAfterMs: nextMs(seen, false) }),
+  Saving: (seen) => ({ ...run(seen), before: seen.saving ? [] : [{ kind: 'save' }] }),
   Resuming: run,
-  Vacating: (seen) => ({ ...nothing, after: [wanted(seen, 'End')], againAfterMs: seen.clientLeaseLeftMs }),
-  Vacated: () => ({ ...nothing, after: [{ kind: 'vacate' }], againAfterMs: soonMs }),
+  Vacating: (seen) => ({
+    ...nothing,
+    after: [wanted(seen, isSaved(seen) ? 'Kill' : 'End')],
+    againAfterMs: seen.clientLeaseLeftMs,
+  }),
+  Vacated: (seen) => ({
+    ...nothing,
+    after: [{ kind: 'vacate', keepNetwork: isSaved(seen) }],
+    againAfterMs: soonMs,
+  }),
   Ending: ending,
   Ended: (seen) => ({ ...nothing, after: [kept(), ...releases(seen)] }),
 } satisfies Record<Phase, (seen: Seen) => Plan>;
@@ -115,7 +128,9 @@ function lease(seen: Seen): Plan {
 
 function run(seen: Seen): Plan {
   const warn: Action[] = warningDueInMs(seen) === 0 && !warnedOf(seen.group.status) ? [{ kind: 'warn' }] : [];
-  return { before: [], after: [wanted(seen, 'Run'), ...warn], againAfterMs: nextMs(seen, true) };
+  // A suspension that was called off is not to hold anybody.
+  const drop: Action[] = seen.saving && seen.group.spec.suspend !== true ? [{ kind: 'dropSaving' }] : [];
+  return { before: [], after: [wanted(seen, 'Run'), ...drop, ...warn], againAfterMs: nextMs(seen, true) };
 }
 
 function ending(seen: Seen): Plan {

@@ -88,6 +88,8 @@ function seenOf({ spec, status, meta, facts = [], standing = 'Connected', more }
     sandboxes,
     network: 'Host',
     networkClaim: undefined,
+    restore: undefined,
+    saving: undefined,
     carriers: undefined,
     placing: undefined,
     invalid: [],

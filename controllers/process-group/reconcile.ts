@@ -14,6 +14,7 @@ import { phaseOf } from './phase.ts';
 import { planOf } from './plan.ts';
 import type { Seen } from './seen.ts';
 import { ofOneRun, statusOf } from './status.ts';
+import { restoredGroup, restoreNameOf } from './restore.ts';
 import { eventsOf } from './transition-events.ts';
 
 export type ProcessGroupPorts = Omit<ObservePorts, 'removedForMs'> &
@@ -68,7 +69,10 @@ export class ProcessGroupReconciler implements Reconciler {
     this.#note(key, group);
     // Of another controller, on this cluster or by way of another one, as batch/Job has it: not ours to touch.
     if (!group || (group.spec.managedBy ?? ownController) !== ownController) return settled;
-    const seen = await this.#withNetwork(observe(group, this.#ports), signal);
+    const { saves } = this.#ports;
+    const from = restoreNameOf(group);
+    const whole = restoredGroup(group, from === undefined ? undefined : saves?.named(group.metadata, from));
+    const seen = await this.#withNetwork(observe(whole, this.#ports), signal);
     const phase = phaseOf(seen);
     const plan = planOf(seen, phase);
     const warns = plan.after.some(({ kind }) => kind === 'warn');
@@ -98,7 +102,9 @@ export class ProcessGroupReconciler implements Reconciler {
     const { networks, hub } = this.#ports;
     const nodes = new Set(placing.sandboxes.map(({ node }) => node));
     const routes = new Set([...nodes].flatMap((node) => hub.nodes.get(node)?.hello?.routes ?? []));
-    const claim = await networks.take(group, placing.sandboxes.length, [...routes], signal);
+    // Ranks that are brought back have their addresses.
+    const same = seen.restore?.checkpoint?.status?.network;
+    const claim = await networks.take(group, placing.sandboxes.length, [...routes], signal, same);
     if (typeof claim !== 'string') return { ...seen, networkClaim: claim };
     return { ...seen, placing: { kind: 'waiting', reason: 'Insufficient', message: claim } };
   }

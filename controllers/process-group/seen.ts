@@ -2,6 +2,7 @@
  * One frozen snapshot of a ProcessGroup: its object, what agents say of its sandboxes, and the time. Phase, plan and
  * status are functions of it and of nothing else.
  */
+import type { RestoreSeen } from './restore.ts';
 import type { Standing } from '../hub/node-table.ts';
 import type { KnownFact, Loss } from '../hub/fact-table.ts';
 import type { NetworkClaim } from '../network/pool.ts';
@@ -9,7 +10,7 @@ import type { Gang } from '../carrier/gang.ts';
 import type { CarrierView } from '../carrier/view.ts';
 import type { Placing } from '../placement/place.ts';
 import type { Assignment } from '../placement/placement-status.ts';
-import type { ProcessGroup } from '../../crds/types.gen.ts';
+import type { Checkpoint, ProcessGroup } from '../../crds/types.gen.ts';
 
 /** Whether a sandbox is over, and what can be said of it. */
 export type SandboxState =
@@ -61,6 +62,10 @@ export interface Seen {
   /** Until a foreground group's client counts as gone; undefined for detached groups. */
   readonly clientLeaseLeftMs: number | undefined;
   readonly endRequest: EndRequest | undefined;
+  /** The checkpoint that the group goes on from, of one that does. */
+  readonly restore: RestoreSeen | undefined;
+  /** The checkpoint that the suspension of this run of the group takes, or took. */
+  readonly saving: Checkpoint | undefined;
   /** Since the group was struck from the desired book; undefined while it stands there. */
   readonly removedForMs: number | undefined;
 }

@@ -24,6 +24,7 @@ import { compressPlacement, type Assignment } from '../placement/placement-statu
 import { identityOf } from '../spec-of.ts';
 import type { Phase } from './phase.ts';
 import type { SandboxView, Seen } from './seen.ts';
+import { isSaved, suspensionFailure, suspensionStateOf } from './suspension.ts';
 import { suspendPolicyOf } from './suspend-policy.ts';
 import { exitOf, firstFailure, unaccounted, verdictOf, type Verdict } from './verdict.ts';
 import { countedTime } from './wall-time.ts';
@@ -70,6 +71,7 @@ export function statusOf(seen: Seen, phase: Phase, warns = false): ProcessGroupS
   const counts = started !== undefined && finish === undefined && phase !== 'Frozen';
   const resolved = before.placement !== undefined ? (before.resolved ?? resolvedOf(seen)) : resolvedOf(seen);
   const network = networkOf(seen, phase);
+  const restore = restoreOf(seen, phase);
   return {
     ...before,
     ...observed,
@@ -85,6 +87,7 @@ export function statusOf(seen: Seen, phase: Phase, warns = false): ProcessGroupS
     ...without(countedTime(before, counts, nowMs)),
     ...(exit === undefined ? {} : { exitSummary: exit }),
     ...(seen.sandboxes.length === 0 ? {} : { usage: usageOf(seen) }),
+    ...({ restore } as object),
     restarts: before.restarts ?? 0,
     ...(resolved === undefined ? {} : { resolved }),
   };
@@ -99,9 +102,15 @@ export const ofOneRun = {
 /** As of a group that was never started, but for what is said of it and for the incarnations that are used up. */
 function vacatedStatus(seen: Seen): ProcessGroupStatus {
   const unplaced: Seen = { ...seen, sandboxes: [] };
+  const before = seen.group.status ?? {};
+  // Ranks that are brought back go on where they were, addresses, time and all.
+  const kept = isSaved(seen)
+    ? { network: before.network, ...without(countedTime(before, false, seen.nowMs)) }
+    : { restore: undefined };
   return {
-    ...seen.group.status,
+    ...before,
     ...(ofOneRun as object),
+    ...(kept as object),
     phase: 'Suspended',
     conditions: conditionsOf(unplaced, 'Vacated', undefined, false),
     ranks: ranksOf(unplaced, false),
@@ -122,6 +131,7 @@ const printed: Record<
   Running: () => 'Running',
   Suspending: () => 'Suspending',
   Frozen: () => 'Suspended',
+  Saving: () => 'Suspending',
   Resuming: () => 'Resuming',
   Vacating: () => 'Suspending',
   Vacated: () => 'Suspended',
@@ -191,9 +201,12 @@ function statesOf(
     case 'Held':
     case 'Vacated': {
       const before = seen.group.status?.incarnation !== undefined || phase === 'Vacated';
-      const text = before
-        ? 'every rank was ended and the nodes given back; the group starts from its beginning when it is resumed'
-        : 'spec.suspend is true; nothing was started';
+      const { restore } = seen.group.status ?? {};
+      const text = restore
+        ? `every rank was saved as Checkpoint ${restore.checkpointName} and the nodes given back; the group goes on from there when it is resumed`
+        : before
+          ? 'every rank was ended and the nodes given back; the group starts from its beginning when it is resumed'
+          : 'spec.suspend is true; nothing was started';
       return { ...base, Suspended: ['True', 'Vacated', text] };
     }
     case 'Vacating':
@@ -222,14 +235,22 @@ function statesOf(
       return {
         ...base,
         Running: run,
-        Suspended: ['False', 'Freezing', 'ranks are being frozen'],
+        Suspended: ['False', 'Freezing', `ranks are being frozen${unsaved(seen)}`],
         Reconciling: reconciles('ranks are being frozen'),
       };
+    case 'Saving': {
+      const text = `the group is being saved for the suspension: ${savingText(seen)}`;
+      return { ...base, Running: run, Suspended: ['False', 'Saving', text], Reconciling: reconciles(text) };
+    }
     case 'Frozen':
       return {
         ...base,
         Running: ['False', 'Frozen', 'every rank is frozen in place'],
-        Suspended: ['True', 'Frozen', 'every rank is frozen in place; memory and nodes stay taken'],
+        Suspended: [
+          'True',
+          'Frozen',
+          `every rank is frozen in place; memory and nodes stay taken${unsaved(seen)}`,
+        ],
         Reconciling: settledRun,
       };
     case 'Resuming':
@@ -256,6 +277,30 @@ function statesOf(
       return { ...base, ...over, Failed: failed, Stalled: failed };
     }
   }
+}
+
+/** Why a group is frozen that was to be saved. */
+function unsaved(seen: Seen): string {
+  if (suspensionStateOf(seen) !== 'Failed') return '';
+  return `, since it could not be saved: ${suspensionFailure(seen)}`;
+}
+
+function savingText({ saving }: Seen): string {
+  const ready = saving?.status?.conditions?.find(({ type }) => type === 'Ready');
+  return ready?.message ?? 'a Checkpoint was asked for';
+}
+
+/** Of a group that begins at its beginning there is none. */
+function restoreOf(seen: Seen, phase: Phase): ProcessGroupStatus['restore'] {
+  const { group, restore, saving } = seen;
+  const from =
+    phase === 'Vacating' && isSaved(seen) ? saving : phase === 'Placing' ? restore?.checkpoint : undefined;
+  if (!from) return phase === 'Vacating' ? undefined : group.status?.restore;
+  return {
+    checkpointName: from.metadata.name ?? '',
+    checkpointUid: from.metadata.uid ?? '',
+    manifestDigest: from.status?.manifestDigest ?? '',
+  };
 }
 
 /** What is left of a group that goes: who looks at it sees that it is being ended. */

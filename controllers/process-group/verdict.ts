@@ -240,7 +240,10 @@ function limitOf(seen: Seen): Verdict | undefined {
 
 function requestOf({ endRequest, clientLeaseLeftMs }: Seen): Verdict | undefined {
   if (endRequest)
-    return { reason: 'Deleted', exit: { reason: endRequest.reason, message: endRequest.message } };
+    return {
+      reason: endRequest.reason === 'Saved' ? 'Saved' : 'Deleted',
+      exit: { reason: endRequest.reason, message: endRequest.message },
+    };
   if (clientLeaseLeftMs === undefined || clientLeaseLeftMs > 0) return undefined;
   return verdict(
     'ClientGone',
@@ -257,7 +260,7 @@ function verdict(reason: Reason, exit: ProcessGroupExitSummary, message: string)
 function reasonOf(text: string): Reason {
   const known: readonly Reason[] = [
     'RankFailed', 'RankSignaled', 'StartFailed', 'SandboxFailed', 'NodeLost', 'WallTimeExceeded', 'CpuTimeExceeded',
-    'MemoryExceeded', 'ClientGone', 'Aborted', 'NotAllowed', 'CarrierLost',
+    'MemoryExceeded', 'ClientGone', 'Aborted', 'NotAllowed', 'Saved', 'CarrierLost',
   ]; // prettier-ignore
   return known.find((reason) => reason === text) ?? 'Deleted';
 }

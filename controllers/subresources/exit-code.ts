@@ -37,7 +37,7 @@ export function runEndOf(group: ProcessGroup): RunEnd | undefined {
       text,
     };
   const code = codeOf(summary?.code, summary?.signal);
-  const plainExit = failed.reason === 'RankFailed' && group.spec.size === 1;
+  const plainExit = failed.reason === 'RankFailed' && (group.spec.size ?? group.status?.ranks?.desired) === 1;
   return { code, text: plainExit ? '' : text };
 }
 

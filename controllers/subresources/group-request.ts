@@ -40,7 +40,8 @@ export async function groupOf(
 
 /** A set of ranks that the group has; throws BadRequest. */
 export function ranksOf(text: unknown, group: ProcessGroup): RankSet {
-  const size = group.spec.size ?? 0;
+  // A group that goes on from a checkpoint has its ranks.
+  const size = group.spec.size ?? group.status?.ranks?.desired ?? 0;
   const has = `processgroup ${group.metadata.name} has ranks 0 to ${size - 1}`;
   if (typeof text !== 'string')
     throw new StoreError('BadRequest', `ranks: expected a text such as "0-3,7"; ${has}`);

@@ -1,0 +1,110 @@
+/**
+ * How a group goes on from a checkpoint: one that was suspended with it, or a new one that is made from it. What the group does not say
+ * itself comes from the checkpoint's copy of the spec, and what ranks are (programs, user, mounts) from the images alone. Pure.
+ */
+import { annotations } from '../../crds/names.ts';
+import type { Checkpoint, ProcessGroup, ProcessGroupSpec } from '../../crds/types.gen.ts';
+import type { RestoreOrder, Sent } from '../../wire/agent-types.ts';
+import type { PlacedImage } from '../checkpoint/copies.ts';
+import { feature } from '../checkpoint/observe.ts';
+import { isRestorable } from '../checkpoint/saves.ts';
+import type { NodeState } from '../hub/node-table.ts';
+import { placeRestored } from '../placement/place-restored.ts';
+import type { NodeOffer, Placing } from '../placement/place.ts';
+import { expandPlacement } from '../placement/placement-status.ts';
+
+export interface RestoreSeen {
+  readonly name: string;
+  /** The very object that is meant; undefined when it is gone. */
+  readonly checkpoint: Checkpoint | undefined;
+  readonly images: readonly PlacedImage[] | undefined;
+}
+
+/** The name of the checkpoint that the group goes on from when it is placed next; undefined: it begins at its beginning. */
+export function restoreNameOf({ spec, status }: ProcessGroup): string | undefined {
+  return status?.restore?.checkpointName ?? spec.restoreFrom?.checkpointName;
+}
+
+/** What a checkpoint's ranks are stays as it was. */
+const fixed = [
+  'size', 'processes', 'pmi', 'stdio', 'tty', 'environment', 'securityContext', 'rlimits', 'resources', 'root', 'network',
+  'egress', 'externalConnections',
+] as const satisfies (keyof ProcessGroupSpec)[]; // prettier-ignore
+
+/** The group as it would stand there if its user had written all of it. */
+export function restoredGroup(group: ProcessGroup, checkpoint: Checkpoint | undefined): ProcessGroup {
+  const text = checkpoint?.status?.processGroupSpec;
+  if (group.spec.restoreFrom === undefined || text === undefined) return group;
+  const saved = JSON.parse(text) as ProcessGroupSpec;
+  const { restoreFrom: _restoreFrom, ...own } = group.spec;
+  const kept = Object.fromEntries(fixed.flatMap((name) => (name in saved ? [[name, saved[name]]] : [])));
+  const others = Object.fromEntries(
+    Object.entries(own).filter(([name]) => !(fixed as readonly string[]).includes(name)),
+  );
+  return { ...group, spec: { ...others, ...kept } };
+}
+
+/** Whoever restores memory reads it: only whose it is may. */
+function ownerTrouble(group: ProcessGroup, { status }: Checkpoint): string | undefined {
+  const { name } = annotations.submittedBy;
+  const own = group.metadata.annotations?.[name];
+  if (status?.processGroupUid === group.metadata.uid || own === status?.owner || own === 'root')
+    return undefined;
+  return `it is of a group of ${status?.owner ?? 'another user'}, this one is ${own ?? 'nobody'}'s`;
+}
+
+export function placingOfRestore(
+  group: ProcessGroup,
+  { name, checkpoint, images }: RestoreSeen,
+  offers: readonly NodeOffer[],
+  nodeOf: (node: string) => NodeState | undefined,
+): Placing {
+  const wait = (message: string): Placing => ({
+    kind: 'waiting',
+    reason: 'CheckpointNotReady',
+    message: `Checkpoint ${name}: ${message}`,
+  });
+  if (!checkpoint) return wait('there is none in the namespace (any more)');
+  const notOwner = ownerTrouble(group, checkpoint);
+  if (notOwner !== undefined) return wait(notOwner);
+  const placement = checkpoint.status?.placement;
+  if (!isRestorable(checkpoint) || !placement) {
+    const ready = checkpoint.status?.conditions?.find(({ type }) => type === 'Ready');
+    return wait(ready?.message ?? 'it is not restorable yet');
+  }
+  if (!images) return wait('nodes that hold its images are not there');
+  const byOrdinal = new Map(images.map((image) => [image.ordinal, image]));
+  return placeRestored(
+    {
+      sandboxes: expandPlacement(placement),
+      placement: group.spec.placement ?? {},
+      imageOn: (ordinal) => byOrdinal.get(ordinal)?.nodes ?? [],
+      trouble: (node, ordinal) => troubleOf(nodeOf(node), nodeOf(byOrdinal.get(ordinal)?.nodes[0] ?? '')),
+    },
+    offers,
+  );
+}
+
+function troubleOf(target: NodeState | undefined, source: NodeState | undefined): string | undefined {
+  const hello = target?.hello;
+  if (!hello?.features.includes(feature)) {
+    const why = hello?.missing.find((text) => text.startsWith(`${feature}: `))?.slice(feature.length + 2);
+    return `cannot bring back what was saved: ${why ?? 'update its agent'}`;
+  }
+  const has = new Set(hello.cpuFeatures);
+  const lacks = source?.hello?.cpuFeatures.filter((name) => !has.has(name)) ?? [];
+  if (lacks.length === 0) return undefined;
+  return `has processors without ${lacks.slice(0, 8).join(', ')}, which the ranks may use`;
+}
+
+/** What the agent of a sandbox is told; who has its image is filled in when it is told. */
+export function restoreOrderOf(group: ProcessGroup, ordinal: number): Sent<RestoreOrder> | undefined {
+  const { restore } = group.status ?? {};
+  if (!restore) return undefined;
+  return {
+    image: { checkpointUid: restore.checkpointUid, ordinal },
+    digest: restore.manifestDigest,
+    openFiles: group.spec.checkpointPolicy?.openFiles ?? 'Truncate',
+    checkpoint: `${group.metadata.namespace ?? 'default'}/${restore.checkpointName}`,
+  };
+}
