@@ -12,7 +12,8 @@ describe('unsupported', () => {
       fieldsOf({
         network: 'Isolated',
         egress: 'Deny',
-        suspendPolicy: 'Freeze',
+        suspendPolicy: 'Checkpoint',
+        checkpointPolicy: { copies: 2, openFiles: 'Truncate' },
         pmi: 'PMI1',
         root: '/srv/root',
         dependsOn: [],
@@ -28,7 +29,10 @@ describe('unsupported', () => {
       .object as ProcessGroup;
     expect(unsupported(whole).map((each) => each.field)).toEqual([
       'spec.externalConnections',
-      'spec.checkpointPolicy',
+      'spec.checkpointPolicy.interval',
+      'spec.checkpointPolicy.storage',
+      'spec.checkpointPolicy.onSuspend',
+      'spec.checkpointPolicy.beforeWallTime',
       'spec.failurePolicy.node',
       'spec.queueName',
       'spec.dependsOn',
@@ -37,10 +41,7 @@ describe('unsupported', () => {
   });
 
   it.each([
-    [
-      { suspendPolicy: 'Checkpoint' },
-      'suspendPolicy Checkpoint is not supported by this build: there are no',
-    ],
+    [{ checkpointPolicy: { interval: 60 } }, 'checkpointPolicy.interval is not supported by this build'],
     [
       { failurePolicy: { node: 'RestoreLatestCheckpoint' } },
       'failurePolicy.node RestoreLatestCheckpoint is not',
@@ -50,11 +51,22 @@ describe('unsupported', () => {
       'pmi PMIx is not supported by this build: ranks are served PMI-1; use PMI1, Auto or None',
     ],
     [{ template: {} }, 'template is not supported'],
-    [{ restoreFrom: { checkpointName: 'a' } }, 'restoreFrom is not supported'],
   ] as [ProcessGroupSpec, string][])('says of %j what to do', (spec, message) => {
     const found = unsupported(group(spec));
     expect(found).toHaveLength(1);
     expect(found[0]!.message).toContain(message);
+  });
+
+  it('does not bring ranks back into Pods', () => {
+    const spec: ProcessGroupSpec = {
+      template: {},
+      restoreFrom: { checkpointName: 'a' },
+      suspendPolicy: 'Checkpoint',
+    };
+    expect(unsupported(group(spec), { carriers: true }).map((each) => each.field)).toEqual([
+      'spec.suspendPolicy',
+      'spec.restoreFrom',
+    ]);
   });
 
   it('has nothing against a template where there are carrier Pods', () => {

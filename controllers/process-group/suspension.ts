@@ -33,7 +33,7 @@ export function suspensionOf(group: ProcessGroup, name: string): Checkpoint {
       ...(copies === undefined ? {} : { copies }),
       ...(storage === undefined ? {} : { storage }),
     },
-  } as Checkpoint;
+  };
 }
 
 export type Suspension = 'None' | 'Saving' | 'Saved' | 'Failed';

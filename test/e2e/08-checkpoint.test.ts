@@ -1,0 +1,142 @@
+/** Jobs that are saved, suspended, ended and brought back, by the commands that people use, with output to the byte. */
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { criuProgram } from '../criu/criu.ts';
+import { eventually } from '../contract/eventually.ts';
+import { Cluster, processesWithArgument, program } from './cluster.ts';
+
+let cluster: Cluster;
+beforeAll(async () => {
+  criuProgram();
+  cluster = await Cluster.up({ agents: 2 });
+});
+afterAll(async () => {
+  await cluster?.[Symbol.asyncDispose]();
+});
+
+/** A ring that says each of its iterations, on one node; `--seconds` it runs. */
+async function ring(name: string, seconds: number): Promise<void> {
+  const args = ['--seconds', String(seconds), '--report-every', '1', '--bytes', '4096'];
+  await cluster.done([
+    'run',
+    '--detach',
+    '--name',
+    name,
+    '-n',
+    '2',
+    '--nodes',
+    'node1',
+    program('ring'),
+    ...args,
+  ]);
+  await eventually(async () => expect((await cluster.done(['logs', name])).length).toBeGreaterThan(100));
+}
+
+/** Every iteration once, in order, from the first one to the end. */
+async function expectWhole(name: string): Promise<void> {
+  const waited = await cluster.wait(name, 'Succeeded');
+  expect(waited.stderr).toBe('');
+  for (const rank of [0, 1]) {
+    const text = await cluster.done(['logs', name, '-r', String(rank), '--no-label']);
+    const lines = text
+      .trimEnd()
+      .split('\n')
+      .filter((line) => line.startsWith('rank '));
+    lines.forEach((line, at) => expect(line).toContain(`rank ${rank} iteration ${at} `));
+    expect(lines.length).toBeGreaterThan(10);
+  }
+}
+
+const conditionOf = async (name: string, type: string) =>
+  (await cluster.get('ckpt', name)).status?.conditions?.find((each) => each.type === type);
+
+/** Images on the disks of the nodes. */
+function imagesOf(uid: string): string[] {
+  const nodes = join(cluster.home, 'nodes');
+  return readdirSync(nodes).flatMap((node) => {
+    const images = join(nodes, node, 'state', 'images');
+    const names = existsSync(images) ? readdirSync(images) : [];
+    return names.filter((name) => name.startsWith(uid)).map((name) => `${node}/${name}`);
+  });
+}
+
+describe('a checkpoint', () => {
+  test('is taken while the job runs on, copied to another node, listed, and deleted with its images', async () => {
+    await ring('on', 6);
+    const made = await cluster.muster(['checkpoint', 'on', '--name', 'on-1']);
+    expect(made.stderr).toBe('');
+    expect(made.stdout).toMatch(/^checkpoint\/on-1 ready: 2 ranks, [\d.]+MiB, stood still for \d+ ms\n$/);
+    await eventually(async () =>
+      expect(await conditionOf('on-1', 'Durable')).toMatchObject({ status: 'True', reason: 'Copied' }),
+    );
+    expect(await cluster.done(['checkpoints'])).toMatch(
+      /^on-1 +Durable +on +[\d.]+Mi +True +\S+ +node\[1-2\] +\d+$/m,
+    );
+    const { metadata } = await cluster.get('ckpt', 'on-1');
+    expect(imagesOf(metadata.uid)).toHaveLength(2);
+    await cluster.done(['delete', 'ckpt', 'on-1']);
+    await eventually(() => expect(imagesOf(metadata.uid)).toEqual([]));
+    await expectWhole('on');
+  });
+
+  test('two of one group are taken one after the other', async () => {
+    await ring('two', 6);
+    const both = await Promise.all(
+      ['two-1', 'two-2'].map((name) =>
+        cluster.muster(['checkpoint', 'two', '--name', name, '--copies', '1']),
+      ),
+    );
+    expect(both.map(({ code, stderr }) => ({ code, stderr }))).toEqual(
+      both.map(() => ({ code: 0, stderr: '' })),
+    );
+    await expectWhole('two');
+  });
+
+  test('of what does not run is refused with the reason', async () => {
+    const none = await cluster.muster(['checkpoint', 'nobody', '--name', 'none']);
+    expect(none).toMatchObject({ code: 1 });
+    expect(none.stderr).toContain('GroupNotFound: there is no ProcessGroup nobody in the namespace');
+    const over = await cluster.muster(['checkpoint', 'two', '--name', 'over']);
+    expect(over).toMatchObject({ code: 1 });
+    expect(over.stderr).toContain('GroupNotRunning: ProcessGroup two has ended');
+  });
+});
+
+describe('a group', () => {
+  test('is suspended by a checkpoint, gives back its node, and goes on where it was', async () => {
+    await ring('night', 5);
+    await cluster.done(['suspend', '--policy', 'Checkpoint', 'night']);
+    expect(await cluster.condition('night', 'Suspended')).toMatchObject({
+      status: 'True',
+      reason: 'Vacated',
+    });
+    expect(await cluster.condition('night', 'Placed')).toMatchObject({ status: 'False' });
+    await eventually(() => expect(processesWithArgument(program('ring'))).toEqual([]));
+    await cluster.done(['resume', 'night']);
+    await expectWhole('night');
+  });
+
+  test('is saved and ended, and one made from that goes on on another node', async () => {
+    await ring('here', 5);
+    await cluster.done(['checkpoint', 'here', '--stop', '--name', 'moved']);
+    expect(await cluster.wait('here', 'Finished')).toMatchObject({ code: 1 });
+    expect(await cluster.condition('here', 'Failed')).toMatchObject({ reason: 'Saved' });
+    await cluster.done(['restart', 'moved', '--name', 'there', '--nodes', 'node2']);
+    expect(await cluster.done(['ps', 'there'])).toMatch(/^there +0 +node2 /m);
+    await expectWhole('there');
+  });
+
+  test('whose suspension is called off runs on', async () => {
+    await ring('again', 5);
+    await cluster.done(['suspend', '--no-wait', '--policy', 'checkpoint', 'again']);
+    await cluster.done(['resume', 'again']);
+    await expectWhole('again');
+  });
+
+  test('that is to go on from what is not there waits and says so', async () => {
+    const refused = await cluster.muster(['restart', 'nothing']);
+    expect(refused).toMatchObject({ code: 1 });
+    expect(refused.stderr).toContain('"nothing" not found');
+  });
+});
