@@ -64,7 +64,6 @@ static int open_devices(const struct options *options, struct device *devices, s
 
 /* The clone of the root is put somewhere it covers nothing that is still needed, entered, and the old one let go. */
 static int enter_root(const struct options *options, struct failure *failure) {
-  if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) return failed(failure, "private", "/");
   int root = clone_tree(options->root, options->user_namespace ? AT_RECURSIVE : 0);
   if (root < 0) return failed(failure, "root", options->root);
   if (place_tree(root, "/proc") < 0) return failed(failure, "root", options->root);
@@ -259,6 +258,8 @@ static int mount_asked(const struct options *options, char *skipped, size_t skip
 int mounts_build(struct options *options, int init, char *skipped, unsigned long skipped_bytes, struct failure *failure) {
   struct device devices[USUAL_DEVICES + DEVICES_MAX];
   skipped[0] = 0;
+  /* First of all: a clone of a shared mount would get what the host mounts below it later. */
+  if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) return failed(failure, "private", "/");
   if (open_binds(options, failure) < 0 || open_devices(options, devices, failure) < 0) return -1;
   if (enter_root(options, failure) < 0 || leave_old_root(failure) < 0) return -1;
   umask(0);

@@ -63,7 +63,7 @@ async function callOff(job: Job, uid: string): Promise<void> {
 }
 
 test('a ring runs on when its checkpoint is called off at any moment', async () => {
-  const job = await scene.run({ argv: ring(6), size: 4 });
+  const job = await scene.run({ argv: ring(10), size: 4 });
   const wholeMs = (await job.save()).fact.dumpUs / 1000;
   for (let round = 0; round < 6; round++) {
     const uid = `a${String(process.pid)}-${String(round)}`;
