@@ -1,21 +1,25 @@
 /* engine: puts the checkpoint engine where it has to run, and becomes it.
  *
- *   engine [--guard FREEZER] --init CRIU [--cgroup HIERARCHY:PATH [--cgroup-set FILE=VALUE]...]... [--bind ROOT:STAGE] [--keep-namespaces]
+ *   engine [--guard CGROUP] --init CRIU [--cgroup HIERARCHY:PATH [--cgroup-set FILE=VALUE]...]... [--bind ROOT:STAGE] [--keep-namespaces]
  *
  * It enters the host's mount and cgroup namespaces as launch does, makes and enters the cgroups asked for (one of its own for
  * a dump; for a restore the sandbox's, which the restored processes inherit), and runs `CRIU swrk 3`, descriptor 3 being the
  * socket of its RPC. With --bind it gets a mount namespace of its own first, where ROOT stands alone at STAGE: the root that a
- * sandbox is restored on. With --guard it stays behind as CRIU's parent and writes 1 to FREEZER, the cgroup.freeze of the
- * sandbox that is dumped, when CRIU dies. CRIU ignores SIGXFSZ. Nothing of it is left on the machine when it ends, however it ends, but for the cgroups.
+ * sandbox is restored on. With --guard it stays behind as CRIU's parent and keeps the processes of CGROUP, those that are
+ * dumped, frozen when CRIU dies. CRIU ignores SIGXFSZ. Nothing of it is left on the machine when it ends, however it ends, but for the cgroups.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -78,20 +82,65 @@ static int run_engine(void) {
   return complain(&failure);
 }
 
+static pid_t *guarded;
+static int guarded_count;
+
+/* Who is in a cgroup that is frozen: nobody can come or go. */
+static int read_guarded(const char *directory, struct failure *failure) {
+  char path[PATH_MAX];
+  snprintf(path, sizeof path, "%s/cgroup.procs", directory);
+  FILE *file = fopen(path, "re");
+  if (!file) return failed(failure, "guard", path);
+  int pid;
+  while (fscanf(file, "%d", &pid) == 1) {
+    if (guarded_count % 64 == 0) guarded = realloc(guarded, sizeof *guarded * (size_t)(guarded_count + 64));
+    if (!guarded) break;
+    guarded[guarded_count++] = pid;
+  }
+  fclose(file);
+  return guarded ? 0 : failed_with(failure, "guard", path, ESRCH);
+}
+
+static void signal_guarded(int signal) {
+  for (int i = 0; i < guarded_count; i++) kill(guarded[i], signal);
+}
+
+/* Called when CRIU has come to its end, or is coming to it. By itself it leaves them frozen, as they were before. Freezing may
+ * have to wait for whoever else changes cgroups at the moment, a signal does not. */
+static int keep_frozen(int freezer) {
+  char state = '0';
+  if (pread(freezer, &state, 1, 0) == 1 && state == '1') return 0;
+  signal_guarded(SIGSTOP);
+  int result = write(freezer, "1", 1) == 1 ? 0 : -1;
+  signal_guarded(SIGCONT); /* takes effect once they are thawed */
+  return result;
+}
+
+/* Of the files of a process that dies the kernel lets go of that with the highest number first, well before the sockets by
+ * which code of CRIU's within the ranks hears of its end. */
+static void hold_last(int fd) {
+  struct rlimit files;
+  if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur > INT_MAX) return;
+  if (fcntl(fd, F_DUPFD, (int)files.rlim_cur - 1) >= 0) close(fd);
+}
+
 /* The kernel closes the files of a process that dies before it lets go of those it traces. So the end of a pipe that CRIU
- * holds tells of its death just in time to freeze them where they are: with connections in repair mode, until the agent has
- * mended them. When CRIU ended by itself it has let them go already, and frozen they stay as the agent left them. */
-static int guard(const char *freezer) {
+ * holds tells of its death just in time to stop them where they are: with connections in repair mode, until the agent has
+ * mended them. */
+static int guard(const char *directory) {
   struct failure failure = {0};
+  char path[PATH_MAX];
   int alive[2], status;
   if (pipe(alive) < 0) return complain((failed(&failure, "pipe", NULL), &failure));
-  int frozen = open(freezer, O_WRONLY | O_CLOEXEC);
-  if (frozen < 0) return complain((failed(&failure, "guard", freezer), &failure));
+  if (read_guarded(directory, &failure) < 0) return complain(&failure);
+  snprintf(path, sizeof path, "%s/cgroup.freeze", directory);
+  int freezer = open(path, O_RDWR | O_CLOEXEC);
+  if (freezer < 0) return complain((failed(&failure, "guard", path), &failure));
   pid_t pid = fork();
   if (pid < 0) return complain((failed(&failure, "fork", NULL), &failure));
   if (pid == 0) {
     close(alive[0]);
-    close(frozen);
+    hold_last(alive[1]);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() == 1) _exit(1);
     _exit(run_engine());
   }
@@ -99,21 +148,22 @@ static int guard(const char *freezer) {
   for (int fd = 3; fd < alive[0]; fd++) close(fd);
   const struct sched_param first = {.sched_priority = 1};
   sched_setscheduler(0, SCHED_FIFO, &first);
+  mlockall(MCL_CURRENT);
   char byte;
   while (read(alive[0], &byte, 1) < 0 && errno == EINTR) continue;
-  bool late = write(frozen, "1", 1) < 0;
+  bool late = keep_frozen(freezer) < 0;
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
   return late || !WIFEXITED(status) ? 1 : WEXITSTATUS(status);
 }
 
 int main(int argc, char **argv) {
   struct failure failure = {0};
-  const char *freezer = NULL;
+  const char *cgroup = NULL;
   if (argc > 2 && strcmp(argv[1], "--guard") == 0) {
-    freezer = argv[2];
+    cgroup = argv[2];
     argc -= 2;
     argv += 2;
   }
   if (options_parse(argc, argv, &options, &failure) < 0) return complain(&failure);
-  return freezer ? guard(freezer) : run_engine();
+  return cgroup ? guard(cgroup) : run_engine();
 }

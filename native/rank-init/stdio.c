@@ -13,7 +13,7 @@
 static int make_pipe(const struct start_entry *entry, int *child, int32_t *kept, bool child_reads) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) < 0) return -errno;
-  if (entry->uid != UINT32_MAX && fchown(ends[0], entry->uid, UINT32_MAX) < 0) {
+  if (entry->uid != UINT32_MAX && fchown(ends[0], entry->uid, UINT32_MAX) < 0 && errno != EINVAL) {
     int error = errno;
     close(ends[0]);
     close(ends[1]);
@@ -32,7 +32,7 @@ static int make_terminal(const struct start_entry *entry, int *master, int *slav
   *slave = -1;
   if (ioctl(*master, TIOCSPTLCK, &unlocked) == 0) *slave = ioctl(*master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
   if (*slave >= 0 && ioctl(*master, TIOCSWINSZ, &size) == 0 &&
-      (entry->uid == UINT32_MAX || fchown(*slave, entry->uid, UINT32_MAX) == 0))
+      (entry->uid == UINT32_MAX || fchown(*slave, entry->uid, UINT32_MAX) == 0 || errno == EINVAL))
     return 0;
   int error = errno;
   if (*slave >= 0) close(*slave);

@@ -70,7 +70,7 @@ export class CriuEngine implements CheckpointEngine {
         freezeCgroup: request.frozenCgroup,
         external,
       };
-      const guarded = `${request.frozenCgroup}/cgroup.freeze`;
+      const guarded = request.frozenCgroup;
       await runCriu(host, { type: 'dump', options, cgroups: request.cgroups, guarded }, signal);
     } catch (error) {
       throw failureOf('dump', error, `${request.directory}/dump.log`, signal);

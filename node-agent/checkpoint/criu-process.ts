@@ -35,7 +35,7 @@ export interface CriuRun {
   /** False makes CRIU give up. */
   readonly onNotify?: (script: string, pid: number) => Promise<boolean>;
   /**
-   * A cgroup.freeze: what CRIU traces is frozen when CRIU dies. When it is aborted it is made to fail and to tidy up, and killed
+   * The frozen cgroup of what CRIU traces: it is frozen again when CRIU dies. When it is aborted it is made to fail and to tidy up, and killed
    * only if it does not. The first of its cgroups is its own.
    */
   readonly guarded?: string;

@@ -79,10 +79,18 @@ test('a ring runs on when its checkpoint is called off at any moment', async () 
 });
 
 test('ranks outlive their engine, killed while it reads their memory', async () => {
-  const large = [`${programs}/ring`, '--bytes', String(32 << 20), '--iterations', '60'];
+  const large = [
+    `${programs}/ring`,
+    '--bytes',
+    String(32 << 20),
+    '--iterations',
+    '80',
+    '--report-every',
+    '1',
+  ];
   const job = await scene.run({ argv: large, size: 3 });
   const key = `${job.spec.id.groupUid}-0-1`;
-  await scene.hub.until(() => (job.fact()?.memoryBytes ?? 0) > 200 << 20, 'their memory to be filled');
+  await eventually(async () => expect(await job.output(0, false)).toContain('iteration 2 '), 30_000);
   let killed = 0;
   for (let round = 0; round < 12 && killed < 3; round++) {
     const uid = `k${String(process.pid)}-${String(round)}`;
@@ -106,7 +114,7 @@ test('ranks outlive their engine, killed while it reads their memory', async () 
   expect(killed).toBe(3);
   const ended = await scene.hub.ended(job.spec.id, 90_000);
   expect(ended).toMatchObject({ state: 'Ended', succeeded: '0-2', failures: [] });
-  expect(await job.output()).toMatch(/^DONE iterations=60 ranks=3 /m);
+  expect(await job.output()).toMatch(/^DONE iterations=80 ranks=3 /m);
 });
 
 /** Bytes of memory that are in an image in the making. */

@@ -195,8 +195,9 @@ export class Job {
     return job;
   }
 
-  async output(rank = 0): Promise<string> {
-    const logs = await this.hub.logs(this.node, this.spec.id);
+  /** To its end, or what there is of it now. */
+  async output(rank = 0, follow = true): Promise<string> {
+    const logs = await this.hub.logs(this.node, this.spec.id, follow);
     return logs.get(`${String(rank)}/1`)?.toString() ?? '';
   }
 }
