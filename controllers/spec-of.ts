@@ -83,6 +83,8 @@ export function specsOf(
     kvsName: `kvs_${uid.slice(0, 8)}`,
     pmi: spec.pmi === 'None' ? 'None' : 'PMI1',
     ...identity,
+    // Who is in which group is the image's to say, not the node's.
+    groupsFromNode: identity.groupsFromNode && spec.template === undefined,
     umask: parseInt(spec.securityContext?.umask ?? '022', 8),
     rlimits: (spec.rlimits ?? []).map(rlimitOf),
     environment: spec.environment ?? 'Clean',

@@ -39,6 +39,9 @@ export function parseHierarchies(mountinfo: string): Hierarchy[] {
   return found;
 }
 
+/** The cgroup of the Pod that a sandbox is in, by the mount point of the hierarchy; of those without one it has no part. */
+export type CarrierPlaces = Readonly<Record<string, string>>;
+
 /** 0: none. */
 export interface SandboxLimits {
   readonly memoryBytes: number;
@@ -77,7 +80,7 @@ export class Cgroups {
    * What launch makes for a sandbox; a limit whose controller is missing is the caller's to refuse. A v1 hierarchy of processors
    * is entered for a limit only: in a group of its own a job of many ranks would get no more of a busy machine than one process.
    */
-  requestsFor(key: string, limits: SandboxLimits): CgroupRequest[] {
+  requestsFor(key: string, limits: SandboxLimits, carrier?: CarrierPlaces): CgroupRequest[] {
     const settings = new Map<Hierarchy, (readonly [string, string])[]>(
       this.#hierarchies.map((hierarchy) => [hierarchy, []]),
     );
@@ -101,12 +104,27 @@ export class Cgroups {
     const cpu = this.#limiting.get('cpu');
     if (cpu?.version === 1 && limits.cpuMilli === 0 && !cpu.controllers.some(limitsElse))
       settings.delete(cpu);
-    return [...settings].map(([{ mount }, values]) => ({ mount, path: `${this.#prefix}/${key}`, values }));
+    return [...settings].map(([{ mount }, values]) => ({
+      mount,
+      path: this.#path(mount, key, carrier),
+      values,
+    }));
   }
 
-  of(key: string): SandboxCgroup {
+  /** Mount points of all that sandboxes are in. */
+  get mounts(): readonly string[] {
+    return this.#hierarchies.map(({ mount }) => mount);
+  }
+
+  /** Beside the Pod's containers, not below one: a container's cgroup is emptied when it is started anew. */
+  #path(mount: string, key: string, carrier: CarrierPlaces | undefined): string {
+    const pod = carrier?.[mount];
+    return pod === undefined ? `${this.#prefix}/${key}` : `${pod}/muster-${key}`;
+  }
+
+  of(key: string, carrier?: CarrierPlaces): SandboxCgroup {
     const at = (hierarchy: Hierarchy | null | undefined) =>
-      hierarchy ? `${hierarchy.mount}/${this.#prefix}/${key}` : null;
+      hierarchy ? `${hierarchy.mount}/${this.#path(hierarchy.mount, key, carrier)}` : null;
     const memory = this.#limiting.get('memory');
     return new SandboxCgroup({
       unified: at(this.unified),

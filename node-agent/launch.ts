@@ -4,7 +4,7 @@ import { openSync, readFileSync } from 'node:fs';
 import type { Native } from '../native/addon/index.ts';
 import { AgentError, errnoOf } from './agent-error.ts';
 import type { CgroupRequest } from './cgroups.ts';
-import type { MountTable } from './mounts.ts';
+import type { BoundMount, MountTable } from './mounts.ts';
 import { bootId } from './process-table.ts';
 import type { Identity } from './sandbox-directory.ts';
 
@@ -13,6 +13,8 @@ export interface LaunchRequest {
   readonly slots: number;
   readonly hostname: string;
   readonly mounts: MountTable;
+  /** Of a sandbox in a carrier: what it gets of the carrier's mounts. */
+  readonly carrierBinds?: readonly BoundMount[];
   readonly cgroups: readonly CgroupRequest[];
   readonly devices: readonly string[];
   /** Without root: the only user there is in the sandbox. */
@@ -41,6 +43,8 @@ export function launchArguments(request: LaunchRequest): string[] {
   for (const { source, target, readOnly } of request.mounts.binds) {
     args.push('--bind', `${source}:${target}${readOnly ? ':ro' : ''}`);
   }
+  for (const { source, target } of request.carrierBinds ?? [])
+    args.push('--carrier-bind', `${source}:${target}`);
   request.mounts.files.forEach((file, index) =>
     args.push('--file', `${file.path}:${String(firstFileFd + index)}`),
   );
@@ -63,6 +67,8 @@ export async function launch(
   answerPath: string,
   /** Descriptor of the network namespace to be in; null: the node's own. */
   netns: number | null,
+  /** pidfd of the process that carries it; null: its root is of the node. */
+  carrier: number | null = null,
 ): Promise<Identity> {
   const opened: number[] = [];
   const open = (fd: number): number => {
@@ -79,14 +85,19 @@ export async function launch(
     const files = request.mounts.files.map((file) =>
       open(native.memfd(file.path, Buffer.from(file.content), false)),
     );
-    const network = netns === null ? [] : ['--net', `/proc/self/fd/${String(firstFileFd + files.length)}`];
+    const further = [carrier, netns].filter((fd) => fd !== null);
+    const numberOf = (fd: number): string => String(firstFileFd + files.length + further.indexOf(fd));
+    const inherited = [
+      ...(carrier === null ? [] : ['--carrier', numberOf(carrier)]),
+      ...(netns === null ? [] : ['--net', `/proc/self/fd/${numberOf(netns)}`]),
+    ];
     const pidfd = open(
-      native.spawnProgram(`${request.nativeDir}/launch`, launchArguments(request).concat(network), [
+      native.spawnProgram(`${request.nativeDir}/launch`, launchArguments(request).concat(inherited), [
         nothing,
         answer,
         stderr,
         ...files,
-        ...(netns === null ? [] : [netns]),
+        ...further,
       ]),
     );
     for (const fd of opened.splice(opened.indexOf(answer), 1)) native.close(fd); // launch's lock alone is left

@@ -6,12 +6,13 @@ import type { SandboxSpec } from '../wire/agent-types.ts';
 import { refused, startFailed } from './agent-error.ts';
 import type { Backend } from './backend.ts';
 import type { SandboxLimits } from './cgroups.ts';
-import type { AgentConfig } from './config.ts';
+import { carrierMounts, type CarrierRecord } from './carrier.ts';
+import type { AgentConfig, Bind } from './config.ts';
 import { checkUid, unnamedAccount } from './credentials.ts';
 import { topologyPath } from './hwloc.ts';
 import type { LaunchRequest } from './launch.ts';
 import { networkAddressOf } from './network/group-network.ts';
-import { generatedFiles, mountTableOf, parseMountinfo, type Account } from './mounts.ts';
+import { generatedFiles, isPrivatePath, mountTableOf, parseMountinfo, type Account } from './mounts.ts';
 import type { Binding } from './processors.ts';
 import { startPlanOf, type ProcessStart, type StartPlan } from './ranks.ts';
 
@@ -24,11 +25,16 @@ export interface Preparation {
   readonly plan: StartPlan;
 }
 
-export function preparationOf(spec: SandboxSpec, key: string, backend: Backend): Preparation {
+export function preparationOf(
+  spec: SandboxSpec,
+  key: string,
+  backend: Backend,
+  carrier: CarrierRecord | null = null,
+): Preparation {
   const { config, native, agentUid } = backend;
   checkUid(spec.uid, config.nodeConfig.allowedUids, config.node, agentUid);
   const plan = planFor(spec, backend);
-  const root = rootOf(spec, backend);
+  const root = carrier ? '/' : rootOf(spec, backend);
   checkNetwork(spec, backend);
   const devices = new Set(spec.devices.flatMap((name) => devicesOf(name, config)));
   const account = accountOf(spec, backend);
@@ -39,7 +45,7 @@ export function preparationOf(spec: SandboxSpec, key: string, backend: Backend):
   const hostname = spec.hostname !== '' ? spec.hostname : config.node;
   const generated = generatedFiles({
     hostname,
-    address: networkAddressOf(spec) ?? backend.address,
+    address: addressOf(spec, backend),
     hosts: spec.hosts,
     account,
     groups,
@@ -60,11 +66,13 @@ export function preparationOf(spec: SandboxSpec, key: string, backend: Backend):
       hostname,
       mounts: mountTableOf({
         root,
-        hostMounts: parseMountinfo(hostMountinfo()),
-        binds: config.nodeConfig.binds,
-        files: generated,
+        hostMounts: carrier ? [] : parseMountinfo(hostMountinfo()),
+        // An image has places for its own volumes, not for what the node has elsewhere.
+        binds: carrier ? config.nodeConfig.binds.filter(isPrivate) : config.nodeConfig.binds,
+        files: carrier ? generated.filter(({ path }) => !imagesOwn.includes(path)) : generated,
       }),
-      cgroups: backend.cgroups?.requestsFor(key, limits) ?? [],
+      ...(carrier ? { carrierBinds: carrierMounts(carrier) } : {}),
+      cgroups: backend.cgroups?.requestsFor(key, limits, carrier?.cgroups) ?? [],
       devices: [...devices],
       userNamespace: agentUid === 0 ? null : { uid: spec.uid, gid: spec.gid },
       keepNamespaces: config.keepNamespaces ?? false,
@@ -72,19 +80,28 @@ export function preparationOf(spec: SandboxSpec, key: string, backend: Backend):
   };
 }
 
+/** Who users are, and how names are looked up, is the image's to say; resolv.conf is a mount of the Pod. */
+const imagesOwn = ['/etc/passwd', '/etc/group', '/etc/nsswitch.conf', '/etc/resolv.conf'];
+
+const isPrivate = ({ source, target = source }: Bind): boolean => isPrivatePath(target);
+
 export function planFor(spec: SandboxSpec, backend: Backend, binding: Binding | null = null): StartPlan {
   const { config, native, agentUid } = backend;
   const account = accountOf(spec, backend);
   const groupsOfNode = spec.groupsFromNode && agentUid === 0 ? native.groupsOf(account.name, spec.gid) : [];
   return startPlanOf(spec, {
     node: config.node,
-    address: networkAddressOf(spec) ?? backend.address,
+    address: addressOf(spec, backend),
     account,
     groupsOfNode,
     hasTopology: backend.hwloc.xml !== null,
     binding,
   });
 }
+
+/** At which the other ranks of the group reach those of the sandbox. */
+const addressOf = (spec: SandboxSpec, backend: Backend): string =>
+  networkAddressOf(spec) ?? (spec.carrier?.address || backend.address);
 
 /** The bytes of rank-init's START. */
 export function startFileOf(plan: StartPlan, agentUid: number): Buffer {
@@ -130,6 +147,7 @@ function limitOf(value: number): bigint {
 }
 
 function accountOf(spec: SandboxSpec, backend: Backend): Account {
+  if (spec.carrier) return unnamedAccount(spec.uid, spec.gid);
   const known = backend.native.user(spec.uid);
   if (known)
     return {

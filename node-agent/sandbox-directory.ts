@@ -17,6 +17,7 @@ import type { Abort, BrokenFence, RankEnd, SandboxSpec } from '../wire/agent-typ
 import { errnoOf } from './agent-error.ts';
 import type { CheckpointRecord } from './checkpoint/sandbox-checkpoint.ts';
 import type { SavedInput } from './checkpoint/image.ts';
+import type { CarrierRecord } from './carrier.ts';
 import type { Binding } from './processors.ts';
 
 /** By which rank-init is known beyond doubt. */
@@ -62,6 +63,7 @@ interface Files {
   broken: BrokenFence;
   limit: { exceeded: string };
   binding: Binding;
+  carrier: CarrierRecord;
   holders: string[];
   checkpoint: CheckpointRecord;
   /** The mounts it was built with. */

@@ -42,6 +42,7 @@ import { causeOf, isSuccess, summaryOf } from './rank-end.ts';
 import { RankProcesses } from './rank-processes.ts';
 import type { ProcessStart } from './ranks.ts';
 import type { EndedRecord, EndingMark, Identity, SandboxDirectory } from './sandbox-directory.ts';
+import { SandboxCarrier } from './sandbox-carrier.ts';
 import { errnoText } from './start-failure.ts';
 
 /** Signals of the agent's own have numbers above all that the hub gives: once ending has begun, nothing else is sent. */
@@ -72,7 +73,9 @@ export class Sandbox implements HeldSandbox {
   pmi: PmiPort | null = null;
   /** Processors of the ranks, once they are to be started; null: they are not bound. */
   binding: Binding | null;
-  readonly cgroup: SandboxCgroup | null;
+  /** In its Pod's once that is found, for a group with a template. */
+  cgroup: SandboxCgroup | null;
+  readonly carrier: SandboxCarrier;
   /** Forks that failed by the node's limit of processes. */
   forksRefused = 0;
   readonly #found = Promise.withResolvers<void>();
@@ -116,7 +119,8 @@ export class Sandbox implements HeldSandbox {
     this.directory = directory;
     this.#backend = backend;
     this.#events = events;
-    this.cgroup = backend.cgroups?.of(key) ?? null;
+    this.carrier = new SandboxCarrier(backend, directory);
+    this.cgroup = backend.cgroups?.of(key, this.carrier.record?.cgroups) ?? null;
     this.network = new SandboxNetwork(backend, key, spec.id, isFound && spec.network != null);
     this.logs = new SandboxLogs(directory.logs);
     this.#identity = directory.read('identity');
@@ -244,6 +248,7 @@ export class Sandbox implements HeldSandbox {
   /** Lets go of everything; the sandbox runs on. */
   stop(): void {
     this.#stopped = true;
+    this.carrier.stop();
     if (this.#timer) clearTimeout(this.#timer);
     this.#backend.output.remove(this.logs);
     this.input?.remove();
@@ -424,6 +429,7 @@ export class Sandbox implements HeldSandbox {
 
   #cause(): string {
     if (this.abort) return `rank ${String(this.abort.rank)} called MPI_Abort(${String(this.abort.exitCode)})`;
+    if (this.limitExceeded === 'carrier') return 'its carrier Pod has ended';
     if (this.limitExceeded !== '') return `limit of ${this.limitExceeded} exceeded`;
     const failed = this.spec.abortOnFailure && this.processes ? causeOf(this.processes.ends.values()) : '';
     return failed === '' && this.broken ? this.broken.message : failed;
@@ -463,6 +469,9 @@ export class Sandbox implements HeldSandbox {
       gone: () => {
         this.poke();
       },
+    });
+    this.carrier.watch(() => {
+      if (!this.ended && this.#want !== 'Gone') this.#exceeded('carrier');
     });
     this.#updateNetwork();
     if (this.cgroup?.canFreeze === true && this.cgroup.frozen()) {
@@ -689,7 +698,9 @@ export class Sandbox implements HeldSandbox {
         await this.#restore(this.spec.restore);
         return;
       }
-      const { launch: request } = preparationOf(this.spec, this.key, this.#backend);
+      const carrier = await this.carrier.find(this.spec);
+      if (carrier) this.cgroup = this.#backend.cgroups?.of(this.key, carrier.cgroups) ?? null;
+      const { launch: request } = preparationOf(this.spec, this.key, this.#backend, carrier);
       this.directory.create();
       this.directory.write('spec', this.spec);
       this.directory.write('mounts', { root: request.mounts.root, binds: bindsOf(request.mounts) });
@@ -698,7 +709,9 @@ export class Sandbox implements HeldSandbox {
       const netns = this.network.begin(this.spec);
       try {
         const answerPath = `${this.directory.path}/launched`;
-        const identity = await launch(this.#backend.native, request, answerPath, netns);
+        const identity = await this.carrier.held((pidfd) =>
+          launch(this.#backend.native, request, answerPath, netns, pidfd),
+        );
         this.directory.write('identity', identity);
         this.#identity = identity;
       } finally {
@@ -783,6 +796,7 @@ export class Sandbox implements HeldSandbox {
     const adopted = this.#adopted;
     if (!adopted) return;
     await adopted.ready;
+    this.carrier.adjust(adopted.identity.pid);
     await this.network.joined(this.spec, () => this.#backend.native.pidfdOpen(adopted.identity.pid));
     this.#bind();
     const plan = planFor(this.spec, this.#backend, this.binding);
@@ -929,6 +943,7 @@ export class Sandbox implements HeldSandbox {
       await until(() => this.cgroup?.remove() === true, 10_000, 'the cgroup to be removable');
     }
     await this.network.end();
+    this.carrier.dismiss();
     if (this.stage === 'New') this.directory.unlink('launched');
     this.#clean = true;
   }

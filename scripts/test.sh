@@ -33,7 +33,7 @@ export PATH="${node%/*}:$PATH" MUSTER_TEST_COUNTS="$PWD/$counts"
 # Needed last, and long to build where it is not cached: beside the tests that do without.
 server=
 if [ "$#" -eq 0 ]; then
-  build/programs/keeper 0 scripts/kube-apiserver.sh >/dev/null &
+  build/programs/keeper 0 sh -c 'scripts/kube-apiserver.sh; scripts/kubelet.sh || true' >/dev/null &
   server=$!
 fi
 trap 'rm -f "$counts"; [ -z "$server" ] || kill "$server" 2>/dev/null || true' EXIT

@@ -203,7 +203,7 @@ describe('the Pod', () => {
         {
           image: 'user/cfd:1',
           resources: {
-            requests: { cpu: '1000m', memory: String(2 ** 31) },
+            requests: { cpu: '1000m', memory: String(2 ** 31 + 2 ** 24) },
             limits: { 'example.com/gpu': '2' },
           },
           securityContext: { allowPrivilegeEscalation: false },

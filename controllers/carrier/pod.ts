@@ -181,6 +181,9 @@ function placementOf(
   };
 }
 
+/** For what waits, and for what the kernel keeps of the Pod: ranks that ask for too much meet their own limit, not the Pod's. */
+const ownMemoryBytes = 16 * 2 ** 20;
+
 /** What one rank needs, times the ranks. Devices of the nodes' configuration are the agents' business. */
 function resourcesOf({ spec }: ProcessGroup, ranks: number): object {
   const times = (amounts: Record<string, number | string> | undefined): Record<string, string> =>
@@ -194,5 +197,6 @@ function resourcesOf({ spec }: ProcessGroup, ranks: number): object {
 }
 
 function timesText(amount: number, name: string, ranks: number): string {
-  return name === 'cpu' ? `${Math.ceil(amount * ranks * 1000)}m` : String(Math.ceil(amount * ranks));
+  if (name === 'cpu') return `${Math.ceil(amount * ranks * 1000)}m`;
+  return String(Math.ceil(amount * ranks) + (name === 'memory' ? ownMemoryBytes : 0));
 }

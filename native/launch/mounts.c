@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,10 +39,10 @@ static int place_tree(int tree, const char *target) { return move_mount(tree, ""
 
 /* --- before the root is entered --- */
 
-static int open_binds(struct options *options, struct failure *failure) {
+static int open_binds(struct options *options, bool carried, struct failure *failure) {
   for (int i = 0; i < options->mounts_count; i++) {
     struct mount *mount = &options->mounts[i];
-    if (mount->kind != MOUNT_BIND) continue;
+    if (mount->kind != MOUNT_BIND || mount->carried != carried) continue;
     mount->descriptor = clone_tree(mount->source, options->user_namespace ? AT_RECURSIVE : 0);
     if (mount->descriptor < 0) return failed(failure, "bind", mount->source);
   }
@@ -62,10 +63,29 @@ static int open_devices(const struct options *options, struct device *devices, s
   return 0;
 }
 
+static int make_private(struct failure *failure) {
+  return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ? failed(failure, "private", "/") : 0;
+}
+
+/* Into the carrier's mounts, in a namespace of our own again. Devices and the node's own binds were opened before. */
+static int enter_carrier(const struct options *options, struct failure *failure) {
+  bool own_network = strcmp(options->network, "host") == 0;
+  if (own_network && setns(options->carrier, CLONE_NEWNET) < 0) return failed(failure, "carrier", "network");
+  if (setns(options->carrier, CLONE_NEWNS) < 0 || unshare(CLONE_NEWNS) < 0) return failed(failure, "carrier", "mounts");
+  return make_private(failure);
+}
+
+/* What an image holds gives nobody rights on the node. */
+static int disarm(int tree) {
+  struct mount_attr attributes = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV};
+  return mount_setattr(tree, "", AT_EMPTY_PATH, &attributes, sizeof attributes);
+}
+
 /* The clone of the root is put somewhere it covers nothing that is still needed, entered, and the old one let go. */
 static int enter_root(const struct options *options, struct failure *failure) {
   int root = clone_tree(options->root, options->user_namespace ? AT_RECURSIVE : 0);
   if (root < 0) return failed(failure, "root", options->root);
+  if (options->carrier >= 0 && disarm(root) < 0) return failed(failure, "root", options->root);
   if (place_tree(root, "/proc") < 0) return failed(failure, "root", options->root);
   if (fchdir(root) < 0) return failed(failure, "root", options->root);
   close(root);
@@ -187,8 +207,12 @@ static int mount_devices(const struct options *options, const struct device *dev
 
 static int mount_private_directories(const struct options *options, struct failure *failure) {
   static const char *const usual[][2] = {{"/dev/shm", "mode=1777"}, {"/tmp", "mode=1777"}, {"/run", "mode=755,size=64m"}};
-  for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
-    if (!is_replaced(options, usual[i][0]) && mount_tmpfs(usual[i][0], 0, usual[i][1], failure) < 0) return -1;
+  for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
+    if (is_replaced(options, usual[i][0])) continue;
+    /* An image of nothing but a program has no place for them. */
+    if (options->carrier >= 0 && access(usual[i][0], F_OK) < 0) continue;
+    if (mount_tmpfs(usual[i][0], 0, usual[i][1], failure) < 0) return -1;
+  }
   return 0;
 }
 
@@ -215,6 +239,7 @@ static int place_bind(const struct mount *mount, struct failure *failure) {
   if (fstat(mount->descriptor, &stat_) < 0 || follow(mount->target, path) < 0 || make_target(path, S_ISDIR(stat_.st_mode)) < 0)
     return failed(failure, "bind-target", mount->target);
   if (mount->read_only && read_only(mount->descriptor) < 0) return failed(failure, "bind-target", mount->target);
+  if (mount->carried && disarm(mount->descriptor) < 0) return failed(failure, "bind-target", mount->target);
   if (place_tree(mount->descriptor, path) < 0) return failed(failure, "bind-target", mount->target);
   close(mount->descriptor);
   return 0;
@@ -259,8 +284,9 @@ int mounts_build(struct options *options, int init, char *skipped, unsigned long
   struct device devices[USUAL_DEVICES + DEVICES_MAX];
   skipped[0] = 0;
   /* First of all: a clone of a shared mount would get what the host mounts below it later. */
-  if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) return failed(failure, "private", "/");
-  if (open_binds(options, failure) < 0 || open_devices(options, devices, failure) < 0) return -1;
+  if (make_private(failure) < 0) return -1;
+  if (open_binds(options, false, failure) < 0 || open_devices(options, devices, failure) < 0) return -1;
+  if (options->carrier >= 0 && (enter_carrier(options, failure) < 0 || open_binds(options, true, failure) < 0)) return -1;
   if (enter_root(options, failure) < 0 || leave_old_root(failure) < 0) return -1;
   umask(0);
   if (mount_kernel_views(options, failure) < 0 || mount_devices(options, devices, failure) < 0) return -1;

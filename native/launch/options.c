@@ -34,13 +34,13 @@ static struct mount *new_mount(struct options *options) {
   return options->mounts_count < MOUNTS_MAX ? &options->mounts[options->mounts_count++] : NULL;
 }
 
-static bool parse_bind(struct options *options, char *value) {
+static bool parse_bind(struct options *options, char *value, bool carried) {
   char *target = cut(value, ':');
   struct mount *mount = new_mount(options);
   if (!mount || !target) return false;
   const char *mode = cut(target, ':');
   if (mode && strcmp(mode, "ro") != 0) return false;
-  *mount = (struct mount){MOUNT_BIND, value, target, NULL, mode != NULL, -1};
+  *mount = (struct mount){MOUNT_BIND, value, target, NULL, mode != NULL, carried, -1};
   return value[0] == '/' && target[0] == '/';
 }
 
@@ -48,7 +48,7 @@ static bool parse_tmpfs(struct options *options, char *value) {
   char *mount_options = cut(value, ':');
   struct mount *mount = new_mount(options);
   if (!mount) return false;
-  *mount = (struct mount){MOUNT_TMPFS, NULL, value, mount_options, false, -1};
+  *mount = (struct mount){MOUNT_TMPFS, NULL, value, mount_options, false, false, -1};
   return value[0] == '/';
 }
 
@@ -56,7 +56,7 @@ static bool parse_file(struct options *options, char *value) {
   const char *descriptor = cut(value, ':');
   struct mount *mount = new_mount(options);
   if (!mount || !descriptor) return false;
-  *mount = (struct mount){MOUNT_FILE, NULL, value, NULL, true, atoi(descriptor)};
+  *mount = (struct mount){MOUNT_FILE, NULL, value, NULL, true, false, atoi(descriptor)};
   return value[0] == '/' && mount->descriptor > 2;
 }
 
@@ -95,7 +95,9 @@ static bool parse_one(struct options *options, const char *name, char *value) {
   else if (strcmp(name, "--net") == 0) options->network = value;
   else if (strcmp(name, "--cgroup") == 0) return parse_cgroup(options, value);
   else if (strcmp(name, "--cgroup-set") == 0) return parse_setting(options, value);
-  else if (strcmp(name, "--bind") == 0) return parse_bind(options, value);
+  else if (strcmp(name, "--bind") == 0) return parse_bind(options, value, false);
+  else if (strcmp(name, "--carrier") == 0) return (options->carrier = atoi(value)) > 2;
+  else if (strcmp(name, "--carrier-bind") == 0) return parse_bind(options, value, true);
   else if (strcmp(name, "--tmpfs") == 0) return parse_tmpfs(options, value);
   else if (strcmp(name, "--file") == 0) return parse_file(options, value);
   else if (strcmp(name, "--device") == 0) return parse_device(options, value);
@@ -105,7 +107,7 @@ static bool parse_one(struct options *options, const char *name, char *value) {
 }
 
 int options_parse(int argc, char **argv, struct options *options, struct failure *failure) {
-  *options = (struct options){.slots = "1024", .root = "/", .network = "host"};
+  *options = (struct options){.slots = "1024", .root = "/", .network = "host", .carrier = -1};
   for (int i = 1; i < argc; i++) {
     if (strcmp(argv[i], "--keep-namespaces") == 0) {
       options->keep_namespaces = true;

@@ -16,6 +16,7 @@ struct mount {
   char *target;
   char *options; /* of a tmpfs */
   bool read_only;
+  bool carried; /* of a bind: its source is in the carrier */
   int descriptor; /* MOUNT_FILE: where its content is read; MOUNT_BIND: the cloned tree, once opened */
 };
 
@@ -40,6 +41,7 @@ struct options {
   const char *hostname;
   const char *root;
   const char *network; /* "host", "new", or a path */
+  int carrier;         /* pidfd of the process whose root, and whose network where that is "host", it gets; -1 */
   bool keep_namespaces;
   bool user_namespace;
   struct id_map uids, gids;

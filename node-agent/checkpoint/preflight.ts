@@ -23,7 +23,12 @@ export interface PreflightSubject {
 
 /** Throws AgentError PreflightFailed with all that stands in the way. */
 export async function preflight(subject: PreflightSubject): Promise<void> {
-  const trouble = [...roomTrouble(subject), ...mountTrouble(subject), ...descriptorTrouble(subject)];
+  const trouble = [
+    ...carrierTrouble(subject),
+    ...roomTrouble(subject),
+    ...mountTrouble(subject),
+    ...descriptorTrouble(subject),
+  ];
   await Promise.resolve();
   if (trouble.length === 0) return;
   throw new AgentError(
@@ -32,6 +37,11 @@ export async function preflight(subject: PreflightSubject): Promise<void> {
     'MUSTER_NOT_SAVABLE',
     `node ${subject.node}: ${trouble.slice(0, 4).join('; ')}${trouble.length > 4 ? `; and ${String(trouble.length - 4)} more` : ''}`,
   );
+}
+
+function* carrierTrouble({ spec }: PreflightSubject): Generator<string> {
+  if (spec.carrier)
+    yield `it lives in carrier Pod ${spec.carrier.pod}, whose root this build cannot bring along`;
 }
 
 function* roomTrouble({ freeBytes, neededBytes, when }: PreflightSubject): Generator<string> {

@@ -109,6 +109,26 @@ func (s strategy) PrepareForUpdate(_ context.Context, object, old runtime.Object
 	}
 }
 
+// A Pod on a node is ended by that node's kubelet within its grace period, and removed by it then; all else goes at once.
+func (strategy) CheckGracefulDelete(_ context.Context, object runtime.Object, options *metav1.DeleteOptions) bool {
+	pod, isPod := object.(*corev1.Pod)
+	if !isPod || options == nil {
+		return false
+	}
+	period := int64(30)
+	if own := pod.Spec.TerminationGracePeriodSeconds; own != nil {
+		period = *own
+	}
+	if asked := options.GracePeriodSeconds; asked != nil {
+		period = *asked
+	}
+	if pod.Spec.NodeName == "" || pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded {
+		period = 0
+	}
+	options.GracePeriodSeconds = &period
+	return true
+}
+
 func (strategy) Validate(context.Context, runtime.Object) field.ErrorList { return nil }
 func (strategy) ValidateUpdate(context.Context, runtime.Object, runtime.Object) field.ErrorList {
 	return nil

@@ -1,0 +1,179 @@
+/**
+ * Carrier Pods on a real kubelet and containerd: ranks in a user's image, beside the containers of their Pods. What the image holds
+ * is all that they see; when their Pod goes, so do they, and it is said.
+ */
+import { readdirSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { podType, type Pod } from '../../controllers/carrier/pod.ts';
+import { conditionOf } from '../../crds/conditions.ts';
+import { eventually } from '../contract/eventually.ts';
+import { checkout, program } from '../e2e/cluster.ts';
+import { KubeCluster } from './cluster.ts';
+import { groupOf, MusterOnKube } from './muster.ts';
+import { KubeNode, nodeTrouble } from './node.ts';
+
+const waiter = `${checkout}/build/native/carrier-wait`;
+const shellTools = ['sh', 'cat', 'sleep', 'id', 'ls', 'mount', 'touch', 'hostname', 'mkdir', 'dd', 'stat'];
+const images = {
+  'local/pause:1': { files: { '/pause': waiter }, entrypoint: ['/pause'] },
+  'local/muster:1': { files: { '/opt/muster/native/carrier-wait': waiter } },
+  'local/user:1': {
+    files: {
+      ...Object.fromEntries(shellTools.map((name) => [`/bin/${name}`, `/bin/${name}`])),
+      '/bin/id': '/usr/bin/id',
+      '/bin/stat': '/usr/bin/stat',
+      '/opt/cpi': program('cpi'),
+    },
+    directories: ['home'],
+    texts: { '/etc/image': 'the user’s own\n', '/etc/passwd': 'worker:x:65534:65534::/home:/bin/sh\n' },
+  },
+};
+
+const trouble = nodeTrouble();
+let cluster: KubeCluster;
+let muster: MusterOnKube;
+let node: KubeNode;
+
+describe.skipIf(trouble !== undefined)(
+  `carrier Pods on a kubelet${trouble === undefined ? '' : `: ${trouble}`}`,
+  () => {
+    beforeAll(async () => {
+      cluster = await KubeCluster.start();
+      await cluster.kubectl('apply', '-f', 'crds');
+      const carriers = ['--carrier-image', 'local/muster:1', '--carrier-pull-policy', 'Never'];
+      muster = await MusterOnKube.start(cluster, { arguments: carriers });
+      node = await KubeNode.start(cluster, muster.store, 'node1', images);
+      await muster.startAgent('node1');
+    }, 900_000);
+    afterAll(async () => {
+      await muster?.[Symbol.asyncDispose]();
+      await node?.[Symbol.asyncDispose]();
+      await cluster?.[Symbol.asyncDispose]();
+    }, 120_000);
+
+    const carried = (
+      name: string,
+      command: readonly string[],
+      { size = 4, ...spec }: { size?: number; [field: string]: unknown } = {},
+      template: object = {},
+    ): string =>
+      groupOf(name, {
+        size,
+        command,
+        spec: {
+          placement: { ranksPerNode: 2 },
+          template: { spec: { image: 'local/user:1', imagePullPolicy: 'Never', ...template } },
+          gracePeriodSeconds: 2,
+          ...spec,
+        },
+      });
+    const sh = (text: string): string[] => ['/bin/sh', '-c', text];
+    const pods = async (name: string): Promise<readonly Pod[]> => {
+      const labelSelector = `muster.dev/group=${name}`;
+      return (await muster.store.list<Pod>(podType, { namespace: 'default', labelSelector })).items;
+    };
+
+    it('run a job of two Pods by MPI, in the user’s image', async () => {
+      await muster.apply(carried('cpi', ['/opt/cpi'], { pmi: 'PMI1' }));
+      const group = await muster.until('cpi', 'Succeeded', 60_000);
+      expect(group.status).toMatchObject({ ranks: { succeeded: 4 }, nodeCount: 1 });
+    });
+
+    const sights: Readonly<Record<string, string>> = {
+      image: 'test "$(cat /etc/image)" = "the user’s own" && test ! -e /usr/bin/apt-get',
+      user: 'test "$(id -u)" = 65534',
+      volume: 'touch /scratch/a && test $(hostname) = volume-0',
+      // Nothing of the image gives rights on the node.
+      rights:
+        'while read a b c d e; do case "$b $d" in "/ "*nosuid*nodev*) exit 0;; esac; done </proc/mounts; exit 1',
+    };
+
+    it('see what their image and their Pod have, and no more', async () => {
+      const template = {
+        volumes: [{ name: 'scratch', emptyDir: { medium: 'Memory' } }],
+        volumeMounts: [{ name: 'scratch', mountPath: '/scratch' }],
+      };
+      for (const [name, text] of Object.entries(sights))
+        await muster.apply(carried(name, sh(text), { size: 1 }, template));
+      for (const name of Object.keys(sights)) await muster.until(name, 'Succeeded', 60_000);
+    });
+
+    it('outlive their agent, which finds them again', async () => {
+      await muster.apply(carried('kept', sh('trap "exit 0" TERM; while :; do sleep 0.1; done')));
+      await muster.until('kept', 'Running', 60_000);
+      const before = (await pods('kept')).map(({ metadata }) => metadata.uid);
+      await muster.stopAgent('node1', 'SIGKILL');
+      await muster.startAgent('node1');
+      expect((await muster.group('kept')).status?.phase).toBe('Running');
+      expect((await pods('kept')).map(({ metadata }) => metadata.uid)).toEqual(before);
+    });
+
+    const suspend = (value: boolean): Promise<string> => {
+      const spec = { suspend: value, suspendPolicy: 'Stop' };
+      return cluster.kubectl('patch', 'pg', 'kept', '--type=merge', '-p', JSON.stringify({ spec }));
+    };
+    const failed = async (name: string): Promise<string> => {
+      const { status } = await muster.until(name, 'Failed', 60_000);
+      const { reason, message } = conditionOf(status?.conditions, 'Failed')!;
+      return `${reason}: ${message}`;
+    };
+
+    it('end their group when one of them dies', async () => {
+      await suspend(true); // which takes this kubelet a minute: looked at below
+      await muster.apply(carried('dies', ['/bin/sleep', '600']));
+      await muster.until('dies', 'Running', 60_000);
+      const [pod] = await pods('dies');
+      const [status] = pod?.status?.containerStatuses ?? [];
+      const id = (status as { containerID?: string } | undefined)?.containerID ?? '';
+      await node.ctr('tasks', 'kill', '--signal', 'SIGKILL', id.replace('containerd://', ''));
+      expect(await failed('dies')).toMatch(/^CarrierLost: /);
+    });
+
+    it('are held to what the ranks asked for', async () => {
+      const hungry = sh('dd if=/dev/zero of=/dev/shm/a bs=1M count=200');
+      await muster.apply(carried('hungry', hungry, { resources: { limits: { memory: '64Mi' } }, size: 1 }));
+      expect(await failed('hungry')).toMatch(/^MemoryExceeded: /);
+    });
+
+    it('say what they wait for when the image is not there', async () => {
+      await muster.apply(carried('nothing', ['/bin/true'], { size: 1 }, { image: 'local/nothing:1' }));
+      await eventually(async () => {
+        const { status } = await muster.group('nothing');
+        expect(conditionOf(status?.conditions, 'Placed')?.message).toMatch(/nothing-1-0 ErrImageNeverPull/);
+      }, 60_000);
+      await cluster.kubectl('delete', 'pg', 'nothing', '--timeout=60s');
+    });
+
+    it('are gone when the group is said to be vacated, and come back with a resumption', async () => {
+      await muster.until('kept', 'Suspended', 110_000);
+      expect(await pods('kept')).toEqual([]);
+      await suspend(false);
+      await muster.until('kept', 'Running', 60_000);
+      expect((await pods('kept')).map(({ metadata }) => metadata.name).sort()).toEqual([
+        'kept-2-0',
+        'kept-2-1',
+      ]);
+    });
+
+    it('end their group when one of them is deleted, within its grace period', async () => {
+      await cluster.kubectl('delete', 'pod', 'kept-2-1', '--wait=false');
+      expect(await failed('kept')).toMatch(
+        /^CarrierLost: sandbox 1 \(ranks 2-3\) on node1 .*kept-2-1 was deleted/,
+      );
+    });
+
+    it('leave nothing behind on the node', async () => {
+      await eventually(async () => {
+        for (const path of node.cgroups()) expect(`${path} ${sandboxesIn(path)}`).toBe(`${path} `);
+        await Promise.resolve();
+      }, 30_000);
+    });
+  },
+);
+
+/** Those of Muster beside the containers. */
+function sandboxesIn(pod: string): string {
+  return readdirSync(pod)
+    .filter((name) => name.startsWith('muster-'))
+    .join(' ');
+}

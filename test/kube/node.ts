@@ -1,0 +1,363 @@
+/**
+ * A node of a Kubernetes cluster for tests: Debian's containerd and runc, the kubelet of scripts/kubelet.sh, a network of Pods on a
+ * bridge, images made here. All of it lies in one directory and goes with it; what the kubelet changes of the machine is put back.
+ * There is no scheduler: Pods are bound to the one node there is.
+ */
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { podType, type Pod } from '../../controllers/carrier/pod.ts';
+import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
+import { eventually } from '../contract/eventually.ts';
+import { freePorts, type KubeCluster } from './cluster.ts';
+import { writeImage, type ImageContents } from './images.ts';
+
+const bridge = 'mustertest0';
+const changedSysctls = [
+  'vm/overcommit_memory',
+  'kernel/panic',
+  'kernel/panic_on_oops',
+  'net/ipv4/ip_forward',
+];
+const leftDirectories = ['/var/lib/kubelet', '/var/log/pods', '/var/log/containers'];
+
+/** Why no node can be had on this machine; undefined when one can. */
+export function nodeTrouble(): string | undefined {
+  if (process.getuid?.() !== 0) return 'a kubelet needs root';
+  for (const program of ['containerd', 'ctr', 'runc'])
+    if (!['/usr/bin', '/usr/sbin'].some((directory) => existsSync(join(directory, program))))
+      return `${program} is not installed: scripts/setup.sh test`;
+  if (!existsSync('/usr/lib/cni/bridge'))
+    return 'containernetworking-plugins is not installed: scripts/setup.sh test';
+  try {
+    kubelet();
+  } catch (error) {
+    return `the kubelet could not be built: ${(error as Error).message}`;
+  }
+  return undefined;
+}
+
+let kubeletPath: string | undefined;
+function kubelet(): string {
+  kubeletPath ??= join(
+    execFileSync('scripts/kubelet.sh', { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }).trim(),
+    'bin/kubelet',
+  );
+  return kubeletPath;
+}
+
+export class KubeNode implements AsyncDisposable {
+  readonly name: string;
+  readonly directory: string;
+  readonly #cluster: KubeCluster;
+  readonly #store: ObjectStore;
+  readonly #stop = new AbortController();
+  readonly #sysctls = new Map(
+    changedSysctls.map((name) => [name, readFileSync(`/proc/sys/${name}`, 'utf8')]),
+  );
+  readonly #existed = new Set(leftDirectories.filter((path) => existsSync(path)));
+  #containerd: ChildProcess | undefined;
+  #kubelet: ChildProcess | undefined;
+  #binding: Promise<void> | undefined;
+
+  private constructor(cluster: KubeCluster, store: ObjectStore, name: string) {
+    this.name = name;
+    this.#cluster = cluster;
+    this.#store = store;
+    this.directory = mkdtempSync('/var/tmp/muster-node-');
+  }
+
+  /** `store` is a way to the same cluster. */
+  static async start(
+    cluster: KubeCluster,
+    store: ObjectStore,
+    name: string,
+    images: Readonly<Record<string, ImageContents>>,
+  ): Promise<KubeNode> {
+    const node = new KubeNode(cluster, store, name);
+    try {
+      await node.#start(images);
+    } catch (error) {
+      const logs = node.logs();
+      await node[Symbol.asyncDispose]();
+      throw new Error(`the node did not start: ${(error as Error).message}\n${logs}`, { cause: error });
+    }
+    return node;
+  }
+
+  async #start(images: Readonly<Record<string, ImageContents>>): Promise<void> {
+    const { directory } = this;
+    for (const name of ['cni', 'containerd', 'kubelet', 'images', 'plugins', 'pki'])
+      mkdirSync(join(directory, name), { recursive: true });
+    writeFileSync(join(directory, 'cni/10-test.conflist'), networkConfig(directory));
+    writeFileSync(join(directory, 'containerd.toml'), containerdConfig(directory));
+    this.#containerd = this.#spawn('containerd', 'containerd', [
+      '--config',
+      join(directory, 'containerd.toml'),
+    ]);
+    await eventually(async () => void (await this.ctr('version')), 30_000);
+    let number = 0;
+    for (const [image, contents] of Object.entries(images)) {
+      const archive = join(directory, `images/${++number}.tar`);
+      writeImage(archive, image, contents);
+      await this.ctr('images', 'import', archive);
+    }
+    const [port] = await freePorts(1);
+    writeFileSync(join(directory, 'kubelet.yaml'), kubeletConfig(directory, port!));
+    this.#kubelet = this.#spawn('kubelet', kubelet(), [
+      ...['--config', join(directory, 'kubelet.yaml'), '--kubeconfig', this.#cluster.kubeconfig],
+      ...['--hostname-override', this.name, '--root-dir', join(directory, 'kubelet')],
+      ...['--container-runtime', 'remote', '--container-runtime-endpoint', `unix://${this.#socket}`],
+      ...['--runtime-cgroups', '/', '--kubelet-cgroups', '/', '--cert-dir', join(directory, 'pki')],
+      ...['--kube-api-content-type', 'application/json', '--node-ip', '127.0.0.1', '-v', '2'],
+    ]);
+    await eventually(async () => {
+      const ready = await this.#cluster.kubectl(
+        ...['get', 'node', this.name, '-o', 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'],
+      );
+      if (ready !== 'True') throw new Error(`the node is not ready: ${ready}`);
+    }, 60_000);
+    this.#binding = this.#bindPods();
+  }
+
+  get #socket(): string {
+    return join(this.directory, 'containerd.sock');
+  }
+
+  async ctr(...args: string[]): Promise<string> {
+    const { stdout } = await promisify(execFile)('ctr', [
+      '--address',
+      this.#socket,
+      '--namespace',
+      'k8s.io',
+      ...args,
+    ]);
+    return stdout;
+  }
+
+  /** Cgroups of Pods that are left, in any hierarchy. */
+  cgroups(): string[] {
+    return hierarchies().flatMap((mount) => podsBelow(`${mount}/kubepods`));
+  }
+
+  logs(): string {
+    return ['containerd', 'kubelet']
+      .map(
+        (name) =>
+          `--- ${name}\n${read(join(this.directory, `${name}.log`))
+            .split('\n')
+            .slice(-25)
+            .join('\n')}`,
+      )
+      .join('\n');
+  }
+
+  /** What stands for the scheduler. */
+  async #bindPods(): Promise<void> {
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      try {
+        const { items } = await this.#store.list<Pod>(podType, {}, signal);
+        for (const { metadata, spec } of items) {
+          if (spec?.nodeName !== undefined || metadata.deletionTimestamp !== undefined) continue;
+          if (
+            JSON.stringify(spec).includes('"metadata.name"') &&
+            !JSON.stringify(spec).includes(`"${this.name}"`)
+          )
+            continue;
+          const key = { namespace: metadata.namespace, name: metadata.name ?? '' };
+          await this.#store.patch<Pod>(podType, key, {
+            type: 'merge',
+            patch: { spec: { nodeName: this.name } },
+          });
+        }
+      } catch (error) {
+        if (!isStoreError(error) && !signal.aborted) throw error;
+      }
+      await pause(50, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  #spawn(name: string, program: string, args: readonly string[]): ChildProcess {
+    const log = openSync(join(this.directory, `${name}.log`), 'a');
+    const child = spawn('setpriv', ['--pdeathsig', 'KILL', program, ...args], {
+      stdio: ['ignore', log, log],
+      env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', HOME: this.directory },
+    });
+    closeSync(log);
+    return child;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.#binding;
+    await end(this.#kubelet);
+    if (this.#containerd) await this.#endTasks();
+    await end(this.#containerd);
+    for (const pid of processesNaming(join(this.directory, 'containerd.sock'))) process.kill(pid, 'SIGKILL');
+    for (const mount of mountsBelow(this.directory)) quietly('umount', '--lazy', mount);
+    for (const name of namespacesOf(this.directory)) quietly('ip', 'netns', 'delete', name);
+    quietly('ip', 'link', 'delete', bridge);
+    for (const mount of hierarchies()) removeCgroups(`${mount}/kubepods`);
+    for (const [name, value] of this.#sysctls) writeFileSync(`/proc/sys/${name}`, value);
+    for (const path of leftDirectories)
+      if (!this.#existed.has(path)) rmSync(path, { recursive: true, force: true });
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  async #endTasks(): Promise<void> {
+    const names = async (...args: string[]): Promise<string[]> =>
+      (await this.ctr(...args, '--quiet').catch(() => '')).split('\n').filter((name) => name !== '');
+    for (const task of await names('tasks', 'list'))
+      await this.ctr('tasks', 'delete', '--force', task).catch(() => '');
+    for (const container of await names('containers', 'list'))
+      await this.ctr('containers', 'delete', container).catch(() => '');
+  }
+}
+
+const containerdConfig = (directory: string): string => `
+version = 2
+root = "${directory}/containerd/root"
+state = "${directory}/containerd/state"
+[grpc]
+address = "${directory}/containerd.sock"
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "local/pause:1"
+restrict_oom_score_adj = true
+stream_server_address = "127.0.0.1"
+stream_server_port = "0"
+[plugins."io.containerd.grpc.v1.cri".containerd]
+snapshotter = "overlayfs"
+default_runtime_name = "runc"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "/usr/lib/cni"
+conf_dir = "${directory}/cni"
+`;
+
+const networkConfig = (directory: string): string =>
+  JSON.stringify({
+    cniVersion: '0.4.0',
+    name: 'test',
+    plugins: [
+      {
+        type: 'bridge',
+        bridge,
+        isGateway: true,
+        ipam: { type: 'host-local', subnet: '10.199.0.0/24', dataDir: `${directory}/addresses` },
+      },
+    ],
+  });
+
+const kubeletConfig = (directory: string, port: number): string =>
+  JSON.stringify({
+    apiVersion: 'kubelet.config.k8s.io/v1beta1',
+    kind: 'KubeletConfiguration',
+    authentication: { anonymous: { enabled: true }, webhook: { enabled: false } },
+    authorization: { mode: 'AlwaysAllow' },
+    address: '127.0.0.1',
+    port,
+    healthzPort: 0,
+    readOnlyPort: 0,
+    cgroupDriver: 'cgroupfs',
+    enforceNodeAllocatable: [],
+    failSwapOn: false,
+    makeIPTablesUtilChains: false,
+    evictionHard: { 'memory.available': '1Mi', 'nodefs.available': '1%', 'imagefs.available': '1%' },
+    imageGCHighThresholdPercent: 100,
+    syncFrequency: '1s',
+    volumePluginDir: `${directory}/plugins`,
+    resolvConf: '/etc/resolv.conf',
+  });
+
+async function end(child: ChildProcess | undefined): Promise<void> {
+  if (!child || child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  child.kill('SIGTERM');
+  const timer = setTimeout(() => child.kill('SIGKILL'), 10_000);
+  await ended;
+  clearTimeout(timer);
+}
+
+function quietly(program: string, ...args: string[]): void {
+  try {
+    execFileSync(program, args, { stdio: 'ignore' });
+  } catch {
+    // It was not there.
+  }
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/** The shims of containers, which outlive containerd. */
+const processesNaming = (path: string): number[] =>
+  names('/proc')
+    .filter((name) => /^\d+$/.test(name) && read(`/proc/${name}/cmdline`).includes(path))
+    .map(Number);
+
+const hierarchies = (): string[] =>
+  read('/proc/self/mountinfo')
+    .split('\n')
+    .filter((line) => / - cgroup2? /.test(line))
+    .map((line) => line.split(' ')[4]!);
+
+/** Deepest first. */
+const mountsBelow = (directory: string): string[] =>
+  read('/proc/self/mountinfo')
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '')
+    .filter((point) => point.startsWith(directory))
+    .reverse();
+
+/** Network namespaces that containerd made for this node's Pods, by the addresses that were given out. */
+function namespacesOf(directory: string): string[] {
+  if (!existsSync(join(directory, 'addresses'))) return [];
+  return names('/run/netns').filter((name) => name.startsWith('cni-'));
+}
+
+function names(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
+function podsBelow(directory: string): string[] {
+  return names(directory).flatMap((name) => {
+    if (name === 'besteffort' || name === 'burstable') return podsBelow(`${directory}/${name}`);
+    return name.startsWith('pod') ? [`${directory}/${name}`] : [];
+  });
+}
+
+function removeCgroups(directory: string): void {
+  if (!existsSync(directory)) return;
+  for (const entry of readdirSync(directory, { withFileTypes: true }))
+    if (entry.isDirectory()) removeCgroups(join(directory, entry.name));
+  try {
+    rmdirSync(directory);
+  } catch {
+    // Something lives in it: the test says so.
+  }
+}
