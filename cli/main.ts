@@ -5,6 +5,7 @@
 import { constants } from 'node:os';
 import { Command, CommanderError, Option } from 'commander';
 import { networkOption, networkPoolOption } from './network-options.ts';
+import { nodeLeaseOption } from './node-lease.ts';
 import { configOf, type Config } from './config.ts';
 import { exitCodeOf, showError } from './errors.ts';
 import { helpExamples } from './help-examples.ts';
@@ -67,6 +68,7 @@ program
   .option('--listen <address>', 'address for agents of other machines', '127.0.0.1')
   .addOption(networkOption())
   .addOption(networkPoolOption())
+  .addOption(nodeLeaseOption())
   .action(handler(async () => (await import('./commands/up.ts')).up));
 
 program
@@ -83,6 +85,7 @@ program
   )
   .addOption(networkOption())
   .addOption(networkPoolOption())
+  .addOption(nodeLeaseOption())
   .option('--in-cluster', 'on the Kubernetes cluster in whose Pod this runs')
   .option('-n, --namespace <ns>', 'on Kubernetes: where lease and secrets are (default: muster-system)')
   .option('--join-listen <host:port>', 'on Kubernetes: address for nodes that join', '127.0.0.1:0')

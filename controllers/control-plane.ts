@@ -45,6 +45,10 @@ export interface ControlPlaneOptions {
   readonly leaseMs?: number;
   readonly heartbeatSeconds?: number;
   readonly clientLeaseMs?: number;
+  /** Of groups that may be started elsewhere when a node is silent. */
+  readonly nodeLeaseSeconds?: number;
+  /** Whether this replica leads at this very moment, by its own clock; absent: always. */
+  readonly leads?: () => boolean;
   readonly protoPath?: string;
   /** Of groups that do not say; default Isolated, where their nodes can. */
   readonly network?: 'Isolated' | 'Host';
@@ -68,6 +72,10 @@ export interface ControlPlane extends AsyncDisposable {
 }
 
 const parallelGroups = 16;
+
+/** Several of them are to fit into a lease. */
+const heartbeatSecondsFor = (leaseSeconds = Infinity): number =>
+  Math.min(5, Math.max(1, Math.floor(leaseSeconds / 4)));
 
 export async function runControlPlane(
   options: ControlPlaneOptions,
@@ -134,7 +142,8 @@ export async function runControlPlane(
     clock,
     logger,
     ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
-    ...(options.heartbeatSeconds === undefined ? {} : { heartbeatSeconds: options.heartbeatSeconds }),
+    heartbeatSeconds: options.heartbeatSeconds ?? heartbeatSecondsFor(options.nodeLeaseSeconds),
+    ...(options.leads === undefined ? {} : { leads: options.leads }),
     ...(options.protoPath === undefined ? {} : { protoPath: options.protoPath }),
     groupChanged: (uid) => {
       const key = reconciler.keyOf(uid);
@@ -189,6 +198,7 @@ export async function runControlPlane(
     saves,
     store, hub, clock, leases, events, secrets, clusterId, logger, networks,
     ...(options.network === undefined ? {} : { defaultNetwork: options.network }),
+    ...(options.nodeLeaseSeconds === undefined ? {} : { nodeLeaseSeconds: options.nodeLeaseSeconds }),
     ...(carriers === undefined ? {} : { carriers }),
     reasonToWait: (group) => unknown.reasonToWait(group),
     keepsVanished: (key, uid) => unknown.keepsVanished(key, uid),

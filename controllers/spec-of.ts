@@ -9,6 +9,7 @@ import { quantityOf } from '../crds/quantity.ts';
 import { RankSet } from '../crds/rank-set.ts';
 import type { ProcessGroup, ProcessGroupRlimit, ProcessGroupSpec } from '../crds/types.gen.ts';
 import type { Carrier, EnvVar, JobNetwork, Program, Rlimit, Sent, Tree } from '../wire/agent-types.ts';
+import { leaseTimesOf, type LeaseTimes } from '../wire/fencing.ts';
 import { processMapping } from '../wire/pmi1/process-mapping.ts';
 import { restoreOrderOf } from './process-group/restore.ts';
 import type { DesiredSandbox } from './hub/desired-book.ts';
@@ -107,6 +108,7 @@ export function specsOf(
     frontToken: secret?.frontToken ?? '',
     clusterId,
     ...networkOf(group, networkPort),
+    ...leaseOf(group),
   };
   return assignments.map((assignment, i) => ({
     node: assignment.node,
@@ -125,6 +127,11 @@ export function specsOf(
       tree: treeOf(assignment.ordinal, assignments),
     },
   }));
+}
+
+function leaseOf({ status }: ProcessGroup): { lease?: LeaseTimes } {
+  const seconds = status?.nodeLeaseSeconds;
+  return seconds === undefined ? {} : { lease: leaseTimesOf(seconds) };
 }
 
 /** Of network Isolated; where its members are is filled in when an order is sent. */

@@ -50,6 +50,7 @@ export const reasons = {
   NotStarted: 'Nothing to do: nothing was started yet.',
   Stopping: 'Wait: ranks were told to end; they are killed after spec.gracePeriodSeconds.',
   Finished: 'Nothing to do: the group has ended; Succeeded or Failed tells how.',
+  Restarting: 'Wait: a node is lost, and the group starts again once none of its ranks can run any more.',
   AgentUnreachable:
     'Ranks go on running. Start the agent on the node named in the message again; nothing is lost.',
   // Suspended
@@ -75,6 +76,8 @@ export const reasons = {
   CarrierLost:
     'The Pod that the ranks lived in was deleted, evicted or ended: the message says which, and by what. Create the group anew.',
   NodeLost: "Start the node's agent again or remove the node; then create the group anew.",
+  LeaseExpired:
+    'See why the node named in the message could not reach a controller for so long; its ranks were killed so that they could be started elsewhere.',
   RestartsExhausted:
     'Look into why it fails: it was started again as often as failurePolicy.maxRestarts lets it.',
   WallTimeExceeded: 'Raise limits.wallTimeSeconds, which may grow while the group runs.',

@@ -33,7 +33,6 @@ describe('unsupported', () => {
       'spec.checkpointPolicy.storage',
       'spec.checkpointPolicy.onSuspend',
       'spec.checkpointPolicy.beforeWallTime',
-      'spec.failurePolicy.node',
       'spec.queueName',
       'spec.dependsOn',
       'spec.processes[].coProcess',

@@ -58,8 +58,8 @@ const rows: readonly Row[] = [
   },
   {
     field: 'failurePolicy.node',
-    asks: (spec) => when(spec.failurePolicy?.node, 'Restart', 'RestoreLatestCheckpoint'),
-    why: 'groups are not started a second time; use Fail',
+    asks: (spec) => when(spec.failurePolicy?.node, 'RestoreLatestCheckpoint'),
+    why: 'groups do not go on from checkpoints; use Restart or Fail',
   },
   {
     field: 'template',

@@ -344,7 +344,7 @@ export interface ProcessGroupStatus {
   /** Generation of the spec that this status speaks of. */
   observedGeneration?: number;
   /** One word for people, derived from the conditions. Programs read the conditions. */
-  phase?: 'Pending' | 'Placing' | 'Starting' | 'Running' | 'Suspending' | 'Suspended' | 'Resuming' | 'Stopping' | 'Succeeded' | 'Failed' | 'Stalled';
+  phase?: 'Pending' | 'Placing' | 'Starting' | 'Running' | 'Suspending' | 'Suspended' | 'Resuming' | 'Restarting' | 'Stopping' | 'Succeeded' | 'Failed' | 'Stalled';
   /** Placed, Running, Suspended (reason Frozen or Vacated), Succeeded, Failed, Reconciling and Stalled. */
   conditions?: Condition[];
   /** What keeps the group from running beside spec.suspend. */
@@ -375,6 +375,8 @@ export interface ProcessGroupStatus {
   incarnation?: number;
   /** The checkpoint that the group goes on from, or will when it is resumed. Absent, it began at its beginning. */
   restore?: ProcessGroupRestore;
+  /** The lease under which its ranks run since they were placed, since they may be started elsewhere. A node that hears of no controller for so long stops them, and for a quarter longer kills them. */
+  nodeLeaseSeconds?: number;
   /** How often the whole group was started again. */
   restarts?: number;
   /** The network of a group whose network is Isolated, which no other group has while this one runs. */

@@ -104,6 +104,7 @@ export function sandboxVariables(
     ['MUSTER_LOCAL_SIZE', String(localSize)],
     ['MUSTER_NODE', node],
     ['MUSTER_ORDINAL', String(spec.id?.ordinal ?? 0)],
+    ['MUSTER_INCARNATION', String(spec.id?.incarnation ?? 1)],
     ['MUSTER_GROUP', spec.groupName],
     ['MUSTER_NAMESPACE', spec.namespace],
     ['MUSTER_UID', spec.id?.groupUid ?? ''],

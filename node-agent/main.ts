@@ -63,6 +63,9 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
     event: (id, type, reason, message) => {
       session.send({ event: { id, type, reason, message } });
     },
+    leaseWanted: () => {
+      session.beat();
+    },
   });
   const outbound = new OutboundFacts(sandboxes, backend.checkpoints.keeper, (facts) => {
     session.send({ facts });
@@ -113,6 +116,9 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
             message: `MUSTER_NO_SANDBOX: node ${config.node} does not hold the sandbox`,
           };
         return { ok: true, ...(await sandbox.carryOut(verb)) };
+      },
+      granted: (ids, sentNs) => {
+        for (const id of ids) sandboxes.find(id)?.granted(sentNs);
       },
       shown: ({ id, positions }) => {
         sandboxes.find(id)?.shown(positions);

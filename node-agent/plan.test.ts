@@ -16,6 +16,7 @@ const live: Seen = {
   graceMs: 1000,
   frozen: false,
   saved: false,
+  lease: undefined,
   drained: false,
   nowMs: 5000,
 };
@@ -34,6 +35,21 @@ const rows: [string, Seen, string[]][] = [
     'launched and to be ended never starts',
     { ...live, started: false, want: 'Kill' },
     ['recordNeverStarted'],
+  ],
+  ['launched waits for its lease', { ...live, started: false, lease: 'Unsure' }, []],
+  ['launched and under a lease is started', { ...live, started: false, lease: 'Holding' }, ['start']],
+  ['fenced and suspended is not thawed', { ...live, frozen: true, lease: 'Fenced' }, []],
+  [
+    'fenced and to be ended is not thawed for it',
+    { ...live, want: 'End', frozen: true, lease: 'Fenced' },
+    [],
+  ],
+  ['fenced and ended is recorded', { ...live, ranksRunning: 0, drained: true, lease: 'Fenced' }, ['record']],
+  ['past its lease waits for the end of rank-init', { ...live, want: 'Kill', lease: 'Over' }, []],
+  [
+    'past its lease and gone is recorded',
+    { ...live, stage: 'Lost', drained: true, lease: 'Over' },
+    ['recordLost'],
   ],
   ['running waits', live, []],
   ['running and the hub silent runs on', { ...live, want: 'Unknown' }, []],
@@ -108,6 +124,7 @@ const anySeen: fc.Arbitrary<Seen> = fc.record({
   graceMs: fc.integer({ min: 0, max: 100 }),
   frozen: fc.boolean(),
   saved: fc.boolean(),
+  lease: fc.constantFrom(undefined, 'Unsure', 'Holding', 'Fenced', 'Over'),
   drained: fc.boolean(),
   nowMs: fc.integer({ min: 0, max: 200 }),
 });

@@ -2,6 +2,8 @@
 // restart. Each action is idempotent and changes what is seen, then the plan is asked again; an empty plan waits for the
 // next change. It knows no descriptors, no files and no time but `nowMs`.
 
+import type { KeeperState } from '../wire/fencing.ts';
+
 /** Gone: the hub wants it ended and forgotten, logs too. Unknown: the hub has not spoken yet, so nothing is begun or ended. */
 export type Want = 'Run' | 'Freeze' | 'End' | 'Kill' | 'Keep' | 'Gone' | 'Unknown';
 
@@ -31,6 +33,8 @@ export interface Seen {
   readonly frozen: boolean;
   /** It is frozen and saved: whoever ends it now wants it brought back from its image. */
   readonly saved: boolean;
+  /** Undefined: the ranks run without one. */
+  readonly lease: KeeperState | undefined;
   /** Every stream has been read to its end. */
   readonly drained: boolean;
   readonly nowMs: number;
@@ -81,12 +85,15 @@ function newPlan(seen: Seen): Action[] {
 }
 
 function livePlan(seen: Seen): Action[] {
+  // Rank-init is being killed, or must not be thawed.
+  if (seen.lease === 'Over' || (seen.lease === 'Fenced' && !hasEnded(seen))) return [];
   const unwanted = seen.want === 'End' || seen.want === 'Kill' || seen.want === 'Keep';
   if (unwanted && seen.saved) return [{ kind: 'vacate' }];
   if (!seen.connected) return seen.frozen && (unwanted || seen.want === 'Run') ? [{ kind: 'thaw' }] : [];
   if (!seen.started) {
     if (unwanted) return [{ kind: 'recordNeverStarted' }];
-    return seen.want === 'Unknown' ? [] : [{ kind: 'start' }];
+    const waits = seen.lease !== undefined && seen.lease !== 'Holding';
+    return seen.want === 'Unknown' || waits ? [] : [{ kind: 'start' }];
   }
   if (seen.ranksRunning === 0) return endedPlan(seen);
   if (seen.want === 'Kill' || seen.want === 'Keep') return seen.killed ? [] : [{ kind: 'kill' }];
@@ -96,6 +103,8 @@ function livePlan(seen: Seen): Action[] {
   if (seen.want === 'Run' && seen.frozen) return [{ kind: 'thaw' }];
   return [];
 }
+
+const hasEnded = (seen: Seen): boolean => seen.connected && seen.started && seen.ranksRunning === 0;
 
 /** SIGTERM, then the grace period, then SIGKILL. A frozen process takes no SIGTERM, so it is thawed for it. */
 function endingPlan(seen: Seen, cause: string): Action[] {

@@ -91,6 +91,7 @@ describe('environment', () => {
       MUSTER_LOCAL_SIZE: '4',
       MUSTER_NODE: 'node1',
       MUSTER_ORDINAL: '1',
+      MUSTER_INCARNATION: '1',
       MUSTER_GROUP: 'job',
       MUSTER_NAMESPACE: 'ns',
       MUSTER_UID: 'u-1',

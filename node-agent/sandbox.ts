@@ -3,6 +3,7 @@
 // be made anew at any time from those. One pass at a time; whatever happens only asks for another pass.
 import { encodeHold, encodeSignal } from '../native/addon/abi.ts';
 import { RankSet } from '../crds/rank-set.ts';
+import type { LeaseTimes } from '../wire/fencing.ts';
 import type {
   Abort,
   BrokenFence,
@@ -29,6 +30,7 @@ import { until } from './until.ts';
 import { type ExecOrder, Execution, type ExecutionEvents } from './execution.ts';
 import { factOf } from './fact.ts';
 import { InputSpool } from './input.ts';
+import { LeaseKeeper, type LeasedSandbox } from './lease-keeper.ts';
 import { TreeMember } from './job-tree.ts';
 import { earlierAnswer, launch } from './launch.ts';
 import { SandboxLogs } from './output.ts';
@@ -49,6 +51,8 @@ import { errnoText } from './start-failure.ts';
 const ownSignalId = 1n << 62n;
 const suspendHolder = 'suspend';
 const checkpointHolder = 'checkpoint';
+const fenceHolder = 'fence';
+const leaseCause = 'the lease was over';
 
 export interface SandboxEvents {
   /** Something that the hub is told has changed. */
@@ -102,6 +106,7 @@ export class Sandbox implements HeldSandbox {
   readonly #events: SandboxEvents;
   readonly #checkpoint: SandboxCheckpoint;
   #restoring = new AbortController();
+  readonly #lease: LeaseKeeper | null;
 
   constructor(
     key: string,
@@ -133,6 +138,7 @@ export class Sandbox implements HeldSandbox {
     this.binding = directory.read('binding');
     if (this.binding && !this.ended) backend.processors.hold(key, this.binding);
     this.#checkpoint = new SandboxCheckpoint(this, backend);
+    this.#lease = spec.lease ? this.#keeperOf(spec.lease) : null;
     if (this.ended) this.logs.loadEnded(backend.output.nextId);
     if (this.ended) this.#rejoinTree();
   }
@@ -165,6 +171,11 @@ export class Sandbox implements HeldSandbox {
 
   get isEnding(): boolean {
     return this.#ending !== null || this.#killed;
+  }
+
+  /** A heartbeat sent at this time gave it a lease. */
+  granted(sentNs: bigint): void {
+    this.#lease?.granted(sentNs);
   }
 
   get isFrozen(): boolean {
@@ -250,6 +261,7 @@ export class Sandbox implements HeldSandbox {
     this.#stopped = true;
     this.carrier.stop();
     if (this.#timer) clearTimeout(this.#timer);
+    this.#lease?.stop();
     this.#backend.output.remove(this.logs);
     this.input?.remove();
     this.pmi?.close();
@@ -373,6 +385,7 @@ export class Sandbox implements HeldSandbox {
 
   async #pass(): Promise<void> {
     await this.#find();
+    await this.#keepLease();
     this.processes?.look();
     this.#found.resolve();
     await this.#lookAtCheckpoint();
@@ -422,6 +435,7 @@ export class Sandbox implements HeldSandbox {
       graceMs: this.spec.graceSeconds * 1000,
       frozen: this.#want === 'Freeze' ? this.isFrozen : this.#holders.has(suspendHolder),
       saved: this.#checkpoint.isSaved,
+      lease: this.#lease?.state,
       drained: this.logs.allEnded,
       nowMs: this.#backend.nowMs(),
     };
@@ -521,7 +535,10 @@ export class Sandbox implements HeldSandbox {
       logs: this.logs,
       input: this.input,
       pmi: this.pmi,
-      endingSinceNs: () => this.#ending?.sinceNs ?? (this.#killed ? 0 : null),
+      endingSinceNs: () => {
+        if (adopted.table.lease.state === 'ended') return 0; // by rank-init itself
+        return this.#ending?.sinceNs ?? (this.#killed ? 0 : null);
+      },
       events: {
         changed: () => {
           this.poke();
@@ -825,9 +842,9 @@ export class Sandbox implements HeldSandbox {
     if (this.binding) this.directory.write('binding', this.binding);
   }
 
-  async #freeze(): Promise<void> {
+  async #freeze(holder = suspendHolder): Promise<void> {
     const held = this.#holders.has(checkpointHolder);
-    this.#holders.add(suspendHolder);
+    this.#holders.add(holder);
     this.directory.write('holders', [...this.#holders]);
     if (held) return; // already, and the engine may be at work on it
     if (this.cgroup?.canFreeze === true) {
@@ -836,16 +853,42 @@ export class Sandbox implements HeldSandbox {
     } else await this.#adopted?.request('stop');
   }
 
-  async #thaw(): Promise<void> {
-    if (this.#holders.has(checkpointHolder)) {
-      this.#holders.delete(suspendHolder);
-      this.directory.write('holders', [...this.#holders]);
-      return;
+  /** Whoever else holds the sandbox keeps it frozen. */
+  async #thaw(holder = suspendHolder): Promise<void> {
+    const others = [...this.#holders].filter((each) => each !== holder);
+    if (others.length === 0) {
+      if (this.cgroup?.canFreeze === true) this.cgroup.freeze(false);
+      else await this.#adopted?.request('continue');
     }
-    if (this.cgroup?.canFreeze === true) this.cgroup.freeze(false);
-    else await this.#adopted?.request('continue');
-    this.#holders.clear();
-    this.directory.write('holders', []);
+    this.#holders.delete(holder);
+    this.directory.write('holders', others);
+  }
+
+  async #keepLease(): Promise<void> {
+    const adopted = this.#adopted;
+    if (!this.#lease || !adopted || adopted.isGone || this.ended) return;
+    const ends = this.#want === 'Kill' || this.#want === 'Keep';
+    await this.#lease.keep(adopted, this.#want === 'Gone' || (ends && this.#lease.state === 'Fenced'));
+  }
+
+  #keeperOf(times: LeaseTimes): LeaseKeeper {
+    const sandbox: LeasedSandbox = {
+      key: this.key,
+      incarnation: this.id.incarnation,
+      fence: () => this.#freeze(fenceHolder),
+      unfence: async () => {
+        if (this.#holders.has(fenceHolder)) await this.#thaw(fenceHolder);
+      },
+      setPlugged: (plugged) => this.setPlugged(plugged),
+      killFenced: () => {
+        this.#ending = { cause: leaseCause, sinceNs: 0 };
+        this.directory.write('ending', this.#ending);
+        this.#killed = true;
+        this.#adopted?.killInit();
+      },
+      poke: () => this.poke(),
+    };
+    return new LeaseKeeper(times, sandbox, this.#backend.log);
   }
 
   async hold(): Promise<void> {
@@ -984,12 +1027,19 @@ export class Sandbox implements HeldSandbox {
 
   #recordLost(): void {
     const { node } = this.#backend.config;
+    const wasLeased = this.#ending?.cause === leaseCause;
     const rebooted = this.#identity !== null && this.#identity.bootId !== this.#backend.bootId;
     if (rebooted)
       this.#record(
         'Failed',
         'NodeLost',
         `MUSTER_NODE_REBOOTED: node ${node} was started anew while the sandbox ran`,
+      );
+    else if (wasLeased)
+      this.#record(
+        'Failed',
+        'LeaseExpired',
+        `MUSTER_LEASE_EXPIRED: node ${node} heard of no controller for the whole lease of sandbox ${this.key}, so its ranks were killed; the group may have been started elsewhere`,
       );
     else
       this.#record(

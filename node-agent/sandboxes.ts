@@ -21,6 +21,8 @@ export interface SandboxesEvents {
   changed: (id: SandboxId) => void;
   forgotten: (id: SandboxId) => void;
   event: (id: SandboxId, type: 'Normal' | 'Warning', reason: string, message: string) => void;
+  /** A sandbox is here whose ranks wait for a lease. */
+  leaseWanted: () => void;
 }
 
 export class Sandboxes {
@@ -175,6 +177,7 @@ export class Sandboxes {
       return;
     }
     this.#add(key, spec, directory).desire(want, null);
+    if (spec.lease !== null) this.#events.leaseWanted();
     this.#schedule();
   }
 

@@ -10,6 +10,7 @@ import type {
   HubMessage,
   Load,
   OpenStream,
+  SandboxId,
   Sent,
   Shown,
   Verb,
@@ -24,6 +25,7 @@ import {
 } from '../wire/load.ts';
 import { messageOf } from './agent-error.ts';
 import { backoff } from './backoff.ts';
+import { boottimeNs } from './boottime.ts';
 import type { TlsMaterial } from './tls.ts';
 
 const defaultHeartbeatSeconds = 5;
@@ -50,6 +52,8 @@ export interface SessionEvents {
   verb: (verb: Verb) => Promise<Sent<VerbReply>>;
   openStream: (order: OpenStream, client: HubClient) => void;
   shown: (shown: Shown) => void;
+  /** A heartbeat sent at this time (boottimeNs) was acknowledged, and these sandboxes have a lease from then on. */
+  granted: (ids: readonly SandboxId[], sentNs: bigint) => void;
 }
 
 export class HubSession {
@@ -63,6 +67,8 @@ export class HubSession {
   #heartbeat: NodeJS.Timeout | null = null;
   #sequence = 0;
   #acknowledged = 0;
+  /** When the heartbeats that are not acknowledged yet were sent. */
+  readonly #sentNs = new Map<number, bigint>();
   #stopped = false;
   #lastTrouble = '';
 
@@ -76,6 +82,14 @@ export class HubSession {
 
   send(message: Sent<AgentMessage>): void {
     this.#call?.write(message);
+  }
+
+  /**
+   * A heartbeat out of turn, for a lease that is wanted soon. One that is on its way will do: its acknowledgement comes after what
+   * was told before.
+   */
+  beat(): void {
+    if (this.#heartbeat && this.#sequence === this.#acknowledged) this.#sendBeat();
   }
 
   /** Says goodbye, and waits a moment for the hub to have heard it. */
@@ -151,7 +165,8 @@ export class HubSession {
       );
     } else if (message.desired) events.desired(message.desired);
     else if (message.verb) this.#verb(message.verb);
-    else if (message.heartbeatAck) this.#acknowledged = message.heartbeatAck.sequence;
+    else if (message.heartbeatAck)
+      this.#acknowledge(message.heartbeatAck.sequence, message.heartbeatAck.leases);
     else if (message.openStream) events.openStream(message.openStream, client);
     else if (message.shown) events.shown(message.shown);
     else if (message.refused) {
@@ -188,14 +203,26 @@ export class HubSession {
         this.#again();
         return;
       }
-      this.send({
-        heartbeat: { sequence: ++this.#sequence, load: this.#options.load(), clockNs: Date.now() * 1e6 },
-      });
+      this.#sendBeat();
     };
     this.#sequence = 0;
     this.#acknowledged = 0;
+    this.#sentNs.clear();
     this.#heartbeat = setInterval(send, everySeconds * 1000);
     send();
+  }
+
+  #sendBeat(): void {
+    const sequence = ++this.#sequence;
+    this.#sentNs.set(sequence, boottimeNs());
+    this.send({ heartbeat: { sequence, load: this.#options.load(), clockNs: Date.now() * 1e6 } });
+  }
+
+  #acknowledge(sequence: number, leases: readonly SandboxId[]): void {
+    this.#acknowledged = sequence;
+    const sentNs = this.#sentNs.get(sequence);
+    for (const earlier of this.#sentNs.keys()) if (earlier <= sequence) this.#sentNs.delete(earlier);
+    if (sentNs !== undefined && leases.length > 0) this.#options.events.granted(leases, sentNs);
   }
 
   #again(): void {

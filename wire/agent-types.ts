@@ -189,6 +189,7 @@ export interface Refused {
 
 export interface HeartbeatAck {
   sequence: number;
+  leases: SandboxId[];
 }
 
 export interface Desired {
@@ -247,6 +248,12 @@ export interface SandboxSpec {
   carrier: Carrier | null;
   checkpoint: CheckpointOrder | null;
   restore: RestoreOrder | null;
+  lease: Lease | null;
+}
+
+export interface Lease {
+  expiresAfterMs: number;
+  endsAfterMs: number;
 }
 
 export interface JobNetwork {

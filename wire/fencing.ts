@@ -18,7 +18,7 @@ export interface LeaseTimes {
 }
 
 /** Longer than a takeover by another controller, and than an API server is away for an upgrade. */
-export const defaultLeaseTimes: LeaseTimes = leaseTimesOf(120);
+export const defaultNodeLeaseSeconds = 120;
 
 /** Between expiry and hard end lies a quarter of the lease, for a connection that comes back. */
 export function leaseTimesOf(seconds: number): LeaseTimes {

@@ -4,10 +4,11 @@
  */
 import type { Config } from '../config.ts';
 import { checkNetworkPool } from '../network-pool.ts';
+import type { NodeLeaseOptions } from '../node-lease.ts';
 import { stopSignal } from '../daemon/stop-signal.ts';
 import { CommandError } from '../errors.ts';
 
-export interface ControllerOptions {
+export interface ControllerOptions extends NodeLeaseOptions {
   listen?: string;
   joinListen: string;
   advertise?: string;
@@ -28,11 +29,16 @@ export async function controller(
   _args: string[],
   options: ControllerOptions,
 ): Promise<number> {
-  const { inCluster = false, advertise, network, networkPool } = options;
+  const { inCluster = false, advertise, network, networkPool, nodeLease } = options;
   checkNetworkPool(networkPool);
   if (!inCluster && !config.isRemote) {
     const { runController } = await import('../daemon/controller-daemon.ts');
-    await runController(config.home, options.listen ?? '127.0.0.1', { network, networkPool }, stopSignal());
+    await runController(
+      config.home,
+      options.listen ?? '127.0.0.1',
+      { network, networkPool, nodeLease },
+      stopSignal(),
+    );
     return 0;
   }
   if (inCluster && config.isRemote)
@@ -52,7 +58,7 @@ export async function controller(
     {
       ...{ target, namespace, listen, joinListen, advertise: addresses },
       ...{ verbsListen, verbsAdvertise, metricsListen, agentAccount },
-      ...{ network, networkPool, carriers: carriersOf(options) },
+      ...{ network, networkPool, nodeLease, carriers: carriersOf(options) },
     },
     stopSignal(),
   );

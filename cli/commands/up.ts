@@ -9,13 +9,14 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { connect } from '../client.ts';
 import { type Config, selfCommand } from '../config.ts';
 import { checkNetworkPool } from '../network-pool.ts';
+import { nodeLeaseArguments, type NodeLeaseOptions } from '../node-lease.ts';
 import { superviseDaemon, stopLeftOver } from '../daemon/supervisor.ts';
 import { sweepNodes } from '../daemon/sweep.ts';
 import { CommandError } from '../errors.ts';
 import { apiSocketOf, type Home, makeHome, processFileOf } from '../home.ts';
 import { livingProcess, removeProcessRecord, writeProcessRecord } from '../process-record.ts';
 
-export interface UpOptions {
+export interface UpOptions extends NodeLeaseOptions {
   detach?: boolean;
   agents: string;
   bind?: string[];
@@ -85,7 +86,16 @@ async function upForeground(home: Home, agents: number, options: UpOptions): Pro
   const restarted = (name: string, how: string): void => say(`${name} ended (${how}); starting it again`);
   const controller = superviseDaemon(
     home,
-    { name: 'controller', args: ['controller', '--listen', options.listen, ...networkArguments(options)] },
+    {
+      name: 'controller',
+      args: [
+        'controller',
+        '--listen',
+        options.listen,
+        ...networkArguments(options),
+        ...nodeLeaseArguments(options),
+      ],
+    },
     restarted,
     controllerStopping.signal,
   );
@@ -135,6 +145,7 @@ async function upDetached(home: Home, agents: number, options: UpOptions): Promi
     '--listen',
     options.listen,
     ...networkArguments(options),
+    ...nodeLeaseArguments(options),
     ...agentArguments(options),
   ]);
   const child = spawn(self.file, self.args, { stdio: ['ignore', log, log], detached: true, cwd: '/' });

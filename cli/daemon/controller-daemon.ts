@@ -32,6 +32,7 @@ import { environmentSecrets } from './environment-secrets.ts';
 import { type HubFile, readHubFile } from './hub-file.ts';
 import { FrontServer } from './front-server.ts';
 import type { NetworkOptions } from '../network-options.ts';
+import type { NodeLeaseOptions } from '../node-lease.ts';
 import { InputDesk } from '../../controllers/subresources/input-desk.ts';
 import { addVerbs } from '../../controllers/subresources/verbs.ts';
 import { GroupBook } from '../../controllers/subresources/group-book.ts';
@@ -45,7 +46,7 @@ import { addMachineRoutes } from './subresources.ts';
 export async function runController(
   home: Home,
   host: string,
-  { network, networkPool }: NetworkOptions,
+  { network, networkPool, nodeLease }: NetworkOptions & NodeLeaseOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const logger = pino({ base: { part: 'controller' }, level: 'info' }, logDestination());
@@ -84,6 +85,7 @@ export async function runController(
     ...(leaseMs === undefined ? {} : { clientLeaseMs: leaseMs }),
     ...(network === undefined ? {} : { network }),
     ...(networkPool === undefined ? {} : { networkPool }),
+    ...(nodeLease === undefined ? {} : { nodeLeaseSeconds: nodeLease }),
     secrets: {
       get: async (group: ProcessGroup) => {
         const record = records.get(recordOf(group));

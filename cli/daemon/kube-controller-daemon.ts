@@ -54,6 +54,8 @@ export interface KubeControllerOptions {
   readonly network?: 'Isolated' | 'Host' | undefined;
   /** Address range that job networks are cut from. */
   readonly networkPool?: string | undefined;
+  /** Lease of groups that may be started elsewhere, in seconds. */
+  readonly nodeLease?: number | undefined;
   /** Our own image, for carrier Pods; without it groups with a template are not supported. */
   readonly carriers?: { readonly image: string; readonly pullPolicy?: string } | undefined;
   readonly electionTimes?: Partial<ElectionTimes>;
@@ -147,7 +149,17 @@ interface Parts {
 }
 
 async function runReplica(options: KubeControllerOptions, parts: Parts, signal: AbortSignal): Promise<void> {
-  const { namespace, listen, advertise, verbsListen, agentAccount, network, networkPool, carriers } = options;
+  const {
+    namespace,
+    listen,
+    advertise,
+    verbsListen,
+    agentAccount,
+    network,
+    networkPool,
+    nodeLease,
+    carriers,
+  } = options;
   const { store, doubt, cluster, logger, shown } = parts;
   const { authority, clusterId, bundle } = cluster;
   const hosts = [listen, ...advertise].map((address) => address.replace(/:\d+$/, '').replace(/^\[|\]$/g, ''));
@@ -227,6 +239,8 @@ async function runReplica(options: KubeControllerOptions, parts: Parts, signal: 
           secrets: environmentSecrets(store),
           ...(network === undefined ? {} : { network }),
           ...(networkPool === undefined ? {} : { networkPool }),
+          ...(nodeLease === undefined ? {} : { nodeLeaseSeconds: nodeLease }),
+          leads: () => election.isLeading,
           ...(carriers === undefined ? {} : { carriers }),
         },
         leading,

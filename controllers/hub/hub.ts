@@ -25,10 +25,11 @@ import {
   type StreamCall,
 } from '../../wire/load.ts';
 import { manifestDigestOf, placedImages, type PlacedImage } from '../checkpoint/copies.ts';
-import type { Clock } from '../runtime/clock.ts';
+import type { Clock, Timer } from '../runtime/clock.ts';
 import { DesiredBook, type Entry } from './desired-book.ts';
 import { FactTable } from './fact-table.ts';
 import { groupHostsOf } from './group-hosts.ts';
+import { LeaseBook } from './lease-book.ts';
 import { groupNetworkOf, type MembersOfNetwork } from './group-network.ts';
 import { NodeTable } from './node-table.ts';
 import { refusalOf, type Refusal } from './refusal.ts';
@@ -55,6 +56,8 @@ export interface HubOptions {
   readonly logger: Logger;
   readonly leaseMs?: number;
   readonly heartbeatSeconds?: number;
+  /** Whether this controller leads at this very moment; absent: always. */
+  readonly leads?: () => boolean;
   /** Path of agent.proto where it is not beside wire/load.ts, as in a bundle. */
   readonly protoPath?: string;
   readonly groupChanged: (uid: string) => void;
@@ -66,11 +69,14 @@ export interface HubOptions {
 
 export const defaultLeaseMs = 60_000;
 const helloWithinMs = 10_000;
+/** An agent gives a connection up after three that are not answered. */
+const heartbeatsMissed = 4;
 
 export class Hub implements AsyncDisposable {
   readonly desired: DesiredBook;
   readonly facts = new FactTable();
   readonly nodes: NodeTable;
+  readonly leases: LeaseBook;
   /** Facts that were dropped because they spoke of another node's sandboxes. */
   droppedFacts = 0;
   readonly #options: HubOptions;
@@ -87,6 +93,9 @@ export class Hub implements AsyncDisposable {
   /** Of checkpoints that are restored, until there is news. */
   readonly #images = new Map<string, readonly PlacedImage[]>();
   #port = 0;
+  #watching: Timer | undefined;
+  /** Sessions that had missed their heartbeats when they were last looked at. */
+  #silent: ReadonlySet<Session> = new Set();
 
   private constructor(options: HubOptions) {
     const { clock } = options;
@@ -95,6 +104,7 @@ export class Hub implements AsyncDisposable {
     this.desired = new DesiredBook(Math.floor(clock.now()) * 1000, (node, keys) =>
       this.#sessions.get(node)?.changed(keys),
     );
+    this.leases = new LeaseBook(clock, this.desired, options.leads ?? (() => true));
     this.#sessionView = {
       desired: this.desired,
       peerAddressOf: (node) => this.nodes.get(node)?.hello?.peerAddress ?? '',
@@ -121,6 +131,7 @@ export class Hub implements AsyncDisposable {
   static async start(options: HubOptions): Promise<Hub> {
     const hub = new Hub(options);
     await hub.#listen();
+    hub.#watch();
     return hub;
   }
 
@@ -187,6 +198,7 @@ export class Hub implements AsyncDisposable {
 
   async close(): Promise<void> {
     this.nodes.close();
+    this.#watching?.[Symbol.dispose]();
     for (const session of this.#sessions.values()) session.close();
     this.#sessions.clear();
     this.#server.forceShutdown();
@@ -209,6 +221,23 @@ export class Hub implements AsyncDisposable {
     const { promise, resolve, reject } = Promise.withResolvers<number>();
     this.#server.bindAsync(listen, credentials, (error, port) => (error ? reject(error) : resolve(port)));
     this.#port = await promise;
+  }
+
+  get #heartbeatMs(): number {
+    return (this.#options.heartbeatSeconds ?? 5) * 1000;
+  }
+
+  /**
+   * Ends sessions whose agents are not heard of: nothing is to be placed there. Only those that were silent at the look before too, so
+   * that a hub that was paused reads first what has come meanwhile.
+   */
+  #watch(): void {
+    const silent = [...this.#sessions.values()].filter(
+      ({ node }) => this.nodes.silentMs(node) > heartbeatsMissed * this.#heartbeatMs,
+    );
+    for (const session of silent) if (this.#silent.has(session)) this.#ended(session);
+    this.#silent = new Set(silent);
+    this.#watching = this.#options.clock.after(this.#heartbeatMs, () => this.#watch());
   }
 
   #session(call: SessionCall): void {
@@ -272,7 +301,7 @@ export class Hub implements AsyncDisposable {
   #refusalOf(certified: string | undefined, hello: AgentHello): Refusal | undefined {
     const before = this.#sessions.has(hello.node) ? this.nodes.get(hello.node)?.hello : undefined;
     const incumbent = before && { hello: before, silentMs: this.nodes.silentMs(hello.node) };
-    return refusalOf(hello, certified, incumbent, (this.#options.heartbeatSeconds ?? 5) * 3000);
+    return refusalOf(hello, certified, incumbent, 3 * this.#heartbeatMs);
   }
 
   #receive(session: Session, message: AgentMessage): void {
@@ -280,7 +309,8 @@ export class Hub implements AsyncDisposable {
     if (this.#sessions.get(node) !== session) return;
     if (message.heartbeat) {
       this.nodes.heard(node, message.heartbeat.load);
-      session.send({ body: 'heartbeatAck', heartbeatAck: { sequence: message.heartbeat.sequence } });
+      const { sequence } = message.heartbeat;
+      session.send({ body: 'heartbeatAck', heartbeatAck: { sequence, leases: this.leases.grant(node) } });
     } else if (message.facts) {
       const { facts } = message;
       const bootId = this.nodes.get(node)?.hello?.bootId ?? '';

@@ -53,6 +53,8 @@ export function causeOf(sandboxes: readonly SandboxView[], goesOn: boolean): Fou
 
 /** The cause within one sandbox, whose ends were stamped by one clock. */
 export function causeIn(fact: SandboxFact, goesOn: boolean): Cause | undefined {
+  // Ranks that were killed with their lease die of that.
+  if (fact.state === 'Failed' && fact.reason === 'LeaseExpired') return { kind: 'sandbox' };
   if (fact.limitExceeded !== '') return { kind: 'limit', limit: fact.limitExceeded };
   const own = fact.failures.filter((end) => !end.byUs);
   const notStarted = own.find((end) => end.stage !== 0);

@@ -15,6 +15,7 @@ import type { Clock } from '../runtime/clock.ts';
 import { carrierLossOf, gangOf, type Gang } from '../carrier/gang.ts';
 import type { CarrierBook } from '../carrier/book.ts';
 import { sharesOf } from '../carrier/split.ts';
+import { defaultNodeLeaseSeconds } from '../../wire/fencing.ts';
 import type { Saves } from '../checkpoint/saves.ts';
 import { endRequestOf, savedRequestOf } from './end-request.ts';
 import { placingOfRestore, restoreNameOf, type RestoreSeen } from './restore.ts';
@@ -23,7 +24,7 @@ import { suspendPolicyTrouble } from './suspend-policy.ts';
 import { sandboxStateOf, type SandboxView, type Seen } from './seen.ts';
 
 export interface ObservePorts {
-  readonly hub: Pick<Hub, 'facts' | 'nodes' | 'desired'>;
+  readonly hub: Pick<Hub, 'facts' | 'nodes' | 'desired' | 'leases'>;
   readonly clock: Clock;
   readonly leases: ClientLeaseBook;
   readonly offers: (exceptUid: string) => NodeOffer[];
@@ -33,6 +34,8 @@ export interface ObservePorts {
   /** Of groups that do not say. */
   readonly defaultNetwork?: 'Isolated' | 'Host';
   readonly saves?: Saves;
+  /** Leases of groups that may be started elsewhere. */
+  readonly nodeLeaseSeconds?: number;
   /** On Kubernetes. */
   readonly carriers?: CarrierBook;
 }
@@ -61,6 +64,7 @@ export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
     sandboxes,
     network: networkOf(group, placing, restore, ports),
     networkClaim: undefined,
+    nodeLeaseSeconds: nodeLeaseOf(group, ports),
     carriers: carriers && { views: carriers.of(uid), gang },
     placing,
     invalid,
@@ -79,10 +83,10 @@ function placingOf(group: ProcessGroup, restore: RestoreSeen | undefined, ports:
   if (message !== undefined) return { kind: 'waiting', reason: 'StoreDamaged', message };
   const wish = { size: spec.size ?? 0, placement: spec.placement ?? {}, resources: spec.resources };
   const all = ports.offers(metadata.uid ?? '');
-  const offers = all.map((offer) => isolatingFor(group, offer, ports));
+  const offers = all.map((offer) => ableFor(group, offer, ports));
   if (restore) {
     const isolated = restore.checkpoint?.status?.network !== undefined;
-    const fit = isolated ? all.map((offer) => isolating(offer, ports)) : all;
+    const fit = isolated ? offers.map((offer) => isolating(offer, ports)) : offers;
     return placingOfRestore(group, restore, fit, (node) => ports.hub.nodes.get(node));
   }
   return place(wish, offers);
@@ -121,7 +125,7 @@ function gangOfGroup(group: ProcessGroup, carriers: CarrierBook, ports: ObserveP
   if (damaged !== undefined) return wait('StoreDamaged', damaged);
   if (!carriers.isKnown)
     return wait('WaitingForCarriers', 'the carrier Pods of the cluster are being listed');
-  const offers = new Map(ports.offers(uid).map((offer) => [offer.name, isolatingFor(group, offer, ports)]));
+  const offers = new Map(ports.offers(uid).map((offer) => [offer.name, ableFor(group, offer, ports)]));
   return gangOf(
     {
       shares: sharesOf(spec.size ?? 0, spec.placement ?? {}),
@@ -139,21 +143,32 @@ function gangOfGroup(group: ProcessGroup, carriers: CarrierBook, ports: ObserveP
   );
 }
 
-const isolatingFor = ({ spec }: ProcessGroup, offer: NodeOffer, ports: ObservePorts): NodeOffer =>
-  spec.network === 'Isolated' ? isolating(offer, ports) : offer;
+/** A node that cannot do what the group asks of it is not ready for the group. */
+function ableFor({ spec }: ProcessGroup, offer: NodeOffer, ports: ObservePorts): NodeOffer {
+  const able = spec.network === 'Isolated' ? isolating(offer, ports) : offer;
+  return spec.failurePolicy?.node === 'Restart'
+    ? having('leases', 'cannot hold a lease for failurePolicy.node', able, ports)
+    : able;
+}
 
 const feature = 'network-isolated';
 
-/** A node that cannot have the network is not ready for the group. */
-function isolating(offer: NodeOffer, { hub }: ObservePorts): NodeOffer {
+const isolating = (offer: NodeOffer, ports: ObservePorts): NodeOffer =>
+  having(feature, 'cannot have network Isolated', offer, ports);
+
+function having(name: string, cannot: string, offer: NodeOffer, { hub }: ObservePorts): NodeOffer {
   const hello = hub.nodes.get(offer.name)?.hello;
-  if (!offer.ready || hello?.features.includes(feature)) return offer;
-  const why = hello?.missing.find((text) => text.startsWith(`${feature}: `))?.slice(feature.length + 2);
-  return {
-    ...offer,
-    ready: false,
-    notReadyBecause: `cannot have network Isolated: ${why ?? 'update its agent'}`,
-  };
+  if (!offer.ready || hello?.features.includes(name)) return offer;
+  const why = hello?.missing.find((text) => text.startsWith(`${name}: `))?.slice(name.length + 2);
+  return { ...offer, ready: false, notReadyBecause: `${cannot}: ${why ?? 'update its agent'}` };
+}
+
+/** Groups that may be started elsewhere while nothing is known of a node run under a lease, as it was when they were placed. */
+function nodeLeaseOf({ spec, status }: ProcessGroup, ports: ObservePorts): number | undefined {
+  if (status?.placement !== undefined) return status.nodeLeaseSeconds;
+  return spec.failurePolicy?.node === 'Restart'
+    ? (ports.nodeLeaseSeconds ?? defaultNodeLeaseSeconds)
+    : undefined;
 }
 
 /** As the cluster offers it to a group that does not say: where some node of it cannot have a network, the nodes' own. */
@@ -211,6 +226,8 @@ function viewOf(
     loss,
     forgotten,
     state: sandboxStateOf(standing, known, loss, hasRun),
+    leaseSilentMs: group.status?.nodeLeaseSeconds === undefined ? undefined : hub.leases.sinceGrantMs(id),
+    want: hub.desired.sandboxesOf(uid)[ordinal]?.want,
     ...(group.spec.template !== undefined && carriers?.isKnown === true
       ? { carrierLoss: carrierLossOf(ordinal, incarnation, carriers.of(uid)) }
       : {}),

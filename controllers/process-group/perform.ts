@@ -59,7 +59,10 @@ export async function perform(
       await want(action.wishOf, seen, group, ports, signal);
       return group;
     case 'vacate':
-      for (const { node, spec } of hub.desired.sandboxesOf(uid)) hub.facts.drop(node, spec.id);
+      for (const { node, spec } of hub.desired.sandboxesOf(uid)) {
+        hub.facts.drop(node, spec.id);
+        hub.leases.drop(spec.id);
+      }
       hub.desired.forget(uid);
       if (!action.keepNetwork) await ports.networks.release(uid, signal);
       return group;
@@ -166,6 +169,7 @@ async function want(
   const whole = { ...group, spec: seen.group.spec };
   const specs = specsOf(whole, views, secret, ports.clusterId, ports.networks.pool.port, carrierOf);
   desired.assign(uid, specs, wish);
+  for (const { spec } of specs) if (spec.lease !== undefined) ports.hub.leases.begin(spec.id);
 }
 
 function newView(assignment: ReturnType<typeof newAssignments>[number]): SandboxView {

@@ -6,6 +6,7 @@ import type { SandboxView, Seen } from './seen.ts';
 import { suspendPolicyOf } from './suspend-policy.ts';
 import { suspensionStateOf } from './suspension.ts';
 import { isVacating, verdictOf } from './verdict.ts';
+import { wardenStep } from './warden.ts';
 
 export type Phase =
   | 'Deleting'
@@ -28,6 +29,10 @@ export type Phase =
   | 'Vacating'
   /** They have ended; the nodes are to be given back. */
   | 'Vacated'
+  /** A node is lost: ranks are being ended, or fenced off, for the group to start again. */
+  | 'Restarting'
+  /** It is certain that none of them runs any more; the group may be placed anew. */
+  | 'Restarted'
   /** A verdict stands, and ranks are still there. */
   | 'Ending'
   /** Nothing runs any more; how it ended is to be written. */
@@ -42,6 +47,11 @@ export function phaseOf(seen: Seen): Phase {
   const vacating = isVacating(seen);
   // A lost node is waited for: what runs there must not run twice.
   if (vacating && !verdict) return isVacated(seen) ? 'Vacated' : 'Vacating';
+  if (!verdict) {
+    const step = wardenStep(seen);
+    if (step.state === 'Clearing') return 'Restarting';
+    if (step.actions.includes('StartCopy')) return 'Restarted';
+  }
   if (sandboxes.every((view) => isOver(view, verdict !== undefined))) return 'Ended';
   if (verdict) return 'Ending';
   if (group.spec.suspend === true && suspendPolicyOf(group) === 'Stop') return 'Vacating';

@@ -13,6 +13,7 @@ import type { SandboxView, Seen } from './seen.ts';
 import { isSaved } from './suspension.ts';
 import { activeMsOf } from './wall-time.ts';
 import { warnedOf } from './status.ts';
+import { wardenDueInMs } from './warden.ts';
 
 export type Action =
   | { readonly kind: 'addFinalizer' }
@@ -76,6 +77,12 @@ const plan = {
     after: [{ kind: 'vacate', keepNetwork: isSaved(seen) }],
     againAfterMs: soonMs,
   }),
+  Restarting: (seen) => ({ ...nothing, after: [wanted(seen, 'Kill')], againAfterMs: nextMs(seen, false) }),
+  Restarted: () => ({
+    ...nothing,
+    after: [{ kind: 'vacate', keepNetwork: false }],
+    againAfterMs: soonMs,
+  }),
   Ending: ending,
   Ended: (seen) => ({ ...nothing, after: [kept(), ...releases(seen)] }),
 } satisfies Record<Phase, (seen: Seen) => Plan>;
@@ -98,6 +105,7 @@ function carrierAction(seen: Seen, phase: Phase, own: Plan): Action | undefined 
     case 'Placing':
       return gang && { kind: 'carriers', make: gang.make, release: gang.release, why: gang.why };
     case 'Vacating':
+    case 'Restarting':
       return letGo(seen.sandboxes.every((view) => isOver(view, false)) ? views : []);
     case 'Deleting':
       return letGo(
@@ -107,6 +115,7 @@ function carrierAction(seen: Seen, phase: Phase, own: Plan): Action | undefined 
     case 'NotSupported':
     case 'Held':
     case 'Vacated':
+    case 'Restarted':
     case 'Ended':
     case 'Finished':
       return letGo(views);
@@ -228,7 +237,7 @@ function warningDueInMs(seen: Seen): number | undefined {
 
 function nextMs(seen: Seen, counts: boolean): number | undefined {
   const { wallTimeSeconds } = seen.group.spec.limits ?? {};
-  const times = [seen.clientLeaseLeftMs];
+  const times = [seen.clientLeaseLeftMs, wardenDueInMs(seen)];
   if (counts && wallTimeSeconds !== undefined) {
     times.push(wallTimeSeconds * 1000 - activeMsOf(seen.group.status, seen.nowMs));
     const warningMs = warningDueInMs(seen);

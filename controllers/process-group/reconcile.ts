@@ -183,7 +183,10 @@ export class ProcessGroupReconciler implements Reconciler {
   #forget(uid: string): void {
     const { hub, leases, secrets, events, logger } = this.#ports;
     const key = this.#keys.get(uid);
-    for (const { node, spec } of hub.desired.sandboxesOf(uid)) hub.facts.drop(node, spec.id);
+    for (const { node, spec } of hub.desired.sandboxesOf(uid)) {
+      hub.facts.drop(node, spec.id);
+      hub.leases.drop(spec.id);
+    }
     hub.desired.forget(uid);
     leases.forget(uid);
     this.#ports.carriers?.forget(uid);

@@ -4,6 +4,7 @@
  */
 import type { RestoreSeen } from './restore.ts';
 import type { Standing } from '../hub/node-table.ts';
+import type { Want } from '../hub/desired-book.ts';
 import type { KnownFact, Loss } from '../hub/fact-table.ts';
 import type { NetworkClaim } from '../network/pool.ts';
 import type { Gang } from '../carrier/gang.ts';
@@ -29,6 +30,10 @@ export interface SandboxView extends Assignment {
   readonly loss: Loss | undefined;
   /** For a group that is being deleted: its agent holds nothing of it any more. */
   readonly forgotten: boolean;
+  /** Since it last may have been granted its lease; undefined: it needs none. */
+  readonly leaseSilentMs?: number | undefined;
+  /** What its agent is told of it, or would be. */
+  readonly want?: Want | undefined;
   /** The Pod that it lives in is gone, or is going, and why. */
   readonly carrierLoss?: string | undefined;
 }
@@ -52,6 +57,8 @@ export interface Seen {
   readonly sandboxes: readonly SandboxView[];
   /** In force for the group; of one that has no placement yet, as it would be with this one. */
   readonly network: 'Isolated' | 'Host';
+  /** Under which lease its ranks run, or would with this placement, in seconds; undefined: under none. */
+  readonly nodeLeaseSeconds?: number | undefined;
   /** What it has taken of the cluster's networks. */
   readonly networkClaim: NetworkClaim | undefined;
   readonly carriers: CarriersSeen | undefined;

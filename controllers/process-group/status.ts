@@ -28,6 +28,7 @@ import { isSaved, suspensionFailure, suspensionStateOf } from './suspension.ts';
 import { suspendPolicyOf } from './suspend-policy.ts';
 import { exitOf, firstFailure, unaccounted, verdictOf, type Verdict } from './verdict.ts';
 import { countedTime } from './wall-time.ts';
+import { fenceHold, isLostWithNode, silentOf, wardenStep } from './warden.ts';
 
 type State = readonly [status: Condition['status'], reason: Reason, message: string];
 type Conditions = Record<
@@ -57,7 +58,10 @@ export function statusOf(seen: Seen, phase: Phase, warns = false): ProcessGroupS
   const observed = generation === undefined ? {} : { observedGeneration: generation };
   if (phase === 'Deleting') return deletingStatus(seen);
   if (phase === 'Finished') return { ...before, ...observed };
-  if (phase === 'Vacated') return { ...vacatedStatus(seen), ...observed };
+  if (phase === 'Vacated') return { ...vacatedStatus(seen, phase), ...observed };
+  if (phase === 'Restarted') {
+    return { ...vacatedStatus(seen, phase), restarts: (before.restarts ?? 0) + 1, ...observed };
+  }
   const verdict = phase === 'Ending' || phase === 'Ended' ? verdictOf(seen) : undefined;
   const end = phase === 'Ended' ? (verdict ?? firstFailure(seen) ?? unaccounted(seen)) : verdict;
   const now = timeOf(new Date(nowMs));
@@ -72,6 +76,7 @@ export function statusOf(seen: Seen, phase: Phase, warns = false): ProcessGroupS
   const resolved = before.placement !== undefined ? (before.resolved ?? resolvedOf(seen)) : resolvedOf(seen);
   const network = networkOf(seen, phase);
   const restore = restoreOf(seen, phase);
+  const nodeLeaseSeconds = phase === 'Placing' ? seen.nodeLeaseSeconds : before.nodeLeaseSeconds;
   return {
     ...before,
     ...observed,
@@ -81,6 +86,8 @@ export function statusOf(seen: Seen, phase: Phase, warns = false): ProcessGroupS
     ...(nodes.size === 0 ? {} : { nodeCount: nodes.size }),
     ...(placement === undefined ? {} : { placement }),
     ...(network === undefined ? {} : { network }),
+    ...(nodeLeaseSeconds === undefined ? {} : { nodeLeaseSeconds }),
+    ...holdsOf(seen, phase),
     ...(started === undefined ? {} : { startTime: started }),
     ...(running === undefined ? {} : { runningTime: running }),
     ...(finish === undefined ? {} : { finishTime: finish }),
@@ -96,23 +103,24 @@ export function statusOf(seen: Seen, phase: Phase, warns = false): ProcessGroupS
 /** Dropped where the status is written. */
 export const ofOneRun = {
   placement: undefined, network: undefined, nodeCount: undefined, startTime: undefined, runningTime: undefined,
-  activeSince: undefined, activeSeconds: undefined, usage: undefined,
+  activeSince: undefined, activeSeconds: undefined, usage: undefined, nodeLeaseSeconds: undefined, holds: undefined,
 }; // prettier-ignore
 
 /** As of a group that was never started, but for what is said of it and for the incarnations that are used up. */
-function vacatedStatus(seen: Seen): ProcessGroupStatus {
+function vacatedStatus(seen: Seen, phase: 'Vacated' | 'Restarted'): ProcessGroupStatus {
   const unplaced: Seen = { ...seen, sandboxes: [] };
   const before = seen.group.status ?? {};
   // Ranks that are brought back go on where they were, addresses, time and all.
-  const kept = isSaved(seen)
-    ? { network: before.network, ...without(countedTime(before, false, seen.nowMs)) }
-    : { restore: undefined };
+  const kept =
+    phase === 'Vacated' && isSaved(seen)
+      ? { network: before.network, ...without(countedTime(before, false, seen.nowMs)) }
+      : { restore: undefined };
   return {
     ...before,
     ...(ofOneRun as object),
     ...(kept as object),
-    phase: 'Suspended',
-    conditions: conditionsOf(unplaced, 'Vacated', undefined, false),
+    phase: printed[phase](undefined),
+    conditions: conditionsOf(unplaced, phase, undefined, false),
     ranks: ranksOf(unplaced, false),
     incarnation: Math.max(...seen.sandboxes.map(({ incarnation }) => incarnation)),
   };
@@ -135,6 +143,8 @@ const printed: Record<
   Resuming: () => 'Resuming',
   Vacating: () => 'Suspending',
   Vacated: () => 'Suspended',
+  Restarting: () => 'Restarting',
+  Restarted: () => 'Pending',
   Ending: () => 'Stopping',
   Ended: (end) => (end ? 'Failed' : 'Succeeded'),
 };
@@ -215,6 +225,19 @@ function statesOf(
         Running: ['False', 'Vacating', 'ranks are being ended for the suspension'],
         Suspended: ['False', 'Vacating', 'ranks are being ended; then the nodes are given back'],
         Reconciling: reconciles('ranks are being ended for the suspension'),
+      };
+    case 'Restarting': {
+      const text = restartText(seen);
+      return {
+        ...base,
+        Running: ['False', 'Restarting', text],
+        Reconciling: ['True', 'Progressing', text],
+      };
+    }
+    case 'Restarted':
+      return {
+        ...base,
+        Reconciling: ['True', 'Progressing', 'no rank runs any more; the group is placed anew'],
       };
     case 'Pending': {
       const { placing } = seen;
@@ -301,6 +324,31 @@ function restoreOf(seen: Seen, phase: Phase): ProcessGroupStatus['restore'] {
     checkpointUid: from.metadata.uid ?? '',
     manifestDigest: from.status?.manifestDigest ?? '',
   };
+}
+
+/** A group in doubt of a node is held by the fence until the node is heard of, or certain to run none of its ranks. */
+function holdsOf(seen: Seen, phase: Phase): object {
+  const { holds = [] } = seen.group.status ?? {};
+  const others = holds.filter(({ name }) => name !== fenceHold);
+  const inDoubt = phase !== 'Ended' && phase !== 'Ending' && wardenStep(seen).state === 'Doubting';
+  const nodes = nodesOf(silentOf(seen));
+  const message = `nothing is heard of ${nodes}: its ranks stand still since their lease expired; the group starts elsewhere once the lease is over`;
+  const since = holds.find(({ name }) => name === fenceHold)?.since ?? timeOf(new Date(seen.nowMs));
+  const own = inDoubt ? [{ name: fenceHold, reason: 'NodeSilent', message, since }] : [];
+  return { holds: others.length + own.length === 0 ? undefined : [...others, ...own] };
+}
+
+function restartText(seen: Seen): string {
+  const silent = silentOf(seen);
+  const lost = nodesOf([...seen.sandboxes.filter(isLostWithNode), ...silent]);
+  const wait = silent.length === 0 ? '' : `; waiting until the lease on ${nodesOf(silent)} is over`;
+  return `${lost === '' ? 'a node' : lost} is lost: the group is started again from its beginning${wait}`;
+}
+
+function nodesOf(views: readonly SandboxView[]): string {
+  const nodes = [...new Set(views.map(({ node }) => node))];
+  const rest = nodes.length > 8 ? ` and ${nodes.length - 8} more` : '';
+  return nodes.slice(0, 8).join(', ') + rest;
 }
 
 /** What is left of a group that goes: who looks at it sees that it is being ended. */

@@ -22,10 +22,14 @@ export function eventsOf(before: ProcessGroupStatus | undefined, after: ProcessG
     if (type === 'Stalled' && conditionOf(after.conditions, 'Failed')?.status === 'True') return [];
     return [{ type: eventType, reason: condition.reason, message: condition.message }];
   });
-  for (const reason of ['Stopping', 'AgentUnreachable']) {
+  for (const reason of ['Stopping', 'AgentUnreachable', 'Restarting']) {
     const now = conditionOf(after.conditions, 'Running');
     if (now?.reason !== reason || conditionOf(before?.conditions, 'Running')?.reason === reason) continue;
     notes.push({ type: 'Warning', reason, message: now.message });
+  }
+  for (const hold of after.holds ?? []) {
+    if (before?.holds?.some(({ name }) => name === hold.name)) continue;
+    notes.push({ type: 'Warning', reason: hold.reason, message: hold.message ?? hold.reason });
   }
   const placed = conditionOf(after.conditions, 'Placed');
   const waits =

@@ -10,6 +10,7 @@ import type { ProcessGroupExitSummary, ProcessGroupSpec } from '../../crds/types
 import type { BrokenFence, RankEnd, SandboxFact } from '../../wire/agent-types.ts';
 import { causeOf, isOriginal, type FoundCause } from './cause.ts';
 import type { SandboxView, Seen } from './seen.ts';
+import { fencedOf, isClearing, isLostWithNode, mostRestarts, restarts } from './warden.ts';
 import { activeMsOf } from './wall-time.ts';
 
 export interface Verdict {
@@ -23,7 +24,7 @@ const signalNames = new Map(Object.entries(constants.signals).map(([name, number
 export function verdictOf(seen: Seen): Verdict | undefined {
   const stored = storedVerdict(seen);
   if (stored) return consequences.has(stored.reason) ? (originOf(seen) ?? stored) : stored;
-  if (isVacating(seen)) return requestOf(seen);
+  if (isVacating(seen) || isClearing(seen.group)) return requestOf(seen);
   return failureOf(seen) ?? limitOf(seen) ?? requestOf(seen);
 }
 
@@ -59,7 +60,10 @@ function failureOf(seen: Seen): Verdict | undefined {
     ({ state, carrierLoss }) => carrierLoss !== undefined && (state === 'Live' || state === 'Waiting'),
   );
   if (uncarried) return carrierVerdict(uncarried);
+  const exhausted = exhaustedVerdict(seen);
+  if (exhausted) return exhausted;
   const found = causeOf(seen.sandboxes, seen.group.spec.failurePolicy?.rank === 'Continue');
+  if (isNodesFault(seen, found)) return undefined;
   if (found) return causeVerdict(found, seen);
   for (const view of seen.sandboxes) {
     if (view.known?.fact.limitExceeded)
@@ -93,8 +97,33 @@ export function unaccounted(seen: Seen): Verdict | undefined {
   return undefined;
 }
 
+/** Of a group that is started again when it loses a node: whether a failure is to wait for what comes of that. */
+function isNodesFault(seen: Seen, found: FoundCause | undefined): boolean {
+  if (!restarts(seen.group)) return false;
+  if (seen.sandboxes.some(isLostWithNode)) return true;
+  const isAway = ({ standing, state }: SandboxView): boolean => standing !== 'Connected' && state !== 'Over';
+  return found !== undefined && !isOriginal(found.cause) && seen.sandboxes.some(isAway);
+}
+
+/** A node is lost once more than the group may be started again. */
+function exhaustedVerdict(seen: Seen): Verdict | undefined {
+  const { spec, status } = seen.group;
+  if (spec.failurePolicy?.node !== 'Restart' || restarts(seen.group)) return undefined;
+  const lost = seen.sandboxes.find(isLostWithNode) ?? fencedOf(seen)[0];
+  if (!lost) return undefined;
+  const times = status?.restarts ?? 0;
+  const text = `node ${lost.node} is lost with ranks ${shortRanks(lost.ranks)}; the group was started again ${times} of failurePolicy.maxRestarts, ${mostRestarts(spec)}, times`;
+  return verdict('RestartsExhausted', { node: lost.node }, text);
+}
+
 /** Reasons that a failed sandbox gives. */
-const sandboxReasons = ['CarrierLost', 'NodeLost', 'StartFailed', 'NotAllowed'] as const satisfies Reason[];
+const sandboxReasons = [
+  'CarrierLost',
+  'LeaseExpired',
+  'NodeLost',
+  'StartFailed',
+  'NotAllowed',
+] as const satisfies Reason[];
 
 function causeVerdict({ view, cause }: FoundCause, seen: Seen): Verdict {
   const { spec } = seen.group;
@@ -261,7 +290,7 @@ function verdict(reason: Reason, exit: ProcessGroupExitSummary, message: string)
 function reasonOf(text: string): Reason {
   const known: readonly Reason[] = [
     'RankFailed', 'RankSignaled', 'StartFailed', 'SandboxFailed', 'NodeLost', 'WallTimeExceeded', 'CpuTimeExceeded',
-    'MemoryExceeded', 'ClientGone', 'Aborted', 'NotAllowed', 'Saved', 'CarrierLost',
+    'MemoryExceeded', 'ClientGone', 'Aborted', 'NotAllowed', 'Saved', 'CarrierLost', 'LeaseExpired', 'RestartsExhausted',
   ]; // prettier-ignore
   return known.find((reason) => reason === text) ?? 'Deleted';
 }

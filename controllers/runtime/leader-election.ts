@@ -59,6 +59,8 @@ export class LeaderElection {
   #seen: Lease | undefined;
   /** When the lease was last seen to change, by our own clock. */
   #seenMs = 0;
+  /** When what renewed our own lease was asked for. */
+  #renewedMs = -Infinity;
 
   constructor(options: LeaderElectionOptions) {
     this.#options = options;
@@ -74,33 +76,35 @@ export class LeaderElection {
       : { identity, about: lease.metadata.annotations ?? {} };
   }
 
+  /** Whether this replica leads for certain at this moment, also when it was paused and does not know it yet. */
+  get isLeading(): boolean {
+    return this.#options.clock.steady() < this.#renewedMs + this.#times.renewWithinMs;
+  }
+
   /** Waits for the lead, calls `lead` with a signal that aborts when it is lost, and so on until `signal` aborts. */
   async run(lead: (signal: AbortSignal) => Promise<void>, signal: AbortSignal): Promise<void> {
     const { clock, logger, identity } = this.#options;
     while (!signal.aborted) {
       const askedMs = clock.steady();
       if (await this.#tried(signal)) {
+        this.#renewedMs = askedMs;
         logger.info({ identity }, 'leading');
-        await this.#hold(lead, askedMs, signal);
+        await this.#hold(lead, signal);
         logger.info({ identity }, 'no longer leading');
       } else await pause(clock, this.#times.retryMs * (0.8 + Math.random() * 0.4), signal);
     }
   }
 
-  async #hold(
-    lead: (signal: AbortSignal) => Promise<void>,
-    sinceMs: number,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #hold(lead: (signal: AbortSignal) => Promise<void>, signal: AbortSignal): Promise<void> {
     const { clock, logger } = this.#options;
     const lost = new AbortController();
     const either = AbortSignal.any([signal, lost.signal]);
     const leading = lead(either).finally(() => lost.abort());
-    for (let renewedMs = sinceMs; !either.aborted;) {
-      const leftMs = renewedMs + this.#times.renewWithinMs - clock.steady();
+    while (!either.aborted) {
+      const leftMs = this.#renewedMs + this.#times.renewWithinMs - clock.steady();
       if (leftMs <= 0) {
         logger.error(
-          { forMs: clock.steady() - renewedMs },
+          { forMs: clock.steady() - this.#renewedMs },
           'the lease could not be renewed; leading no more',
         );
         lost.abort();
@@ -109,7 +113,7 @@ export class LeaderElection {
       await pause(clock, Math.min(leftMs, this.#times.retryMs), either);
       if (either.aborted) break;
       const askedMs = clock.steady();
-      if (await this.#tried(either)) renewedMs = askedMs;
+      if (await this.#tried(either)) this.#renewedMs = askedMs;
       else if (this.leader !== undefined && this.leader.identity !== this.#options.identity) {
         logger.error({ leader: this.leader.identity }, 'another replica took the lease');
         lost.abort();

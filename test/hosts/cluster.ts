@@ -37,12 +37,12 @@ export class Cluster implements AsyncDisposable {
 
   /**
    * The control plane on the first host; `environments` are what the agents of the others start with. `supervised`: the first
-   * host's agent is `muster up`'s, which starts it again whenever it ends; else it is one of `agents`.
+   * host's agent is `muster up`'s, which starts it again whenever it ends; else it is one of `agents`. `up`: more options of it.
    */
   static async make(
     options: readonly HostOptions[],
     environments: Readonly<Record<string, Record<string, string>>> = {},
-    { supervised = true } = {},
+    { supervised = true, up = [] }: { supervised?: boolean; up?: readonly string[] } = {},
   ): Promise<Cluster> {
     for (const needed of [muster, `${programs}/ring`]) {
       if (!existsSync(needed))
@@ -58,6 +58,7 @@ export class Cluster implements AsyncDisposable {
         supervised ? '1' : '0',
         '--listen',
         first!.address,
+        ...up,
       ]);
       if (!supervised) await cluster.startAgent(first!);
       await Promise.all(
