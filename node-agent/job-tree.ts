@@ -9,6 +9,7 @@ import {
   type ServerOptions,
 } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
+import { endpointOf } from '../wire/endpoint.ts';
 import type { NameReply, NameRequest, SandboxId, Sent, TreeMessage, Tree } from '../wire/agent-types.ts';
 import { FenceNode, type FenceEffect, type FenceOutcome } from '../wire/fence.ts';
 import { channelOptions, type ImageCall, type PeerClient, type TreeCall, type Wire } from '../wire/load.ts';
@@ -334,7 +335,7 @@ export class JobTree {
       true,
     );
     this.#port = await new Promise<number>((resolve, reject) => {
-      this.#server.bindAsync(`${host}:${String(port)}`, secure, (error, bound) => {
+      this.#server.bindAsync(endpointOf(host, port), secure, (error, bound) => {
         if (error) reject(error);
         else resolve(bound);
       });

@@ -3,6 +3,7 @@
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { randomUUID } from 'node:crypto';
 import { native as loadNative } from '../native/addon/index.ts';
+import { endpointOf } from '../wire/endpoint.ts';
 import { loadWire, type ImageCall } from '../wire/load.ts';
 import type { Backend } from './backend.ts';
 import { cgroupParentFileOf, Cgroups, parseHierarchies } from './cgroups.ts';
@@ -86,7 +87,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
       bootId: backend.bootId,
       build: config.build,
       capacity: capacityOf(backend.topology),
-      peerAddress: `${backend.address}:${String(backend.tree.port)}`,
+      peerAddress: endpointOf(backend.address, backend.tree.port),
       localSocket: config.localSocket,
       labels: { ...config.labels },
       ...features,

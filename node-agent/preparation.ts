@@ -2,6 +2,7 @@
 // checked, the tables of mounts, cgroups and processes made. All refusals are made here, before anything is touched.
 import { readFileSync } from 'node:fs';
 import { encodeStartFile, unlimited, type StartEntry } from '../native/addon/abi.ts';
+import { isIPv6 } from 'node:net';
 import type { SandboxSpec } from '../wire/agent-types.ts';
 import { refused, startFailed } from './agent-error.ts';
 import type { Backend } from './backend.ts';
@@ -187,6 +188,10 @@ function checkNetwork({ network }: SandboxSpec, { network: here, networkTrouble,
   if (!network) return;
   if (!here)
     throw refused(`node ${config.node}: network Isolated cannot be had here: ${networkTrouble ?? ''}`);
+  if (new Set(network.members.map(({ address }) => isIPv6(address))).size > 1)
+    throw refused(
+      `MUSTER_NETWORK_FAMILY: node ${config.node}: some nodes of the group are known by IPv4 addresses, some by IPv6: give their agents --address of one kind, or use network Host`,
+    );
   if (network.mtu > 0) return;
   throw refused(
     `MUSTER_NETWORK_MTU: node ${config.node}: the links between the nodes of the group carry too little for a job network: raise their MTU to 1280 or more, or use network Host`,

@@ -3,9 +3,9 @@
  * reach the node, its name, and `GROUP-ORDINAL` for each sandbox there. In a network of its own each sandbox has a line. Pure.
  */
 import { isIP } from 'node:net';
+import { hostOf } from '../../wire/endpoint.ts';
 import { addressOf, parseSubnet } from '../../wire/job-addresses.ts';
 import type { Entry } from './desired-book.ts';
-import { hostOf } from './group-network.ts';
 
 const nameMost = 63;
 

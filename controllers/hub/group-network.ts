@@ -5,6 +5,7 @@
 import { isIPv6 } from 'node:net';
 import { RankSet } from '../../crds/rank-set.ts';
 import type { AgentHello, JobNetwork, Sent } from '../../wire/agent-types.ts';
+import { hostOf } from '../../wire/endpoint.ts';
 import { mtuOver } from '../../wire/job-addresses.ts';
 import type { Entry } from './desired-book.ts';
 
@@ -12,9 +13,6 @@ import type { Entry } from './desired-book.ts';
 const usualMtu = 1500;
 
 export type MembersOfNetwork = Required<Pick<Sent<JobNetwork>, 'mtu' | 'members'>>;
-
-export const hostOf = (peerAddress: string): string =>
-  peerAddress.replace(/:\d*$/, '').replace(/^\[|\]$/g, '');
 
 /** undefined while some node of the group has not said where it is. */
 export function groupNetworkOf(

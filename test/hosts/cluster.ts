@@ -109,8 +109,12 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** The agent of a node that has joined before. */
-  async startAgent(host: Host, env: Record<string, string> = {}): Promise<Agent> {
-    return this.#agent(host, [], env);
+  async startAgent(
+    host: Host,
+    env: Record<string, string> = {},
+    args: readonly string[] = [],
+  ): Promise<Agent> {
+    return this.#agent(host, args, env);
   }
 
   async #agent(host: Host, args: readonly string[], env: Record<string, string>): Promise<Agent> {

@@ -102,6 +102,12 @@ export class Host {
   async link(up: boolean): Promise<void> {
     await inNetwork(this.#bridge, `ip link set port-${this.name} ${up ? 'up' : 'down'}`);
   }
+
+  /** How much a packet may carry on this host's cable. */
+  async setMtu(bytes: number): Promise<void> {
+    await inNetwork(this.#bridge, `ip link set port-${this.name} mtu ${bytes}`);
+    await this.sh(`ip link set eth0 mtu ${bytes}`);
+  }
 }
 
 export class Hosts implements AsyncDisposable {
