@@ -33,8 +33,8 @@ format: setup ## format everything in place
 
 verify: setup ## regenerate the generated files; fails when they differ from what is committed
 	@scripts/generate.sh
-	@git diff --exit-code -- '*.gen.*' docs/reference docs/runbook.md && \
-	  [ -z "$$(git ls-files --others --exclude-standard -- '*.gen.*' docs/reference docs/runbook.md)" ] || \
+	@git diff --exit-code -- '*.gen.*' docs/reference docs/runbook.md docs/fencing.md && \
+	  [ -z "$$(git ls-files --others --exclude-standard -- '*.gen.*' docs/reference docs/runbook.md docs/fencing.md)" ] || \
 	  { echo 'verify: generated files differ; commit what "make generate" wrote'; exit 1; }
 
 bench: build ## measure, as JSON lines on standard output; T=NAME runs one

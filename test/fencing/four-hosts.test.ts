@@ -2,10 +2,10 @@
  * Groups that start again elsewhere when they lose a node, over four hosts whose cables are pulled. Ranks write down every 20 ms which
  * incarnation runs, by a clock that is the same on all hosts: what two incarnations wrote must not overlap.
  */
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { Cluster } from '../hosts/cluster.ts';
+import { Cluster, muster } from '../hosts/cluster.ts';
 import { eventually } from '../hosts/processes.ts';
 
 /** Seconds until ranks that nobody vouches for are stopped; a quarter later they are killed. */
@@ -15,9 +15,22 @@ let cluster: Cluster;
 /** Not on the hosts' own file systems: every rank sees it. */
 const shared = mkdtempSync('/var/tmp/muster-fencing-');
 
+const library = `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu/faketime/libfaketime.so.1`;
+/** How far the clocks of the agents are off, as libfaketime reads it. */
+const clockFile = join(shared, 'clock');
+const clock = {
+  LD_PRELOAD: library,
+  FAKETIME_TIMESTAMP_FILE: clockFile,
+  FAKETIME_CACHE_DURATION: '1',
+  FAKETIME_DONT_FAKE_MONOTONIC: '1',
+};
+
 beforeAll(async () => {
   chmodSync(shared, 0o777);
-  cluster = await Cluster.make([{}, {}, {}, {}], {}, { up: ['--node-lease', String(lease)] });
+  writeFileSync(clockFile, '+0');
+  if (!existsSync(library)) throw new Error(`${library} is missing: apt-get install libfaketime`);
+  const clocks = { node2: clock, node3: clock, node4: clock };
+  cluster = await Cluster.make([{}, {}, {}, {}], clocks, { up: ['--node-lease', String(lease)] });
 });
 afterEach(async () => {
   await cluster.heal();
@@ -120,11 +133,28 @@ const standsStill = (name: string, node: string): Promise<unknown> => {
   }, `ranks on ${node} to stand still`);
 };
 
+/** Drops what a host receives, or what it sends. */
+const cut = (node: string, direction: 'input' | 'output'): Promise<string> =>
+  cluster
+    .host(node)
+    .sh(
+      `nft add table inet cut; nft add chain inet cut drops '{ type filter hook ${direction} priority 0; }'; nft add rule inet cut drops meta ${direction === 'input' ? 'iifname' : 'oifname'} eth0 drop`,
+    );
+const uncut = (node: string): Promise<string> => cluster.host(node).sh('nft delete table inet cut');
+
+/** Nothing of a job is left on the host. */
+const isSwept = (node: string): Promise<boolean> =>
+  eventually(
+    async () => !(await cluster.host(node).processes()).some((each) => each.endsWith(' rank-init')),
+    `the old ranks on ${node} to be gone`,
+  );
+
 describe('a host that is cut off', () => {
-  it('for less than a lease: nothing happens, again and again', async () => {
+  it('for less than a lease: nothing happens, again and again, though its clock is set back an hour', async () => {
     await start('flaps', 'Restart');
     const node = await lastNodeOf('flaps');
     for (let cut = 0; cut < 4; cut++) {
+      if (cut === 2) writeFileSync(clockFile, '-1h');
       await cluster.host(node).link(false);
       const over = performance.now() + 1_500;
       await eventually(() => performance.now() > over, 'a cut');
@@ -132,6 +162,13 @@ describe('a host that is cut off', () => {
       await eventually(() => cluster.isReady(node), `${node} to be ready`);
       await beatsAgain('flaps', node);
     }
+    const told = [
+      ...cluster.agents
+        .get(node)!
+        .said()
+        .matchAll(/"time":(\d+)/g),
+    ].map(([, ms]) => Number(ms));
+    expect(told.at(-1)).toBeLessThan(Date.now() - 3_500_000);
     expect(await statusOf('flaps')).toMatchObject({ phase: 'Running' });
     expect((await statusOf('flaps')).restarts).toBe(0);
     neverTwo('flaps');
@@ -150,11 +187,62 @@ describe('a host that is cut off', () => {
     const events = await cluster.succeed(['get', 'events', '-o', 'json']);
     for (const reason of ['NodeSilent', 'Restarting']) expect(events).toContain(`"reason": "${reason}"`);
     await cluster.host(node).link(true);
-    await eventually(
-      async () => !(await cluster.host(node).processes()).some((each) => /rank-init/.test(each)),
-      'the old ranks to be gone',
-    );
+    await isSwept(node);
     neverTwo('moves');
     await cluster.succeed(['delete', 'pg', 'moves']);
+  });
+
+  it('that can only listen, its agent killed: rank-init does it alone, and an agent that comes back sweeps up', async () => {
+    await start('deaf', 'Restart');
+    const node = await lastNodeOf('deaf');
+    await cut(node, 'output');
+    await cluster.agents.get(node)!.end('SIGKILL');
+    await standsStill('deaf', node);
+    await until('deaf', (status) => isRunning(status) && status.restarts === 1, 'run again');
+    await uncut(node);
+    await cluster.startAgent(cluster.host(node));
+    await isSwept(node);
+    neverTwo('deaf');
+    await cluster.succeed(['delete', 'pg', 'deaf']);
+  });
+
+  it('that can only speak, its agent killed and started again meanwhile: the new agent lets nobody run', async () => {
+    await start('mute', 'Restart');
+    const node = await lastNodeOf('mute');
+    await cut(node, 'input');
+    await standsStill('mute', node);
+    await cluster.agents.get(node)!.end('SIGKILL');
+    const { pid } = await cluster.host(node).start([muster, 'agent']);
+    await until('mute', (status) => isRunning(status) && status.restarts === 1, 'run again');
+    await uncut(node);
+    await isSwept(node);
+    neverTwo('mute');
+    process.kill(pid, 'SIGKILL');
+    await cluster.succeed(['delete', 'pg', 'mute']);
+  });
+});
+
+describe('a controller that is silent for longer than any lease', () => {
+  it('leaves groups alone that start nowhere else, and starts others again once it is back', async () => {
+    await start('stays', 'Fail');
+    await start('waits', 'Restart');
+    const node = await lastNodeOf('waits');
+    const controller = (
+      await cluster.front.sh(
+        `ps -e -o pid=,args= | sed -n 's/^ *\\([0-9]*\\) .* controller -[-]listen .*/\\1/p'`,
+      )
+    ).trim();
+    await cluster.front.sh(`kill -STOP ${controller}`);
+    await standsStill('waits', node);
+    for (const each of ['node1', 'node2', 'node3'])
+      if (beatsOf('stays').some((beat) => beat.node === each)) await beatsAgain('stays', each);
+    const over = performance.now() + lease * 500;
+    await eventually(() => performance.now() > over, 'the hard end');
+    await cluster.front.sh(`kill -CONT ${controller}`);
+    await until('waits', (status) => isRunning(status) && status.restarts === 1, 'run again');
+    neverTwo('waits');
+    expect(await statusOf('stays')).toMatchObject({ phase: 'Running', restarts: 0 });
+    expect(new Set(beatsOf('stays').map(({ incarnation }) => incarnation))).toEqual(new Set([1]));
+    await cluster.succeed(['delete', 'pg', 'stays', 'waits']);
   });
 });
