@@ -8,6 +8,7 @@ import type { ProcessGroup, ProcessGroupStatus } from '../../crds/types.gen.ts';
 import { isStoreError } from '../../store/object-store.ts';
 import { nameOf, settled, type Key, type Outcome, type Reconciler } from '../runtime/reconciler.ts';
 import { processGroupType } from '../resource-types.ts';
+import { gitOpsNotes } from './gitops.ts';
 import { observe, type ObservePorts } from './observe.ts';
 import { perform, type PerformPorts } from './perform.ts';
 import { phaseOf } from './phase.ts';
@@ -87,7 +88,8 @@ export class ProcessGroupReconciler implements Reconciler {
     }
     for (const action of plan.after) current = await perform(action, seen, current, this.#ports, signal);
     if (settlesInMs > 0) return { kind: 'again', afterMs: settlesInMs };
-    for (const note of eventsOf(group.status, status)) this.#ports.events.record(group, note);
+    for (const note of [...gitOpsNotes(group), ...eventsOf(group.status, status)])
+      this.#ports.events.record(group, note);
     return plan.againAfterMs === undefined
       ? settled
       : { kind: 'again', afterMs: Math.ceil(plan.againAfterMs) };

@@ -215,7 +215,8 @@ export function exitOf(waitStatus: number): { code?: number; signal?: string } {
 
 /** The limit is that of all ranks of the sandbox; the one that ended first for want of memory is named. */
 function limitVerdict(view: SandboxView, limit: string, spec: ProcessGroupSpec): Verdict {
-  if (limit === 'carrier') return carrierVerdict({ ...view, carrierLoss: view.carrierLoss ?? 'its carrier Pod has ended' });
+  if (limit === 'carrier')
+    return carrierVerdict({ ...view, carrierLoss: view.carrierLoss ?? 'its carrier Pod has ended' });
   const memory = limit === 'memory';
   const field = memory ? 'limits.memory or resources.limits.memory' : 'limits.cpuTimeSeconds';
   const ended = memory ? view.known?.fact.failures.find((end) => !end.byUs) : undefined;
