@@ -26,6 +26,7 @@ export class LeaseKeeper {
   readonly #sandbox: LeasedSandbox;
   readonly #log: Logger;
   #timer: NodeJS.Timeout | null = null;
+  readonly #waiting = new Set<() => void>();
 
   constructor(times: LeaseTimes, sandbox: LeasedSandbox, log: Logger) {
     this.#lease = new Lease(times, sandbox.incarnation, boottimeNs);
@@ -39,7 +40,23 @@ export class LeaseKeeper {
 
   granted(sentNs: bigint): void {
     this.#lease.granted(sentNs);
+    for (const look of this.#waiting) look();
     this.#sandbox.poke();
+  }
+
+  /** For what is brought back from an image, which runs as soon as it is there. */
+  async untilGranted(signal: AbortSignal): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const look = (): void => {
+      if (this.#lease.isGranted || signal.aborted) resolve();
+    };
+    this.#waiting.add(look);
+    signal.addEventListener('abort', look, { once: true });
+    look();
+    await promise;
+    this.#waiting.delete(look);
+    signal.removeEventListener('abort', look);
+    signal.throwIfAborted();
   }
 
   stop(): void {

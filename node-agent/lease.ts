@@ -48,18 +48,25 @@ export class Lease {
     if (this.#grantedNs === null || sentNs > this.#grantedNs) this.#grantedNs = sentNs;
   }
 
+  /** Whether a grant is there that the sandbox may begin to run under. */
+  get isGranted(): boolean {
+    const sentNs = this.#grantedNs;
+    return sentNs !== null && this.#nowNs() < sentNs + nsOf(this.#times.expiresAfterMs);
+  }
+
   /** Queues what follows from the time, a grant, and whether the hub wants the sandbox gone. The hard end is looked for first. */
   look(held: HeldLease, superseded: boolean): void {
     const nowNs = this.#nowNs();
     const { expiresNs, endsNs } = this.#timesOf(held);
     const isLeased = endsNs > 0n;
+    const isRestored = held.epoch !== 0n && held.epoch !== this.#epoch;
     if (superseded) this.#step('Superseded');
     const isEnded = held.epoch === this.#epoch && held.state === 'ended';
     if (isEnded || (isLeased && nowNs >= endsNs - marginNs)) this.#step('HardEnd');
     const sentNs = this.#grantedNs;
     this.#grantedNs = null;
     if (sentNs !== null && nowNs < sentNs + nsOf(this.#times.expiresAfterMs)) this.#granted(sentNs);
-    else if (isLeased && nowNs >= expiresNs) this.#step('Expired');
+    else if (isLeased ? nowNs >= expiresNs : isRestored) this.#step('Expired');
   }
 
   /** Until there is something to look at though nothing has happened; null: nothing. */

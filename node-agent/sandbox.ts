@@ -780,7 +780,10 @@ export class Sandbox implements HeldSandbox {
         onPlaced: (placed) => {
           directory.write('identity', placed);
         },
-        onReachable: async () => this.setPlugged(true),
+        onReachable: async () => {
+          await this.#lease?.untilGranted(signal);
+          await this.setPlugged(true);
+        },
         signal,
       });
       directory.write('identity', identity);

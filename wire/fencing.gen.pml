@@ -3,15 +3,17 @@
 /* Guard: begins Unleased. Actions: Stop, Kill, Continue. */
 #define Guard_FIRST Guard_Unleased
 mtype = { Guard_Unleased, Guard_Running, Guard_Stopped, Guard_Ended };
-mtype = { Guard_on_Renewed, Guard_on_Expired, Guard_on_HardEnd };
+mtype = { Guard_on_Renewed, Guard_on_Expired, Guard_on_HardEnd, Guard_on_Restored };
 inline Guard_step(state_, event_, self) {
   if
   :: state_ == Guard_Unleased && event_ == Guard_on_Renewed -> state_ = Guard_Running
   :: state_ == Guard_Running && event_ == Guard_on_Renewed -> state_ = Guard_Running
   :: state_ == Guard_Running && event_ == Guard_on_Expired -> state_ = Guard_Stopped; Guard_do_Stop(self)
   :: state_ == Guard_Running && event_ == Guard_on_HardEnd -> state_ = Guard_Ended; Guard_do_Kill(self)
+  :: state_ == Guard_Running && event_ == Guard_on_Restored -> state_ = Guard_Unleased
   :: state_ == Guard_Stopped && event_ == Guard_on_Renewed -> state_ = Guard_Running; Guard_do_Continue(self)
   :: state_ == Guard_Stopped && event_ == Guard_on_HardEnd -> state_ = Guard_Ended; Guard_do_Kill(self)
+  :: state_ == Guard_Stopped && event_ == Guard_on_Restored -> state_ = Guard_Unleased; Guard_do_Continue(self)
   :: else -> skip
   fi
 }

@@ -32,7 +32,7 @@ export function copyAfterMs({ endsAfterMs }: LeaseTimes): number {
 }
 
 export type GuardState = 'Unleased' | 'Running' | 'Stopped' | 'Ended';
-export type GuardEvent = 'Renewed' | 'Expired' | 'HardEnd';
+export type GuardEvent = 'Renewed' | 'Expired' | 'HardEnd' | 'Restored';
 export type GuardAction = 'Stop' | 'Continue' | 'Kill';
 
 export const guard: StateTable<GuardState, GuardEvent, GuardAction> = {
@@ -42,11 +42,23 @@ export const guard: StateTable<GuardState, GuardEvent, GuardAction> = {
     Renewed: 'the agent hands on a grant; its times replace earlier ones',
     Expired: 'the lease has expired',
     HardEnd: "the lease's hard end is there; looked for before any renewal",
+    Restored:
+      'it is found, once a time is due, that the sandbox was brought back from an image: its times are of another life',
   },
   rows: {
     Unleased: { Renewed: ['Running'] },
-    Running: { Renewed: ['Running'], Expired: ['Stopped', 'Stop'], HardEnd: ['Ended', 'Kill'] },
-    Stopped: { Renewed: ['Running', 'Continue'], HardEnd: ['Ended', 'Kill'] },
+    Running: {
+      Renewed: ['Running'],
+      Expired: ['Stopped', 'Stop'],
+      HardEnd: ['Ended', 'Kill'],
+      // The keeper lets what was brought back run only under a lease of its own, and fences it until it has handed that on.
+      Restored: ['Unleased'],
+    },
+    Stopped: {
+      Renewed: ['Running', 'Continue'],
+      HardEnd: ['Ended', 'Kill'],
+      Restored: ['Unleased', 'Continue'],
+    },
     Ended: {},
   },
 };

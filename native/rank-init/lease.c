@@ -2,8 +2,12 @@
 #include "lease.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "guard.gen.h"
 #include "slots.h"
@@ -11,6 +15,12 @@
 static bool held_by_agent;
 static bool has_timer;
 static timer_t timer;
+/* By which this life of the process is known: one that is brought back from an image has another start and namespace. */
+struct life {
+  uint64_t start_ticks;
+  uint64_t pid_namespace;
+};
+static struct life life_of_lease;
 
 static uint64_t now_ns(void) {
   struct timespec now;
@@ -19,6 +29,30 @@ static uint64_t now_ns(void) {
 }
 
 static int tell_all(int signal) { return kill(-1, signal) < 0 && errno != ESRCH ? -errno : 0; }
+
+/* Zeros where /proc does not tell. */
+static struct life this_life(void) {
+  struct life life = {0};
+  struct stat status;
+  if (stat("/proc/self/ns/pid", &status) == 0) life.pid_namespace = status.st_ino;
+  char text[1024];
+  int file = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return life;
+  ssize_t got = read(file, text, sizeof text - 1);
+  close(file);
+  if (got <= 0) return life;
+  text[got] = 0;
+  /* Field 22; the name in field 2 may hold anything but ends with the last bracket. */
+  const char *at = strrchr(text, ')');
+  for (int field = 2; at && field < 22; field++) at = strchr(at + 1, ' ');
+  for (at = at ? at + 1 : ""; *at >= '0' && *at <= '9'; at++) life.start_ticks = life.start_ticks * 10 + (uint64_t)(*at - '0');
+  return life;
+}
+
+static bool is_restored(void) {
+  struct life life = this_life();
+  return life.start_ticks != life_of_lease.start_ticks || life.pid_namespace != life_of_lease.pid_namespace;
+}
 
 /* Rows that are not there change nothing. */
 static void step(enum guard_event event) {
@@ -58,7 +92,9 @@ void lease_watch(void) {
   const struct state_table *table = slots_table();
   if (table->lease_state == GUARD_UNLEASED || table->lease_state == GUARD_ENDED) return;
   uint64_t now = now_ns();
-  if (now >= table->lease_ends_ns) step(GUARD_ON_HARD_END);
+  if (now < table->lease_expires_ns) return;
+  if (is_restored()) step(GUARD_ON_RESTORED);
+  else if (now >= table->lease_ends_ns) step(GUARD_ON_HARD_END);
   else if (now >= table->lease_expires_ns && table->lease_state == GUARD_RUNNING) {
     step(GUARD_ON_EXPIRED);
     arm();
@@ -74,6 +110,7 @@ int lease_renew(const struct renewal *renewal) {
   if (same) lease_watch();
   if (table->lease_state == GUARD_ENDED) return -EKEYEXPIRED;
   table->lease_epoch = renewal->epoch;
+  if (!same || table->lease_state == GUARD_UNLEASED) life_of_lease = this_life();
   if (!same || renewal->expires_ns > table->lease_expires_ns) table->lease_expires_ns = renewal->expires_ns;
   if (!same || renewal->ends_ns > table->lease_ends_ns) table->lease_ends_ns = renewal->ends_ns;
   slots_touch();
