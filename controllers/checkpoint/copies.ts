@@ -12,6 +12,8 @@ export interface PlacedImage {
   readonly bytes: number;
   /** Nodes that have it and are not lost; those that are connected first. */
   readonly nodes: readonly string[];
+  /** Those of them that can give it now. */
+  readonly connected: number;
 }
 
 /** How many nodes have each image when nobody says. */
@@ -41,6 +43,7 @@ export function placedImages(images: readonly HeldImage[]): PlacedImage[] {
         digest,
         bytes: holders[0]!.image.bytes,
         nodes: [...connected, ...others].map(({ node }) => node),
+        connected: connected.length,
       };
     })
     .sort((a, b) => a.ordinal - b.ordinal);
@@ -54,9 +57,10 @@ export function copiesWanted({ checkpoint, group }: CheckpointSeen): number {
 export function copyWishes(seen: CheckpointSeen): { readonly node: string; readonly wish: ImageWish }[] {
   const { keepers, checkpoint } = seen;
   const wanted = copiesWanted(seen);
-  return placedImages(seen.images).flatMap(({ ordinal, digest, nodes }) => {
+  return placedImages(seen.images).flatMap(({ ordinal, digest, nodes, connected }) => {
     const begin = Math.max(0, keepers.indexOf(nodes[0] ?? ''));
     const free = keepers.map((_, i) => keepers[(begin + 1 + i) % keepers.length]!);
+    if (connected === 0) return [];
     const targets = free.filter((node) => !nodes.includes(node)).slice(0, Math.max(0, wanted - nodes.length));
     const id = { checkpointUid: checkpoint.metadata.uid ?? '', ordinal };
     return targets.map((node) => ({ node, wish: { id, want: 'Have' as const, digest, from: nodes } }));

@@ -404,7 +404,7 @@ export class Hub implements AsyncDisposable {
       this.#images.set(uid, placed);
     }
     if (manifestDigestOf(placed) !== digest) return undefined;
-    return placed.find(({ ordinal }) => ordinal === (image?.ordinal ?? 0));
+    return placed.find(({ ordinal, connected }) => connected > 0 && ordinal === (image?.ordinal ?? 0));
   }
 
   /** Sandboxes that are to be brought back may have waited for it. */

@@ -72,7 +72,9 @@ export function placingOfRestore(
     const ready = checkpoint.status?.conditions?.find(({ type }) => type === 'Ready');
     return wait(ready?.message ?? 'it is not restorable yet');
   }
-  if (!images) return wait('nodes that hold its images are not there');
+  const absent = images?.find(({ connected }) => connected === 0);
+  if (!images || absent)
+    return wait(`nodes that hold its images are not there${absent ? `: ${absent.nodes.join(', ')}` : ''}`);
   const byOrdinal = new Map(images.map((image) => [image.ordinal, image]));
   return placeRestored(
     {

@@ -148,7 +148,7 @@ function causeVerdict({ view, cause }: FoundCause, seen: Seen): Verdict {
       return brokenVerdict(view, cause.broken, seen);
     case 'sandbox': {
       const reason = sandboxReasons.find((each) => each === fact.reason) ?? 'SandboxFailed';
-      const text = fact.message === '' ? fact.reason : fact.message;
+      const text = `${fact.message === '' ? fact.reason : fact.message}${keptText(seen)}`;
       return verdict(
         reason,
         { node: view.node },
@@ -156,6 +156,13 @@ function causeVerdict({ view, cause }: FoundCause, seen: Seen): Verdict {
       );
     }
   }
+}
+
+/** What failed before it ran is not lost with the group. */
+function keptText({ group: { status } }: Seen): string {
+  if (!status?.restore || status.runningTime !== undefined) return '';
+  const { checkpointName } = status.restore;
+  return `; Checkpoint ${checkpointName} is kept: muster restart ${checkpointName} tries again`;
 }
 
 /** The cause is the rank that left: those that wait for it are on any node. */

@@ -1,0 +1,121 @@
+/**
+ * Jobs over several hosts that are saved at one cut and brought back: where they were, on others, on fewer, with agents and the
+ * control plane killed in the middle. Each job says every iteration of its ring; what is missing, doubled or out of order shows.
+ */
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { homeOf, processFileOf } from '../../cli/home.ts';
+import { criuProgram } from '../criu/criu.ts';
+import { Cluster, programs } from './cluster.ts';
+import { eventually } from './processes.ts';
+
+let cluster: Cluster;
+beforeAll(async () => {
+  criuProgram();
+  cluster = await Cluster.make([{}, {}, {}, {}]);
+});
+afterEach(() => cluster.heal());
+afterAll(async () => {
+  await cluster?.[Symbol.asyncDispose]();
+});
+
+const ranks = 4;
+
+/** Four ranks over two nodes. */
+async function ring(name: string, seconds: number, nodes = 'node2,node3'): Promise<void> {
+  const size = ['-n', String(ranks), '--ppn', '2', '--nodes', nodes];
+  const args = ['--seconds', String(seconds), '--report-every', '1', '--bytes', '16384'];
+  await cluster.succeed(['run', '--detach', '--name', name, ...size, `${programs}/ring`, ...args]);
+  await eventually(async () => (await logs(name, 0)).length > 5, `${name} to say something`);
+}
+
+async function logs(name: string, rank: number): Promise<string[]> {
+  const text = await cluster.succeed(['logs', name, '-r', String(rank), '--no-label']);
+  return text.split('\n').filter((line) => line.startsWith('rank '));
+}
+
+/** Every iteration of every rank once, in order; the program checks what it passes on itself. */
+async function expectWhole(name: string): Promise<void> {
+  const { code, stderr } = await cluster.muster(['wait', name, '--timeout', '90']);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  for (let rank = 0; rank < ranks; rank++) {
+    const lines = await logs(name, rank);
+    expect(lines.length).toBeGreaterThan(10);
+    lines.forEach((line, at) => expect(line).toContain(`rank ${rank} iteration ${at} `));
+  }
+}
+
+interface Shown {
+  status?: {
+    phase?: string;
+    step?: string;
+    conditions?: { type: string; status: string; message: string }[];
+  };
+}
+
+async function checkpoint(name: string): Promise<Shown> {
+  return JSON.parse(await cluster.succeed(['get', 'ckpt', name, '-o', 'json'])) as Shown;
+}
+
+const isTrue = ({ status }: Shown, type: string): boolean =>
+  status?.conditions?.some((each) => each.type === type && each.status === 'True') ?? false;
+
+it('is saved at one cut while it runs on, again and again', async () => {
+  await ring('on', 12);
+  for (const name of ['on-1', 'on-2', 'on-3']) {
+    expect(await cluster.succeed(['checkpoint', 'on', '--name', name])).toContain(
+      `checkpoint/${name} ready: 4 ranks`,
+    );
+  }
+  await eventually(async () => isTrue(await checkpoint('on-3'), 'Durable'), 'copies on other nodes');
+  await expectWhole('on');
+});
+
+it('is suspended by a checkpoint, loses a node, and goes on on what is left', async () => {
+  await ring('night', 8);
+  await cluster.succeed(['suspend', '--policy', 'checkpoint', 'night']);
+  await eventually(
+    async () => isTrue(await checkpoint('night-suspend-1'), 'Durable'),
+    'copies on other nodes',
+  );
+  await cluster.agents.get('node2')!.end('SIGKILL');
+  await cluster.succeed(['resume', 'night']);
+  expect(await cluster.succeed(['ps', 'night'])).not.toContain('node2');
+  await expectWhole('night');
+});
+
+it('is saved and ended, and goes on on two other nodes', async () => {
+  await ring('here', 8);
+  await cluster.succeed(['checkpoint', 'here', '--stop', '--name', 'moved']);
+  await eventually(async () => (await cluster.group('here')).status?.phase === 'Failed', 'the group to end');
+  await cluster.succeed(['restart', 'moved', '--name', 'there', '--nodes', 'node1,node4']);
+  await expectWhole('there');
+});
+
+it('runs on unharmed when agents or the controller are killed at any moment of a checkpoint', async () => {
+  await ring('killed', 30);
+  const outcomes: string[] = [];
+  for (const [round, delayMs] of [50, 100, 200, 400].entries()) {
+    const name = `killed-${round}`;
+    await cluster.succeed(['checkpoint', 'killed', '--no-wait', '--name', name]);
+    const until = performance.now() + delayMs;
+    await eventually(() => performance.now() > until, 'a moment');
+    if (round % 2 === 0) {
+      const record = processFileOf(homeOf(cluster.front.home), 'controller');
+      await cluster.front.sh(`kill -KILL "$(grep -o '"pid":[0-9]*' ${record} | cut -d: -f2)"`);
+    } else {
+      await cluster.agents.get('node3')!.end('SIGKILL');
+      await cluster.startAgent(cluster.host('node3'));
+    }
+    await eventually(async () => {
+      const { code, stdout } = await cluster.muster(['get', 'ckpt', name, '-o', 'json']);
+      if (code !== 0) return false;
+      const shown = JSON.parse(stdout.toString()) as Shown;
+      if (!isTrue(shown, 'Ready') && !isTrue(shown, 'Failed')) return false;
+      outcomes.push(isTrue(shown, 'Ready') ? 'Ready' : 'Failed');
+      return true;
+    }, `${name} to be ready or to have failed`);
+  }
+  expect(outcomes).toHaveLength(4);
+  expect(await cluster.succeed(['checkpoint', 'killed', '--name', 'after'])).toContain('ready: 4 ranks');
+  await expectWhole('killed');
+});
