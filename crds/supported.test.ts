@@ -13,7 +13,7 @@ describe('unsupported', () => {
         network: 'Isolated',
         egress: 'Deny',
         suspendPolicy: 'Checkpoint',
-        checkpointPolicy: { copies: 2, openFiles: 'Truncate' },
+        checkpointPolicy: { interval: 'Auto', keep: 3, copies: 2, openFiles: 'Truncate' },
         pmi: 'PMI1',
         root: '/srv/root',
         dependsOn: [],
@@ -29,7 +29,6 @@ describe('unsupported', () => {
       .object as ProcessGroup;
     expect(unsupported(whole).map((each) => each.field)).toEqual([
       'spec.externalConnections',
-      'spec.checkpointPolicy.interval',
       'spec.checkpointPolicy.storage',
       'spec.checkpointPolicy.onSuspend',
       'spec.checkpointPolicy.beforeWallTime',
@@ -40,7 +39,10 @@ describe('unsupported', () => {
   });
 
   it.each([
-    [{ checkpointPolicy: { interval: 60 } }, 'checkpointPolicy.interval is not supported by this build'],
+    [
+      { checkpointPolicy: { storage: 'fast' } },
+      'checkpointPolicy.storage fast is not supported by this build',
+    ],
     [
       { failurePolicy: { node: 'RestoreLatestCheckpoint' } },
       'failurePolicy.node RestoreLatestCheckpoint is not',

@@ -37,11 +37,6 @@ const rows: readonly Row[] = [
     why: 'ranks cannot be brought back into carrier Pods; leave template out',
   },
   {
-    field: 'checkpointPolicy.interval',
-    asks: (spec) => spec.checkpointPolicy?.interval,
-    why: 'checkpoints are not taken by the clock; leave it out',
-  },
-  {
     field: 'checkpointPolicy.storage',
     asks: (spec) => spec.checkpointPolicy?.storage,
     why: 'images are kept on nodes; leave it out',

@@ -59,3 +59,21 @@ muster logs -f cpi
 step muster get pg
 muster get pg
 muster wait cpi --for Succeeded --timeout 10
+
+if ! muster doctor | grep -q '^yes *checkpoint'; then
+  say 'this machine cannot save jobs, see `muster doctor`: the demo ends here'
+  exit 0
+fi
+
+step muster run --detach --name ring -n 4 ring --seconds 4
+muster run --detach --name ring -n 4 "$programs/build/programs/ring" --seconds 4 --report-every 2000
+
+step muster checkpoint ring --stop --name half
+muster checkpoint ring --stop --name half
+
+step muster restart half --name rest
+muster restart half --name rest
+muster wait rest --timeout 30
+
+step muster logs rest -r 0
+muster logs rest -r 0 | tail -n 3

@@ -37,6 +37,17 @@ export class Saves {
     return undefined;
   }
 
+  /** The one of the latest cut that can be restored. */
+  latestOf({ metadata }: ProcessGroup): Checkpoint | undefined {
+    let latest: Checkpoint | undefined;
+    for (const checkpoint of this.#ports.checkpoints.values()) {
+      const { status } = checkpoint;
+      if (status?.processGroupUid !== metadata.uid || !isRestorable(checkpoint)) continue;
+      if ((latest?.status?.cutTime ?? '') <= (status?.cutTime ?? '')) latest = checkpoint;
+    }
+    return latest;
+  }
+
   /** Those that the group's own policy made, oldest first. */
   madeFor({ metadata }: ProcessGroup): Checkpoint[] {
     return [...this.#ports.checkpoints.values()]

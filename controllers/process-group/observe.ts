@@ -72,6 +72,8 @@ export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
     clientLeaseLeftMs: isForeground ? leases.leftMs(uid) : undefined,
     endRequest: endRequestOf(group) ?? (done ? undefined : savedRequestOf(ports.saves?.stopOf(group))),
     restore,
+    lastCheckpoint: ports.saves?.latestOf(group),
+    policyCheckpoints: ports.saves?.madeFor(group) ?? [],
     saving: savingOf(group, assignments, ports),
     removedForMs: ports.removedForMs(uid),
   });

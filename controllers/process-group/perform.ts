@@ -3,8 +3,8 @@
  * folder that writes to the store's objects (but not their status) and to the desired book.
  */
 import type { Logger } from 'pino';
-import { finalizers } from '../../crds/names.ts';
-import type { ProcessGroup } from '../../crds/types.gen.ts';
+import { finalizers, labels } from '../../crds/names.ts';
+import type { Checkpoint, ProcessGroup } from '../../crds/types.gen.ts';
 import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
 import type { Carrier } from '../../wire/agent-types.ts';
 import type { CarrierBook } from '../carrier/book.ts';
@@ -14,6 +14,8 @@ import type { Hub } from '../hub/hub.ts';
 import type { EventRecorder } from '../runtime/event-recorder.ts';
 import type { NetworkClaims } from '../network/claims.ts';
 import { checkpointType, processGroupType } from '../resource-types.ts';
+import { cutStateOf, isDone } from '../checkpoint/seen.ts';
+import { policyCheckpointOf } from './checkpoint-policy.ts';
 import { suspensionNameOf, suspensionOf } from './suspension.ts';
 import { specsOf, warningSignalOf, type GroupSecret } from '../spec-of.ts';
 import type { Action } from './plan.ts';
@@ -71,6 +73,12 @@ export async function perform(
       return group;
     case 'dropSaving':
       await dropSaving(seen, ports, signal);
+      return group;
+    case 'takeCheckpoint':
+      await takeCheckpoint(group, ports, signal);
+      return group;
+    case 'dropCheckpoints':
+      for (const checkpoint of action.checkpoints) await drop(checkpoint, ports, signal);
       return group;
     case 'releaseNetwork':
       await ports.networks.release(uid, signal);
@@ -134,9 +142,26 @@ async function save(
   }
 }
 
-async function dropSaving({ saving }: Seen, { store }: PerformPorts, signal: AbortSignal): Promise<void> {
-  if (!saving || saving.metadata.deletionTimestamp !== undefined) return;
-  const { namespace, name, uid } = saving.metadata;
+/** One that the watch has not told of yet is found by asking. */
+async function takeCheckpoint(
+  group: ProcessGroup,
+  { store }: PerformPorts,
+  signal: AbortSignal,
+): Promise<void> {
+  const { namespace, uid = '' } = group.metadata;
+  const labelSelector = `${labels.groupUid.name}=${uid}`;
+  const { items } = await store.list<Checkpoint>(checkpointType, { namespace, labelSelector }, signal);
+  if (items.some((checkpoint) => !isDone(cutStateOf({ checkpoint })))) return;
+  await store.create(checkpointType, policyCheckpointOf(group), signal);
+}
+
+async function dropSaving({ saving }: Seen, ports: PerformPorts, signal: AbortSignal): Promise<void> {
+  if (saving) await drop(saving, ports, signal);
+}
+
+async function drop({ metadata }: Checkpoint, { store }: PerformPorts, signal: AbortSignal): Promise<void> {
+  if (metadata.deletionTimestamp !== undefined) return;
+  const { namespace, name, uid } = metadata;
   try {
     await store.delete(checkpointType, { namespace, name }, { preconditions: { uid } }, signal);
   } catch (error) {

@@ -7,6 +7,8 @@ import type { Wish } from '../hub/desired-book.ts';
 import { isHeld } from '../carrier/gang.ts';
 import type { Share } from '../carrier/split.ts';
 import type { CarrierView } from '../carrier/view.ts';
+import type { Checkpoint } from '../../crds/types.gen.ts';
+import { dueInMs, notKept } from './checkpoint-policy.ts';
 import type { Phase } from './phase.ts';
 import { isOver } from './phase.ts';
 import type { SandboxView, Seen } from './seen.ts';
@@ -24,6 +26,9 @@ export type Action =
   /** The checkpoint of a suspension. */
   | { readonly kind: 'save' }
   | { readonly kind: 'dropSaving' }
+  /** By the group's own policy. */
+  | { readonly kind: 'takeCheckpoint' }
+  | { readonly kind: 'dropCheckpoints'; readonly checkpoints: readonly Checkpoint[] }
   /** Its network may be another's. */
   | { readonly kind: 'releaseNetwork' }
   /** Agents are to end and forget all of it. */
@@ -52,6 +57,7 @@ const patienceMs = 2_000;
 /** For an agent that never held the group, and so has nothing to say of it. */
 const forgetWithinMs = 2_000;
 const soonMs = 5;
+const restoreEveryMs = 1000;
 
 const plan = {
   Deleting: deleting,
@@ -59,10 +65,10 @@ const plan = {
   Invalid: () => nothing,
   NotSupported: () => nothing,
   Held: lease,
-  Pending: lease,
+  Pending: pending,
   Placing: (seen) => ({ ...run(seen), before: hasFinalizer(seen) ? [] : [{ kind: 'addFinalizer' }] }),
   Starting: run,
-  Running: run,
+  Running: running,
   Suspending: (seen) => ({ ...nothing, after: [wanted(seen, 'Freeze')], againAfterMs: nextMs(seen, true) }),
   Frozen: (seen) => ({ ...nothing, after: [wanted(seen, 'Freeze')], againAfterMs: nextMs(seen, false) }),
   Saving: (seen) => ({ ...run(seen), before: seen.saving ? [] : [{ kind: 'save' }] }),
@@ -135,11 +141,30 @@ function lease(seen: Seen): Plan {
   return { ...nothing, againAfterMs: seen.clientLeaseLeftMs };
 }
 
+/** What a restore needs (its addresses, nodes with its images) comes free without anybody telling. */
+function pending(seen: Seen): Plan {
+  const own = lease(seen);
+  return seen.restore ? { ...own, againAfterMs: Math.min(own.againAfterMs ?? Infinity, restoreEveryMs) } : own;
+}
+
 function run(seen: Seen): Plan {
   const warn: Action[] = warningDueInMs(seen) === 0 && !warnedOf(seen.group.status) ? [{ kind: 'warn' }] : [];
   // A suspension that was called off is not to hold anybody.
   const drop: Action[] = seen.saving && seen.group.spec.suspend !== true ? [{ kind: 'dropSaving' }] : [];
   return { before: [], after: [wanted(seen, 'Run'), ...drop, ...warn], againAfterMs: nextMs(seen, true) };
+}
+
+function running(seen: Seen): Plan {
+  const own = run(seen);
+  const dueMs = seen.group.spec.suspend === true ? undefined : dueInMs(seen);
+  const old = notKept(seen);
+  const after: Action[] = [
+    ...own.after,
+    ...(dueMs === 0 ? [{ kind: 'takeCheckpoint' } as const] : []),
+    ...(old.length > 0 ? [{ kind: 'dropCheckpoints', checkpoints: old } as const] : []),
+  ];
+  if (dueMs === undefined || dueMs === 0) return { ...own, after };
+  return { ...own, after, againAfterMs: Math.min(own.againAfterMs ?? Infinity, dueMs) };
 }
 
 function ending(seen: Seen): Plan {

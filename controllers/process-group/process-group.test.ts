@@ -90,6 +90,8 @@ function seenOf({ spec, status, meta, facts = [], standing = 'Connected', more }
     networkClaim: undefined,
     restore: undefined,
     saving: undefined,
+    lastCheckpoint: undefined,
+    policyCheckpoints: [],
     carriers: undefined,
     placing: undefined,
     invalid: [],

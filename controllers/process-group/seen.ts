@@ -71,6 +71,10 @@ export interface Seen {
   readonly endRequest: EndRequest | undefined;
   /** The checkpoint that the group goes on from, of one that does. */
   readonly restore: RestoreSeen | undefined;
+  /** The latest that can be restored. */
+  readonly lastCheckpoint: Checkpoint | undefined;
+  /** Those that the group's own policy made, oldest first. */
+  readonly policyCheckpoints: readonly Checkpoint[];
   /** The checkpoint that the suspension of this run of the group takes, or took. */
   readonly saving: Checkpoint | undefined;
   /** Since the group was struck from the desired book; undefined while it stands there. */

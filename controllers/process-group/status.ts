@@ -5,6 +5,7 @@
  */
 import {
   conditionOf,
+  isTrue,
   setCondition,
   timeOf,
   type ConditionInput,
@@ -94,7 +95,7 @@ export function statusOf(seen: Seen, phase: Phase, warns = false): ProcessGroupS
     ...without(countedTime(before, counts, nowMs)),
     ...(exit === undefined ? {} : { exitSummary: exit }),
     ...(seen.sandboxes.length === 0 ? {} : { usage: usageOf(seen) }),
-    ...({ restore } as object),
+    ...({ restore, lastCheckpoint: lastCheckpointOf(seen) } as object),
     restarts: before.restarts ?? 0,
     ...(resolved === undefined ? {} : { resolved }),
   };
@@ -119,6 +120,7 @@ function vacatedStatus(seen: Seen, phase: 'Vacated' | 'Restarted'): ProcessGroup
     ...before,
     ...(ofOneRun as object),
     ...(kept as object),
+    ...({ lastCheckpoint: lastCheckpointOf(seen) } as object),
     phase: printed[phase](undefined),
     conditions: conditionsOf(unplaced, phase, undefined, false),
     ranks: ranksOf(unplaced, false),
@@ -311,6 +313,17 @@ function unsaved(seen: Seen): string {
 function savingText({ saving }: Seen): string {
   const ready = saving?.status?.conditions?.find(({ type }) => type === 'Ready');
   return ready?.message ?? 'a Checkpoint was asked for';
+}
+
+function lastCheckpointOf({ lastCheckpoint }: Seen): ProcessGroupStatus['lastCheckpoint'] {
+  if (!lastCheckpoint) return undefined;
+  const { metadata, status = {} } = lastCheckpoint;
+  return {
+    name: metadata.name ?? '',
+    ...(status.cutTime === undefined ? {} : { time: status.cutTime }),
+    durable: isTrue(status.conditions, 'Durable'),
+    ...(status.imageSize === undefined ? {} : { imageSize: status.imageSize }),
+  };
 }
 
 /** Of a group that begins at its beginning there is none. */

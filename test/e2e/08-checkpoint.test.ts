@@ -140,3 +140,33 @@ describe('a group', () => {
     expect(refused.stderr).toContain('"nothing" not found');
   });
 });
+
+test('a policy takes checkpoints by the clock, and keeps as many as it says', async () => {
+  const group = {
+    apiVersion: 'muster.dev/v1alpha1',
+    kind: 'ProcessGroup',
+    metadata: { name: 'clock' },
+    spec: {
+      size: 2,
+      processes: [
+        { name: 'ring', ranks: '0-1', command: [program('ring'), '--seconds', '8', '--report-every', '1'] },
+      ],
+      placement: { nodes: ['node1'] },
+      checkpointPolicy: { interval: 1, keep: 1, copies: 1 },
+    },
+  };
+  await cluster.done(['apply', '-f', '-'], { stdin: JSON.stringify(group) });
+  const names = async (): Promise<string[]> =>
+    (await cluster.done(['get', 'ckpt', '-o', 'name']))
+      .split('\n')
+      .filter((name) => name.includes('/clock-auto-'));
+  let first: string | undefined;
+  await eventually(async () => {
+    [first] = await names();
+    expect(first).toBeDefined();
+  });
+  await eventually(async () => expect(await names()).not.toContain(first), 20_000);
+  const { status } = await cluster.get('pg', 'clock');
+  expect(status).toHaveProperty('lastCheckpoint.time');
+  await expectWhole('clock');
+});
