@@ -5,7 +5,7 @@
 import { connect, processGroupType } from '../client.ts';
 import type { Config } from '../config.ts';
 import { CommandError } from '../errors.ts';
-import { untilGroup, type GroupView } from '../group-wait.ts';
+import { untilGroup, viewOf, type GroupView } from '../group-wait.ts';
 
 export interface SuspendOptions {
   readonly policy?: string;
@@ -29,7 +29,7 @@ const setSuspend =
     for (const name of args) {
       const key = { namespace: config.namespace, name };
       const spec = { suspend: suspended, ...(suspendPolicy === undefined ? {} : { suspendPolicy }) };
-      const { metadata } = await client.store.patch(processGroupType, key, {
+      const patched = await client.store.patch(processGroupType, key, {
         type: 'merge',
         patch: { spec },
       });
@@ -38,8 +38,12 @@ const setSuspend =
         process.stdout.write(`processgroup/${name} is to be ${word}\n`);
         continue;
       }
-      const group = await untilGroup(client, key, (view) => isSettled(view, suspended, metadata.generation));
-      const problem = problemOf(group, suspended);
+      const group = await untilGroup(client, key, (view) =>
+        isSettled(view, suspended, patched.metadata.generation),
+      );
+      // One that was resumed may have run to its end since.
+      const hadEnded = viewOf(patched).is('Succeeded');
+      const problem = problemOf(group, suspended, hadEnded);
       if (problem === undefined) process.stdout.write(`processgroup/${name} ${word}\n`);
       else {
         process.stderr.write(`muster: processgroup/${name} is not ${word}: ${problem}\n`);
@@ -62,10 +66,10 @@ function isWaiting(group: GroupView): boolean {
   return !['NotPlacedYet', 'Released', undefined].includes(group.condition('Placed')?.reason);
 }
 
-function problemOf(group: GroupView, suspended: boolean): string | undefined {
+function problemOf(group: GroupView, suspended: boolean, hadEnded: boolean): string | undefined {
   for (const type of ['Failed', 'Stalled'])
     if (group.is(type)) return `${group.condition(type)?.reason}: ${group.condition(type)?.message}`;
-  if (group.is('Succeeded')) return 'it has ended';
+  if (group.is('Succeeded')) return suspended || hadEnded ? 'it has ended' : undefined;
   if (suspended) return group.is('Suspended') ? undefined : group.condition('Suspended')?.message;
   return group.condition('Placed')?.status === 'False' ? group.condition('Placed')?.message : undefined;
 }

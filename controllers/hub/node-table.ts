@@ -102,7 +102,9 @@ export class NodeTable {
     if (leftMs <= 0) return;
     const timer = this.#clock.after(leftMs + 1, () => {
       this.#timers.delete(node);
-      this.#changed(node);
+      // Timers may be early, and the node may have been heard since.
+      if (this.leaseLeftMs(node) > 0) this.expect(node);
+      else this.#changed(node);
     });
     this.#timers.set(node, timer);
   }

@@ -144,7 +144,9 @@ function lease(seen: Seen): Plan {
 /** What a restore needs (its addresses, nodes with its images) comes free without anybody telling. */
 function pending(seen: Seen): Plan {
   const own = lease(seen);
-  return seen.restore ? { ...own, againAfterMs: Math.min(own.againAfterMs ?? Infinity, restoreEveryMs) } : own;
+  return seen.restore
+    ? { ...own, againAfterMs: Math.min(own.againAfterMs ?? Infinity, restoreEveryMs) }
+    : own;
 }
 
 function run(seen: Seen): Plan {
