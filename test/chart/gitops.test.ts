@@ -68,6 +68,8 @@ function statusIn(phase: Shown): NonNullable<ProcessGroup['status']> {
     unsupported: ['spec.pmi: not here'],
     restore: undefined,
     saving: undefined,
+    lastCheckpoint: undefined,
+    policyCheckpoints: [],
     clientLeaseLeftMs: undefined,
     endRequest: bad ? { kill: false, reason: 'Deleted', message: 'on request' } : undefined,
     removedForMs: undefined,
