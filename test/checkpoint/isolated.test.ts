@@ -20,8 +20,8 @@ const ring = (seconds: number): string[] => [
 const nodes = ['node1', 'node1', 'node2'];
 
 test('a ring over three sandboxes is saved again and again and runs on', async () => {
-  const group = await scene.runGroup(ring(8), 2, nodes);
-  for (let round = 0; round < 5; round++) await group.save();
+  const group = await scene.runGroup(ring(12), 2, nodes);
+  for (let round = 0; round < 3; round++) await group.save();
   const ended = await group.ended();
   expect(ended.map(({ succeeded }) => succeeded)).toEqual(['0-1', '2-3', '4-5']);
   expect(await group.jobs[0]?.output()).toMatch(/^DONE iterations=\d+ ranks=6 /m);
