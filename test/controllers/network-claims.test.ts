@@ -71,12 +71,11 @@ it('gives a group the same network again, also after another control plane has c
 it('takes networks back when groups are gone, and says so when there is none', async () => {
   const claims = plane();
   const all: string[] = [];
-  for (
-    let answer;
-    typeof (answer = await claims.take(group(`g${all.length}`), 2, [], signal)) !== 'string';
-  ) {
-    all.push(`g${all.length}`);
-    expect(await claims.held(all.at(-1)!)).toBe(true);
+  for (;;) {
+    const uid = `g${all.length}`;
+    if (typeof (await claims.take(group(uid), 2, [], signal)) === 'string') break;
+    expect(await claims.held(uid)).toBe(true);
+    all.push(uid);
   }
   expect(all).toHaveLength(4);
   expect(await claims.take(group('late'), 2, [], signal)).toMatch(
