@@ -70,6 +70,8 @@ function scene(
     networkClaim: undefined,
     restore: undefined,
     saving: undefined,
+    lastCheckpoint: undefined,
+    policyCheckpoints: [],
     carriers: undefined,
     placing: undefined,
     invalid: [],

@@ -74,17 +74,14 @@ static void step(enum guard_event event) {
   }
 }
 
-/* SIGALRM at what comes next; at once when that is in the past. */
-static int arm(void) {
-  const struct state_table *table = slots_table();
+/* SIGALRM at that time; at once when it is in the past. */
+static int arm(uint64_t at_ns) {
   if (!has_timer) {
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
     if (timer_create(CLOCK_BOOTTIME, &event, &timer) < 0) return -errno;
     has_timer = true;
   }
-  uint64_t next = table->lease_state == GUARD_RUNNING || table->lease_state == GUARD_UNLEASED ? table->lease_expires_ns
-                                                                                              : table->lease_ends_ns;
-  struct itimerspec due = {.it_value = {.tv_sec = (time_t)(next / 1000000000u), .tv_nsec = (long)(next % 1000000000u)}};
+  struct itimerspec due = {.it_value = {.tv_sec = (time_t)(at_ns / 1000000000u), .tv_nsec = (long)(at_ns % 1000000000u)}};
   return timer_settime(timer, TIMER_ABSTIME, &due, NULL) < 0 ? -errno : 0;
 }
 
@@ -97,7 +94,7 @@ void lease_watch(void) {
   else if (now >= table->lease_ends_ns) step(GUARD_ON_HARD_END);
   else if (now >= table->lease_expires_ns && table->lease_state == GUARD_RUNNING) {
     step(GUARD_ON_EXPIRED);
-    arm();
+    arm(table->lease_ends_ns);
   }
 }
 
@@ -114,9 +111,8 @@ int lease_renew(const struct renewal *renewal) {
   if (!same || renewal->expires_ns > table->lease_expires_ns) table->lease_expires_ns = renewal->expires_ns;
   if (!same || renewal->ends_ns > table->lease_ends_ns) table->lease_ends_ns = renewal->ends_ns;
   slots_touch();
-  /* Late as it may be, it must not let anybody run for a moment. */
-  if (now_ns() >= table->lease_expires_ns) return arm();
-  int error = arm();
+  if (now_ns() >= table->lease_expires_ns) return arm(table->lease_ends_ns); /* too late to let anybody run for a moment */
+  int error = arm(table->lease_expires_ns);
   if (!error) step(GUARD_ON_RENEWED);
   return error;
 }

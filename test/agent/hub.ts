@@ -43,6 +43,8 @@ export class TestHub implements AsyncDisposable {
   /** Every fact in the order of arrival, for what must never be seen. */
   readonly history: SandboxFact[] = [];
   sessions = 0;
+  /** Whether heartbeats are acknowledged with leases for the sandboxes that need one. */
+  grants = true;
   port = 0;
   #server = new Server(channelOptions as object);
   #revision = 0;
@@ -226,7 +228,11 @@ export class TestHub implements AsyncDisposable {
         this.nodes.set(node, { call, hello: message.hello, desired: new Map() });
         call.write({ welcome: { version: 1, clusterId: 'test', heartbeatSeconds: 1 } });
       }
-      if (message.heartbeat) call.write({ heartbeatAck: { sequence: message.heartbeat.sequence } });
+      if (message.heartbeat) {
+        const wanted = [...(this.desired.get(node)?.values() ?? [])];
+        const leases = wanted.flatMap(({ id, lease }) => (this.grants && id && lease ? [id] : []));
+        call.write({ heartbeatAck: { sequence: message.heartbeat.sequence, leases } });
+      }
       if (message.verbReply) this.#verbs.get(message.verbReply.verbId)?.(message.verbReply);
       if (message.event) this.events.push(message.event);
       if (message.facts) {

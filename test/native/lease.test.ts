@@ -60,11 +60,18 @@ describe('a lease', () => {
     expect(sandbox.leaseState).toBe(running);
     await eventually(() => statesIn(sandbox).every((state) => state === 'R'), 'ranks that go on');
 
-    expect((await renew(sandbox, 100, 300, 3)).result).toBe(0);
+    // A renewal of ranks that were stopped expires like any other.
+    expect((await renew(sandbox, 100, far, 3)).result).toBe(0);
+    await eventually(() => sandbox.leaseState === stopped, 'expiry');
+    expect((await renew(sandbox, 300, far + 1, 3)).result).toBe(0);
+    expect(sandbox.leaseState).toBe(running);
+    await eventually(() => sandbox.leaseState === stopped, 'another expiry');
+
+    expect((await renew(sandbox, 100, 300, 4)).result).toBe(0);
     for (const slot of words.slice(0, 1).flatMap((first) => [first, first + 1]))
       expect((await sandbox.ended(slot)).waitStatus & 0x7f).toBe(9);
     expect(sandbox.leaseState).toBe(ended);
-    expect((await renew(sandbox, far, far, 3)).result).toBe(expired);
+    expect((await renew(sandbox, far, far, 4)).result).toBe(expired);
     expect((await sandbox.start([spinning], [], 8)).result).toBe(expired);
   });
 
