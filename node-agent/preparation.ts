@@ -13,6 +13,7 @@ import { checkUid, unnamedAccount } from './credentials.ts';
 import { topologyPath } from './hwloc.ts';
 import type { LaunchRequest } from './launch.ts';
 import { networkAddressOf } from './network/group-network.ts';
+import { resolverFor, upstreamPath } from './network/resolver.ts';
 import { generatedFiles, isPrivatePath, mountTableOf, parseMountinfo, type Account } from './mounts.ts';
 import type { Binding } from './processors.ts';
 import { startPlanOf, type ProcessStart, type StartPlan } from './ranks.ts';
@@ -50,7 +51,9 @@ export function preparationOf(
     hosts: spec.hosts,
     account,
     groups,
-    resolvConf: read('/etc/resolv.conf'),
+    resolvConf: spec.network
+      ? resolverFor(read('/etc/resolv.conf'), read(upstreamPath))
+      : read('/etc/resolv.conf'),
   });
   const limits = {
     memoryBytes: spec.memoryLimitBytes,
