@@ -44,10 +44,6 @@ describe('unsupported', () => {
       'checkpointPolicy.storage fast is not supported by this build',
     ],
     [
-      { failurePolicy: { node: 'RestoreLatestCheckpoint' } },
-      'failurePolicy.node RestoreLatestCheckpoint is not',
-    ],
-    [
       { pmi: 'PMIx' },
       'pmi PMIx is not supported by this build: ranks are served PMI-1; use PMI1, Auto or None',
     ],

@@ -53,8 +53,8 @@ const rows: readonly Row[] = [
   },
   {
     field: 'failurePolicy.node',
-    asks: (spec) => when(spec.failurePolicy?.node, 'RestoreLatestCheckpoint'),
-    why: 'groups do not go on from checkpoints; use Restart or Fail',
+    asks: (spec) => (spec.template ? when(spec.failurePolicy?.node, 'RestoreLatestCheckpoint') : undefined),
+    why: 'ranks cannot be brought back into carrier Pods; use Restart or Fail',
   },
   {
     field: 'template',

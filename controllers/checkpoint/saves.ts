@@ -38,14 +38,22 @@ export class Saves {
   }
 
   /** The one of the latest cut that can be restored. */
-  latestOf({ metadata }: ProcessGroup): Checkpoint | undefined {
-    let latest: Checkpoint | undefined;
-    for (const checkpoint of this.#ports.checkpoints.values()) {
-      const { status } = checkpoint;
-      if (status?.processGroupUid !== metadata.uid || !isRestorable(checkpoint)) continue;
-      if ((latest?.status?.cutTime ?? '') <= (status?.cutTime ?? '')) latest = checkpoint;
-    }
-    return latest;
+  latestOf(group: ProcessGroup): Checkpoint | undefined {
+    return this.#restorableOf(group).at(-1);
+  }
+
+  /** The same, of those whose images are all on nodes that are there. */
+  fallbackOf(group: ProcessGroup): Checkpoint | undefined {
+    return this.#restorableOf(group).findLast((checkpoint) =>
+      this.imagesOf(checkpoint)?.every(({ connected }) => connected > 0),
+    );
+  }
+
+  #restorableOf({ metadata }: ProcessGroup): Checkpoint[] {
+    const cutOf = ({ status }: Checkpoint): string => status?.cutTime ?? '';
+    return [...this.#ports.checkpoints.values()]
+      .filter((checkpoint) => checkpoint.status?.processGroupUid === metadata.uid && isRestorable(checkpoint))
+      .sort((a, b) => cutOf(a).localeCompare(cutOf(b)));
   }
 
   /** Those that the group's own policy made, oldest first. */

@@ -20,6 +20,7 @@ import type { Saves } from '../checkpoint/saves.ts';
 import { endRequestOf, savedRequestOf } from './end-request.ts';
 import { placingOfRestore, restoreNameOf, type RestoreSeen } from './restore.ts';
 import { suspensionNameOf } from './suspension.ts';
+import { startsElsewhere } from './warden.ts';
 import { suspendPolicyTrouble } from './suspend-policy.ts';
 import { sandboxStateOf, type SandboxView, type Seen } from './seen.ts';
 
@@ -73,6 +74,8 @@ export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
     endRequest: endRequestOf(group) ?? (done ? undefined : savedRequestOf(ports.saves?.stopOf(group))),
     restore,
     lastCheckpoint: ports.saves?.latestOf(group),
+    fallback:
+      spec.failurePolicy?.node === 'RestoreLatestCheckpoint' ? ports.saves?.fallbackOf(group) : undefined,
     policyCheckpoints: ports.saves?.madeFor(group) ?? [],
     saving: savingOf(group, assignments, ports),
     removedForMs: ports.removedForMs(uid),
@@ -148,7 +151,7 @@ function gangOfGroup(group: ProcessGroup, carriers: CarrierBook, ports: ObserveP
 /** A node that cannot do what the group asks of it is not ready for the group. */
 function ableFor({ spec }: ProcessGroup, offer: NodeOffer, ports: ObservePorts): NodeOffer {
   const able = spec.network === 'Isolated' ? isolating(offer, ports) : offer;
-  return spec.failurePolicy?.node === 'Restart'
+  return startsElsewhere(spec)
     ? having('leases', 'cannot hold a lease for failurePolicy.node', able, ports)
     : able;
 }
@@ -168,9 +171,7 @@ function having(name: string, cannot: string, offer: NodeOffer, { hub }: Observe
 /** Groups that may be started elsewhere while nothing is known of a node run under a lease, as it was when they were placed. */
 function nodeLeaseOf({ spec, status }: ProcessGroup, ports: ObservePorts): number | undefined {
   if (status?.placement !== undefined) return status.nodeLeaseSeconds;
-  return spec.failurePolicy?.node === 'Restart'
-    ? (ports.nodeLeaseSeconds ?? defaultNodeLeaseSeconds)
-    : undefined;
+  return startsElsewhere(spec) ? (ports.nodeLeaseSeconds ?? defaultNodeLeaseSeconds) : undefined;
 }
 
 /** As the cluster offers it to a group that does not say: where some node of it cannot have a network, the nodes' own. */

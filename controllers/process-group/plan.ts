@@ -84,9 +84,9 @@ const plan = {
     againAfterMs: soonMs,
   }),
   Restarting: (seen) => ({ ...nothing, after: [wanted(seen, 'Kill')], againAfterMs: nextMs(seen, false) }),
-  Restarted: () => ({
+  Restarted: (seen) => ({
     ...nothing,
-    after: [{ kind: 'vacate', keepNetwork: false }],
+    after: [{ kind: 'vacate', keepNetwork: seen.fallback !== undefined }],
     againAfterMs: soonMs,
   }),
   Ending: ending,

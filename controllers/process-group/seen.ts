@@ -73,6 +73,8 @@ export interface Seen {
   readonly restore: RestoreSeen | undefined;
   /** The latest that can be restored. */
   readonly lastCheckpoint: Checkpoint | undefined;
+  /** Where a group goes back to that loses a node, by its policy; undefined: to its beginning. */
+  readonly fallback?: Checkpoint | undefined;
   /** Those that the group's own policy made, oldest first. */
   readonly policyCheckpoints: readonly Checkpoint[];
   /** The checkpoint that the suspension of this run of the group takes, or took. */

@@ -14,6 +14,7 @@ import {
 import type { Condition } from '../../crds/objects.ts';
 import { RankSet } from '../../crds/rank-set.ts';
 import type {
+  Checkpoint,
   ProcessGroupExitSummary,
   ProcessGroupExitSummaryExitCount,
   ProcessGroupRanks,
@@ -112,9 +113,14 @@ function vacatedStatus(seen: Seen, phase: 'Vacated' | 'Restarted'): ProcessGroup
   const unplaced: Seen = { ...seen, sandboxes: [] };
   const before = seen.group.status ?? {};
   // Ranks that are brought back go on where they were, addresses, time and all.
+  const back = phase === 'Restarted' ? seen.fallback : undefined;
   const kept =
-    phase === 'Vacated' && isSaved(seen)
-      ? { network: before.network, ...without(countedTime(before, false, seen.nowMs)) }
+    (phase === 'Vacated' && isSaved(seen)) || back
+      ? {
+          network: before.network,
+          ...without(countedTime(before, false, seen.nowMs)),
+          restore: back ? recordOf(back) : before.restore,
+        }
       : { restore: undefined };
   return {
     ...before,
@@ -332,12 +338,14 @@ function restoreOf(seen: Seen, phase: Phase): ProcessGroupStatus['restore'] {
   const from =
     phase === 'Vacating' && isSaved(seen) ? saving : phase === 'Placing' ? restore?.checkpoint : undefined;
   if (!from) return phase === 'Vacating' ? undefined : group.status?.restore;
-  return {
-    checkpointName: from.metadata.name ?? '',
-    checkpointUid: from.metadata.uid ?? '',
-    manifestDigest: from.status?.manifestDigest ?? '',
-  };
+  return recordOf(from);
 }
+
+const recordOf = ({ metadata, status }: Checkpoint): NonNullable<ProcessGroupStatus['restore']> => ({
+  checkpointName: metadata.name ?? '',
+  checkpointUid: metadata.uid ?? '',
+  manifestDigest: status?.manifestDigest ?? '',
+});
 
 /** A group in doubt of a node is held by the fence until the node is heard of, or certain to run none of its ranks. */
 function holdsOf(seen: Seen, phase: Phase): object {

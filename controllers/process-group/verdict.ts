@@ -10,7 +10,7 @@ import type { ProcessGroupExitSummary, ProcessGroupSpec } from '../../crds/types
 import type { BrokenFence, RankEnd, SandboxFact } from '../../wire/agent-types.ts';
 import { causeOf, isOriginal, type FoundCause } from './cause.ts';
 import type { SandboxView, Seen } from './seen.ts';
-import { fencedOf, isClearing, isLostWithNode, mostRestarts, restarts } from './warden.ts';
+import { fencedOf, isClearing, isLostWithNode, mostRestarts, restarts, startsElsewhere } from './warden.ts';
 import { activeMsOf } from './wall-time.ts';
 
 export interface Verdict {
@@ -108,7 +108,7 @@ function isNodesFault(seen: Seen, found: FoundCause | undefined): boolean {
 /** A node is lost once more than the group may be started again. */
 function exhaustedVerdict(seen: Seen): Verdict | undefined {
   const { spec, status } = seen.group;
-  if (spec.failurePolicy?.node !== 'Restart' || restarts(seen.group)) return undefined;
+  if (!startsElsewhere(spec) || restarts(seen.group)) return undefined;
   const lost = seen.sandboxes.find(isLostWithNode) ?? fencedOf(seen)[0];
   if (!lost) return undefined;
   const times = status?.restarts ?? 0;

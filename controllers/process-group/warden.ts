@@ -24,9 +24,14 @@ export function leaseOf({ status }: ProcessGroup): LeaseTimes | undefined {
   return seconds === undefined ? undefined : leaseTimesOf(seconds);
 }
 
+/** Whether the policy is to start the group again, from its beginning or its last checkpoint, when it loses a node. */
+export function startsElsewhere({ failurePolicy }: ProcessGroup['spec']): boolean {
+  return failurePolicy?.node === 'Restart' || failurePolicy?.node === 'RestoreLatestCheckpoint';
+}
+
 /** Whether a lost node is a reason to start the group again; not when that was done as often as it may. */
 export function restarts({ spec, status }: ProcessGroup): boolean {
-  return spec.failurePolicy?.node === 'Restart' && (status?.restarts ?? 0) < mostRestarts(spec);
+  return startsElsewhere(spec) && (status?.restarts ?? 0) < mostRestarts(spec);
 }
 
 export const mostRestarts = ({ failurePolicy }: ProcessGroup['spec']): number =>

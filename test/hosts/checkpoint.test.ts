@@ -8,10 +8,13 @@ import { criuProgram } from '../criu/criu.ts';
 import { Cluster, programs } from './cluster.ts';
 import { eventually } from './processes.ts';
 
+/** Of groups that may go on elsewhere while nothing is known of a node. */
+const leaseSeconds = 5;
+
 let cluster: Cluster;
 beforeAll(async () => {
   criuProgram();
-  cluster = await Cluster.make([{}, {}, {}, {}]);
+  cluster = await Cluster.make([{}, {}, {}, {}], {}, { up: ['--node-lease', String(leaseSeconds)] });
 });
 afterEach(() => cluster.heal());
 afterAll(async () => {
@@ -89,6 +92,36 @@ it('is saved and ended, and goes on on two other nodes', async () => {
   await eventually(async () => (await cluster.group('here')).status?.phase === 'Failed', 'the group to end');
   await cluster.succeed(['restart', 'moved', '--name', 'there', '--nodes', 'node1,node4']);
   await expectWhole('there');
+});
+
+it('goes back to its last checkpoint when it loses a node', async () => {
+  const args = ['--seconds', '12', '--report-every', '1', '--bytes', '16384'];
+  const manifest = {
+    apiVersion: 'muster.dev/v1alpha1',
+    kind: 'ProcessGroup',
+    metadata: { name: 'back', namespace: 'default' },
+    spec: {
+      size: ranks,
+      processes: [{ name: 'main', ranks: `0-${ranks - 1}`, command: [`${programs}/ring`, ...args] }],
+      placement: { nodes: ['node2', 'node3'] },
+      failurePolicy: { node: 'RestoreLatestCheckpoint' },
+    },
+  };
+  const { code, stderr } = await cluster.muster(['apply', '-f', '-'], {
+    input: Buffer.from(JSON.stringify(manifest)),
+  });
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  await eventually(async () => (await logs('back', 0)).length > 5, 'back to say something');
+  await cluster.succeed(['checkpoint', 'back', '--name', 'back-1']);
+  await eventually(async () => isTrue(await checkpoint('back-1'), 'Durable'), 'copies on other nodes');
+  expect(await cluster.succeed(['ps', 'back'])).toContain('node2');
+  await cluster.host('node2').link(false);
+  await eventually(
+    async () => (await cluster.group('back')).status?.['restarts'] === 1,
+    'the group to be started again',
+  );
+  await expectWhole('back');
+  expect(await cluster.succeed(['ps', 'back'])).not.toContain('node2');
 });
 
 it('runs on unharmed when agents or the controller are killed at any moment of a checkpoint', async () => {
