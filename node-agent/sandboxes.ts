@@ -10,6 +10,7 @@ import type { Want } from './plan.ts';
 import { idOfKey, isValidId, keyOf, slotOf } from './sandbox-id.ts';
 import { SandboxDirectory } from './sandbox-directory.ts';
 import { Sandbox } from './sandbox.ts';
+import { isEngineCgroup, tidyUp } from './checkpoint/criu-process.ts';
 import { until } from './until.ts';
 
 const wants: readonly Want[] = ['Run', 'Freeze', 'End', 'Kill', 'Keep'];
@@ -259,6 +260,8 @@ export class Sandboxes {
     if (!cgroup) return;
     this.#backend.log.warn({ cgroup: key }, 'cgroup without a sandbox is emptied and removed');
     try {
+      // An engine of checkpoints that an earlier agent left at work: made to fail, it lets go of the ranks by itself.
+      if (isEngineCgroup(key)) await tidyUp(this.#backend.native, cgroup);
       cgroup.kill();
       await until(() => !cgroup.populated(), 10_000, `cgroup ${key} to become empty`);
       await until(() => cgroup.remove(), 10_000, `cgroup ${key} to be removable`);

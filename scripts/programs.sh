@@ -49,7 +49,7 @@ mpi allpairs test/programs/allpairs.c
 mpi pingpong test/programs/pingpong.c
 mpi coupler-a test/programs/coupler.c -DSIDE=0
 mpi coupler-b test/programs/coupler.c -DSIDE=1
-for name in pmibench outgen incount exitwith netpipe orphan stubborn keeper; do
+for name in pmibench holder outgen incount exitwith netpipe orphan stubborn keeper; do
   plain "$name" "test/programs/$name.c"
 done
 

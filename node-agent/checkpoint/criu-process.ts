@@ -4,7 +4,8 @@
 import { readFileSync } from 'node:fs';
 import type { Native, PacketSocket } from '../../native/addon/index.ts';
 import { errnoOf } from '../agent-error.ts';
-import type { CgroupRequest } from '../cgroups.ts';
+import type { CgroupRequest, SandboxCgroup } from '../cgroups.ts';
+import { until } from '../until.ts';
 import {
   decodeResponse,
   encodeNotified,
@@ -45,6 +46,18 @@ export interface CriuRun {
 export const firstDescriptor = 4;
 const mostComplaintBytes = 1 << 16;
 const tidyWithinMs = 5000;
+
+const engineCgroup = 'criu-';
+
+/** The name of the cgroup that the engine runs in for a sandbox; never that of a sandbox. */
+export const engineCgroupOf = (key: string): string => `${engineCgroup}${key}`;
+export const isEngineCgroup = (name: string): boolean => name.startsWith(engineCgroup);
+
+/** Makes whatever of CRIU is in a cgroup fail, and gives it time to tidy up. */
+export async function tidyUp(native: Native, cgroup: SandboxCgroup): Promise<void> {
+  for (const pid of cgroup.pids()) quietly(() => native.limitFileSize(pid, 0));
+  await until(() => !cgroup.populated(), tidyWithinMs, 'CRIU to tidy up').catch(() => undefined);
+}
 
 export class CriuFailure extends Error {
   readonly response: CriuResponse | null;

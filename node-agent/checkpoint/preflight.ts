@@ -7,6 +7,7 @@ import type { AdoptedSandbox } from '../adopted-sandbox.ts';
 import { AgentError } from '../agent-error.ts';
 import { isPrivatePath, parseMountinfo } from '../mounts.ts';
 import type { OuterMount } from './engine.ts';
+import { heldSockets, outerConnections, unixSockets } from './sockets.ts';
 
 export interface PreflightSubject {
   readonly native: Native;
@@ -25,11 +26,12 @@ export interface PreflightSubject {
 export async function preflight(subject: PreflightSubject): Promise<void> {
   const trouble = [
     ...carrierTrouble(subject),
+    ...networkTrouble(subject),
     ...roomTrouble(subject),
     ...mountTrouble(subject),
     ...descriptorTrouble(subject),
+    ...(await connectionTrouble(subject)),
   ];
-  await Promise.resolve();
   if (trouble.length === 0) return;
   throw new AgentError(
     'refused',
@@ -42,6 +44,28 @@ export async function preflight(subject: PreflightSubject): Promise<void> {
 function* carrierTrouble({ spec }: PreflightSubject): Generator<string> {
   if (spec.carrier)
     yield `it lives in carrier Pod ${spec.carrier.pod}, whose root this build cannot bring along`;
+}
+
+/** Between sandboxes on the nodes' own network nothing could be kept from passing while one is saved and another is not. */
+function* networkTrouble({ spec }: PreflightSubject): Generator<string> {
+  if (spec.network || spec.sandboxes <= 1) return;
+  yield `the group's ${String(spec.sandboxes)} sandboxes talk over the nodes' own network, which cannot be stopped for a moment: use network Isolated, or one node`;
+}
+
+async function connectionTrouble({ native, adopted, pids }: PreflightSubject): Promise<string[]> {
+  const pidfd = native.pidfdOpen(adopted.identity.pid);
+  let netns: number | null = null;
+  try {
+    netns = native.netnsOf(pidfd);
+    const sockets = await unixSockets(native, netns);
+    return outerConnections(sockets, heldSockets(pids)).map(
+      ({ pid, peerName, accepted }) =>
+        `${nameOf(pid)} ${accepted ? 'is connected' : 'is being connected'} to ${peerName === '' ? 'a socket' : peerName} outside of the sandbox: close the connection first`,
+    );
+  } finally {
+    native.close(pidfd);
+    if (netns !== null) native.close(netns);
+  }
 }
 
 function* roomTrouble({ freeBytes, neededBytes, when }: PreflightSubject): Generator<string> {

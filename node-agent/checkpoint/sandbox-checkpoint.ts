@@ -15,6 +15,7 @@ import type { SandboxDirectory } from '../sandbox-directory.ts';
 import { until } from '../until.ts';
 import { cutOf, keepLogs, outerFilesOf, saveInput, settleLogs } from './cut.ts';
 import type { Image } from './image.ts';
+import { engineCgroupOf } from './criu-process.ts';
 import { checkpointActionOf, type CheckpointState } from './plan.ts';
 import { preflight } from './preflight.ts';
 import { readLog, repair } from './repair.ts';
@@ -51,9 +52,6 @@ export interface HeldSandbox {
 const holdByDefaultMs = 10 * 60_000;
 const removableWithinMs = 10_000;
 const againAfterMs = 1000;
-
-/** The name of the cgroup that the engine runs in; never that of a sandbox. */
-export const engineCgroupOf = (key: string): string => `criu-${key}`;
 
 export class SandboxCheckpoint {
   readonly #sandbox: HeldSandbox;
