@@ -41,6 +41,17 @@ test('a mount hides what was mounted below its place before', () => {
   expect(visibleMounts(parseMountinfo(hidden))).toEqual(['/etc/hosts', '/home', '/scratch']);
 });
 
+test('what runtimes mount for their containers is not seen', () => {
+  const more = [
+    '40 27 0:40 / /var/lib/kubelet/pods/1/volumes/x rw - tmpfs tmpfs rw',
+    '41 27 0:41 / /var/lib/containerd/state/2/shm rw - tmpfs tmpfs rw',
+    '42 27 0:42 / /var/lib/docker/overlay2/3/merged rw - overlay overlay rw',
+  ];
+  expect(visibleMounts(parseMountinfo(`${mountinfo}${more.join('\n')}\n`))).not.toContainEqual(
+    expect.stringContaining('/var/lib'),
+  );
+});
+
 test('the table: host mounts but for generated files, and what the node binds, also in private trees', () => {
   const table = mountTableOf({
     root: '/',

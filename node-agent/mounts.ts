@@ -37,6 +37,9 @@ const pseudoTypes = new Set(
 );
 const privateTrees = ['/proc', '/sys', '/dev', '/run', '/tmp', '/var/run'];
 
+/** What runtimes mount for their containers: nobody else's to see, and gone with the container. */
+const ofContainers = /\/(?:kubelet\/pods|containerd|docker|containers\/storage|crio)\//;
+
 /** Trees that a sandbox has for itself: nothing of the host's is there but what node configuration binds. */
 export function isPrivatePath(path: string): boolean {
   return privateTrees.some((tree) => path === tree || path.startsWith(`${tree}/`));
@@ -63,6 +66,7 @@ export function visibleMounts(mounts: readonly HostMount[]): string[] {
     for (const point of points) if (point.startsWith(`${mountPoint}/`)) points.delete(point);
     points.delete(mountPoint);
     if (mountPoint === '/' || pseudoTypes.has(fsType) || isPrivatePath(mountPoint)) continue;
+    if (ofContainers.test(mountPoint)) continue;
     points.add(mountPoint);
   }
   return [...points].sort();

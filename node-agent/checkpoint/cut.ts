@@ -19,6 +19,7 @@ import {
   type Image,
   type SavedFile,
   type SavedInput,
+  type SavedMount,
   type SavedStream,
 } from './image.ts';
 
@@ -141,7 +142,7 @@ export async function cutOf(options: {
     cpuFeatures: cpuFeatures(),
     spec: { ...spec, frontToken: '', checkpoint: null, restore: null },
     root: mounts.root,
-    mounts: mounts.binds.map(({ source, target }) => ({ source, target })),
+    mounts: markUsed(mounts.binds, options.pids, spec),
     outerFiles: outer.keys.map(({ key }) => key),
     streams,
     input,
@@ -149,6 +150,31 @@ export async function cutOf(options: {
     ranksStartedNs: options.ranksStartedNs,
     cpuUs: options.cpuUs,
   };
+}
+
+/** Which mounts hold a file that is open, mapped or run, a working directory, or a program of the spec. */
+function markUsed(
+  mounts: readonly OuterMount[],
+  pids: readonly number[],
+  spec: SandboxSpec,
+): readonly SavedMount[] {
+  const paths = new Set(spec.programs.flatMap(({ argv, workingDir }) => [argv[0] ?? '', workingDir]));
+  for (const pid of pids) {
+    try {
+      const process = `/proc/${String(pid)}`;
+      for (const link of ['cwd', 'exe', 'root']) paths.add(readlinkSync(`${process}/${link}`));
+      for (const fd of readdirSync(`${process}/fd`)) paths.add(readlinkSync(`${process}/fd/${fd}`));
+      for (const [path] of readFileSync(`${process}/maps`, 'utf8').matchAll(/\/.*$/gm)) paths.add(path);
+    } catch {
+      continue; // ended meanwhile
+    }
+  }
+  const all = [...paths];
+  return mounts.map(({ source, target }) => ({
+    source,
+    target,
+    used: all.some((path) => path === target || path.startsWith(`${target}/`)),
+  }));
 }
 
 /** Flags of the first processor, as the kernel names them. */

@@ -46,6 +46,11 @@ export interface SavedInput {
   readonly readers: readonly { readonly slot: number; readonly position: number }[];
 }
 
+/** A mount of the host's. One that no process used may be missing where the sandbox is restored. */
+export interface SavedMount extends OuterMount {
+  readonly used: boolean;
+}
+
 /** A file outside of the image that a process had open for writing. */
 export interface SavedFile {
   /** As the sandbox sees it. */
@@ -71,7 +76,7 @@ export interface Cut {
   readonly cpuFeatures: readonly string[];
   readonly spec: SandboxSpec;
   readonly root: string;
-  readonly mounts: readonly OuterMount[];
+  readonly mounts: readonly SavedMount[];
   /** Keys of the engine's outer files. */
   readonly outerFiles: readonly string[];
   readonly streams: readonly SavedStream[];

@@ -110,14 +110,23 @@ function copyInto(path: string, from: string, offset: number): void {
   }
 }
 
-/** Mounts of the host's that the image needs, where this node has them; a place that it does not have is named. */
-export function mountsOn(manifest: Manifest, { mounts }: LaunchRequest, node: string): OuterMount[] {
-  return manifest.mounts.map(({ target }) => {
+/**
+ * Mounts of the host's that the image needs, where this node has them. One that is missing is named, unless no process used it:
+ * then `standIn`, an empty directory that no rank may write, takes its place.
+ */
+export function mountsOn(
+  manifest: Manifest,
+  { mounts }: LaunchRequest,
+  node: string,
+  standIn: string,
+): OuterMount[] {
+  return manifest.mounts.map(({ target, used }) => {
     const own = mounts.binds.find((bind) => bind.target === target);
     if (own) return { source: own.source, target };
+    if (!used) return { source: standIn, target };
     throw impossible(
       'MUSTER_MOUNT_MISSING',
-      `node ${node} has nothing mounted at ${target}, which the ranks saw on ${manifest.node}: mount it, or restore on another node`,
+      `node ${node} has nothing mounted at ${target}, which the ranks used on ${manifest.node}: mount it, or restore on another node`,
     );
   });
 }
@@ -138,9 +147,10 @@ export async function restoreProcesses(options: {
   const { version, why } = await checkpoints.probe();
   if (version === null)
     throw new AgentError('refused', 'EngineMissing', 'MUSTER_CRIU_MISSING', `node ${config.node}: ${why}`);
-  const mounts = mountsOn(manifest, launch, config.node);
-  const stage = `${directory.path}/root`;
+  const [stage, standIn] = [`${directory.path}/root`, `${directory.path}/absent`];
   mkdirSync(stage, { recursive: true, mode: 0o700 });
+  mkdirSync(standIn, { recursive: true, mode: 0o555 });
+  const mounts = mountsOn(manifest, launch, config.node, standIn);
   const files = manifest.outerFiles.map((key) => ({ key, fd: openSync(`${directory.input}/spool`, 'r') }));
   try {
     const pid = await checkpoints.engine.restore(

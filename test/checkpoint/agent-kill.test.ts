@@ -1,7 +1,7 @@
 // The agent killed with SIGKILL at every step of a checkpoint, and while it restores: the sandbox runs on, or is whole again.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { programs } from '../agent/harness.ts';
-import { Scene, type Job } from './scene.ts';
+import { isolated, Scene, type Job } from './scene.ts';
 
 let scene: Scene;
 
@@ -62,7 +62,7 @@ test('a ring runs on whenever the agent is killed', async () => {
 });
 
 test('a ring is whole again though the agent is killed while it restores', async () => {
-  let job = await scene.run({ argv: ring(6), size: 3 });
+  let job = await scene.run({ argv: ring(6), size: 3, overrides: isolated() });
   const saved = await job.save({ hold: true });
   await job.vacate();
   const restoring = job.restore(saved);

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../contract/eventually.ts';
 import { programs, type SpecOptions } from '../agent/harness.ts';
-import { Scene, type Job } from './scene.ts';
+import { isolated, Scene, type Job } from './scene.ts';
 
 let scene: Scene;
 
@@ -19,8 +19,8 @@ afterAll(async () => {
 });
 
 const shell = (script: string): string[] => ['sh', '-c', script];
-const counting = 'i=0; while [ $i -lt 60 ]; do echo $i; i=$((i+1)); /bin/sleep 0.05; done';
-const counted = Array.from({ length: 60 }, (_, at) => String(at));
+const counting = 'i=0; while [ $i -lt 150 ]; do echo $i; i=$((i+1)); /bin/sleep 0.05; done';
+const counted = Array.from({ length: 150 }, (_, at) => String(at));
 const lines = (text: string): string[] => text.split(/\r?\n/).slice(0, -1);
 
 async function said(job: Job, text: string): Promise<void> {
@@ -42,15 +42,22 @@ test('threads, timers, pipes, sockets, files in memory; scripts, a terminal, inp
     await start({ argv: shell(counting) }),
     await start({ argv: shell(counting), overrides: { tty: true } }),
     await start({
-      argv: shell('n=0; while read -r x; do [ "$x" = $n ] || exit 3; n=$((n+1)); done; echo "DONE $n"'),
+      argv: shell(
+        '/bin/sleep 4; n=0; while read -r x; do [ "$x" = $n ] || exit 3; n=$((n+1)); done; echo "DONE $n"',
+      ),
       overrides: { stdin: 'Rank0', pmi: 'None' },
     }),
     // Three of four wait in MPI_Init for the fourth.
     await start({
-      argv: shell(`[ $MUSTER_RANK = 0 ] && /bin/sleep 3; exec ${programs}/ring --iterations 50`),
+      argv: shell(`[ $MUSTER_RANK = 0 ] && /bin/sleep 5; exec ${programs}/ring --iterations 50`),
       size: 4,
+      overrides: isolated(),
     }),
-    await start({ argv: [`${programs}/ring`, '--bytes', String(50 << 20), '--iterations', '12'], size: 2 }),
+    await start({
+      argv: [`${programs}/ring`, '--bytes', String(50 << 20), '--iterations', '40'],
+      size: 2,
+      overrides: isolated(),
+    }),
   ];
   const [keep, , , reader] = all;
   const input = Buffer.from(Array.from({ length: 100_000 }, (_, at) => `${String(at)}\n`).join(''));
@@ -60,20 +67,26 @@ test('threads, timers, pipes, sockets, files in memory; scripts, a terminal, inp
   const [kept, script, terminal, read, init, send] = await broughtBack(all);
   await scene.hub.verb('node1', { id: kept!.spec.id, kind: 'Signal', signal: 10, signalId: 1 });
   const facts = await Promise.all([kept, script, terminal, read, init, send].map((job) => ended(job!)));
+  const told = facts.map(({ succeeded, message, abort }) => ({ succeeded, message, abort }));
+  const well = (succeeded: string) => ({ succeeded, message: '', abort: null });
+  expect(told).toEqual(['0', '0', '0', '0', '0-3', '0-1'].map(well));
   expect(await kept!.output()).toBe('ready\nwhole\n');
   expect(lines(await script!.output())).toEqual(counted);
   expect(lines(await terminal!.output())).toEqual(counted);
   expect(await read!.output()).toBe('DONE 100000\n');
   expect(await init!.output()).toMatch(/^DONE iterations=50 ranks=4 /m);
-  expect(await send!.output()).toMatch(/^DONE iterations=12 ranks=2 /m);
-  expect(facts.map(({ succeeded }) => succeeded)).toEqual(['0', '0', '0', '0', '0-3', '0-1']);
+  expect(await send!.output()).toMatch(/^DONE iterations=40 ranks=2 /m);
 });
 
 test('twenty checkpoints back to back', async () => {
-  const job = await scene.run({ argv: shell(`${counting.replace('60', '200')}`) });
+  const script =
+    'trap end=1 USR1; i=0; while [ -z "$end" ]; do echo $i; i=$((i+1)); /bin/sleep 0.02; done; exit 0';
+  const job = await scene.run({ argv: shell(script) });
   for (let round = 0; round < 20; round++) await job.save();
+  await scene.hub.verb('node1', { id: job.spec.id, kind: 'Signal', signal: 10, signalId: 1 });
   expect(await ended(job)).toMatchObject({ succeeded: '0', failures: [] });
-  expect(lines(await job.output())).toEqual(Array.from({ length: 200 }, (_, at) => String(at)));
+  const numbers = lines(await job.output());
+  expect(numbers).toEqual(numbers.map((_, at) => String(at)));
 });
 
 /** Writes all of it to standard input, and ends it. */

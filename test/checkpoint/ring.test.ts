@@ -1,7 +1,7 @@
 // A ring of MPI ranks in one sandbox: saved while it runs on, saved and ended and brought back.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { programs } from '../agent/harness.ts';
-import { Scene } from './scene.ts';
+import { isolated, Scene } from './scene.ts';
 
 let scene: Scene;
 
@@ -21,7 +21,6 @@ const ring = (seconds: number): string[] => [
 test('a ring is saved and runs on to its end', async () => {
   const job = await scene.run({ argv: ring(4), size: 4 });
   const { fact } = await job.save();
-  console.log(fact);
   expect(fact).toMatchObject({ state: 'Saved', held: false });
   const ended = await scene.hub.ended(job.spec.id);
   expect(ended).toMatchObject({ state: 'Ended', succeeded: '0-3' });
@@ -29,7 +28,7 @@ test('a ring is saved and runs on to its end', async () => {
 });
 
 test('a ring is saved, ended and brought back where it was', async () => {
-  const job = await scene.run({ argv: ring(4), size: 4 });
+  const job = await scene.run({ argv: ring(4), size: 4, overrides: isolated() });
   const saved = await job.save({ hold: true });
   expect(saved.fact.held).toBe(true);
   await job.vacate();

@@ -8,6 +8,13 @@ type Spec = ReturnType<typeof specOf>;
 let checkpoints = 0;
 let subnets = 0;
 
+/** What puts a sandbox into a network of its own, where nobody else takes its ports while it is away. */
+export function isolated(): Omit<Sent<SandboxSpec>, 'id'> {
+  const subnet = `100.126.${String(++subnets)}.0/28`;
+  const members = [{ address: '127.0.0.1', ordinals: '0' }];
+  return { hostname: 'ring-0', network: { subnet, vni: 4710 + subnets, port: 14790, mtu: 1450, members } };
+}
+
 /** Every sandbox is a child of the first. */
 function treeOf(hub: TestHub, nodes: readonly string[], ordinal: number): Sent<SandboxSpec>['tree'] {
   const root = nodes[0] ?? '';
