@@ -1,6 +1,7 @@
 // Whether a sandbox can be saved at all, found out before anything is touched and again once nothing moves: each refusal
 // names the process and what it holds, so that people know what to change. It looks, and changes nothing.
 import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import { setTimeout as after } from 'node:timers/promises';
 import type { Native } from '../../native/addon/index.ts';
 import type { SandboxSpec } from '../../wire/agent-types.ts';
 import type { AdoptedSandbox } from '../adopted-sandbox.ts';
@@ -9,13 +10,17 @@ import { isPrivatePath, parseMountinfo } from '../mounts.ts';
 import type { OuterMount } from './engine.ts';
 import { heldSockets, outerConnections, unixSockets } from './sockets.ts';
 
+const looks = 4;
+const lookAgainMs = 50;
+
 export interface PreflightSubject {
   readonly native: Native;
   readonly node: string;
   readonly spec: SandboxSpec;
   readonly adopted: AdoptedSandbox;
   readonly mounts: { readonly root: string; readonly binds: readonly OuterMount[] } | null;
-  readonly pids: readonly number[];
+  /** Its processes, as of the moment. */
+  readonly pids: () => readonly number[];
   readonly when: 'before' | 'frozen';
   readonly openFiles: string;
   readonly freeBytes: number;
@@ -52,13 +57,23 @@ function* networkTrouble({ spec }: PreflightSubject): Generator<string> {
   yield `the group's ${String(spec.sandboxes)} sandboxes talk over the nodes' own network, which cannot be stopped for a moment: use network Isolated, or one node`;
 }
 
-async function connectionTrouble({ native, adopted, pids }: PreflightSubject): Promise<string[]> {
+/** While the sandbox runs, a process may come between two looks at it: what is true is so again in a moment. */
+async function connectionTrouble(subject: PreflightSubject): Promise<string[]> {
+  let trouble = await connectionsNow(subject);
+  for (let look = 1; trouble.length > 0 && subject.when === 'before' && look < looks; look++) {
+    await after(lookAgainMs);
+    trouble = await connectionsNow(subject);
+  }
+  return trouble;
+}
+
+async function connectionsNow({ native, adopted, pids }: PreflightSubject): Promise<string[]> {
   const pidfd = native.pidfdOpen(adopted.identity.pid);
   let netns: number | null = null;
   try {
     netns = native.netnsOf(pidfd);
     const sockets = await unixSockets(native, netns);
-    return outerConnections(sockets, heldSockets(pids)).map(
+    return outerConnections(sockets, heldSockets(pids())).map(
       ({ pid, peerName, accepted }) =>
         `${nameOf(pid)} ${accepted ? 'is connected' : 'is being connected'} to ${peerName === '' ? 'a socket' : peerName} outside of the sandbox: close the connection first`,
     );
@@ -93,7 +108,7 @@ const unsavable: readonly (readonly [RegExp, string])[] = [
 const usualDevices = /^\/dev\/(?:null|zero|full|random|urandom|tty|ptmx|pts(?:\/.*)?|shm\/.*)$/;
 
 function* descriptorTrouble({ pids }: PreflightSubject): Generator<string> {
-  for (const pid of pids) {
+  for (const pid of pids()) {
     let names: string[];
     try {
       names = readdirSync(`/proc/${String(pid)}/fd`);

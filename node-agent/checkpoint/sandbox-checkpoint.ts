@@ -237,7 +237,7 @@ export class SandboxCheckpoint {
       spec,
       adopted,
       mounts: directory.read('mounts'),
-      pids: cgroup?.pids() ?? [],
+      pids: () => cgroup?.pids() ?? [],
       when,
       openFiles: this.#record?.openFiles ?? '',
       freeBytes: Number(room.bavail) * Number(room.bsize),
