@@ -7,6 +7,7 @@ import { spawnSync } from 'node:child_process';
 import type { Native } from '../../native/addon/index.ts';
 import { messageOf } from '../agent-error.ts';
 import { Links } from './links.ts';
+import { obstacleOnTheWay } from './other-rules.ts';
 
 export interface Underlay {
   /** Of the link that has this address; 0: none has. */
@@ -60,6 +61,8 @@ export function networkTrouble(native: Native, agentUid: number, address: string
     return `other nodes know this one as ${address}, which is a name: give the agent --address with an IP address`;
   if (spawnSync('nft', ['--version'], { stdio: 'ignore' }).status !== 0)
     return 'nft does not start: install nftables';
+  const obstacle = obstacleOnTheWay();
+  if (obstacle !== null) return obstacle;
   try {
     native.close(native.netnsNew(''));
     return null;
