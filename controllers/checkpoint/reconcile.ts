@@ -83,7 +83,10 @@ export class CheckpointReconciler implements Reconciler {
     }
   }
 
-  /** Held before anything is frozen, so that a deletion waits until all is thawed and the images are gone. */
+  /**
+   * Held before anything is frozen, so that a deletion waits until all is thawed and the images are gone. Who takes one away from
+   * what is done, as an uninstallation does, is not contradicted.
+   */
   async #keepFinalizers(checkpoint: Checkpoint, to: CutState, signal: AbortSignal): Promise<Checkpoint> {
     const { metadata, spec } = checkpoint;
     if (metadata.deletionTimestamp !== undefined) return checkpoint;
@@ -92,7 +95,8 @@ export class CheckpointReconciler implements Reconciler {
     const { name: images } = finalizers.images;
     const wanted = held.filter((name) => name !== unfinished && name !== images);
     if (!isDone(to)) wanted.push(unfinished);
-    if (to !== 'Failed' && spec.deletionPolicy !== 'Retain') wanted.push(images);
+    const keepsImages = to !== 'Failed' && spec.deletionPolicy !== 'Retain';
+    if (keepsImages && (!isDone(to) || held.includes(images))) wanted.push(images);
     if (isDeepStrictEqual(new Set(wanted), new Set(held))) return checkpoint;
     return this.#patchFinalizers(checkpoint, wanted, signal);
   }

@@ -116,6 +116,19 @@ export class MusterPods implements AsyncDisposable {
     await this.cluster.kubectl(
       ...['config', 'set-context', 'test', `--namespace=${releaseNamespace}`, '--kubeconfig', kubeconfig],
     );
+    // Made a moment ago, under a name that others had: the API server knows account and rights only a little later.
+    await eventually(async () => {
+      await this.cluster.kubectl(
+        '--kubeconfig',
+        kubeconfig,
+        'auth',
+        'can-i',
+        'list',
+        'pg',
+        '-n',
+        releaseNamespace,
+      );
+    }, 60_000);
     const own = containers[0].args.filter((arg) => arg !== '--in-cluster');
     const child = this.#spawn(name, ['--kubeconfig', kubeconfig, ...own]);
     const [code] = (await once(child, 'exit')) as [number | null];

@@ -165,14 +165,14 @@ describe('the Pods of the chart', () => {
     expect(await cluster.kubectl('get', 'pg', 'busy', '-o', 'jsonpath={.status.phase}')).toBe('Running');
   });
 
-  it('say why a group cannot be saved where this build has no checkpoints', async () => {
-    await asBefore();
-    await upgradeWith('uninstall.policy=Checkpoint');
-    const uninstalling = onCluster('uninstall', release, '--timeout', '60s').catch(said);
-    const answer = await pods.runHook('job', 'muster-uninstall');
-    await uninstalling;
-    expect(answer).toMatch(/group default\/busy could not be checkpointed: NotSupported/);
-    expect(await cluster.kubectl('get', 'pg', 'busy', '-o', 'jsonpath={.status.phase}')).toBe('Running');
+  it('save groups when told so', async () => {
+    const check = ['--kubeconfig', cluster.kubeconfig, 'uninstall-check', '--policy', 'Checkpoint'];
+    const { stdout } = await promisify(execFile)('bin/muster', check);
+    expect(stdout).toContain('no sandbox is left');
+    await cluster.kubectl('wait', '--for=condition=Ready', 'ckpt/busy-uninstall', '--timeout=1s');
+    await cluster.kubectl('delete', 'pg', 'busy', '--timeout=60s');
+    await cluster.kubectlWith({ input: group('busy', ['sleep', '600']) }, 'apply', '-f', '-');
+    await cluster.kubectl('wait', '--for=condition=Running', 'pg/busy', '--timeout=60s');
   });
 
   it('end all groups when told so, leave no sandbox, and keep the objects', async () => {
