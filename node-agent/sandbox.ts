@@ -777,6 +777,7 @@ export class Sandbox implements HeldSandbox {
         directory,
         launch: request,
         netns,
+        openFiles: order.openFiles,
         onPlaced: (placed) => {
           directory.write('identity', placed);
         },

@@ -31,6 +31,7 @@ export interface PreflightSubject {
 export async function preflight(subject: PreflightSubject): Promise<void> {
   const trouble = [
     ...carrierTrouble(subject),
+    ...policyTrouble(subject),
     ...networkTrouble(subject),
     ...roomTrouble(subject),
     ...mountTrouble(subject),
@@ -49,6 +50,10 @@ export async function preflight(subject: PreflightSubject): Promise<void> {
 function* carrierTrouble({ spec }: PreflightSubject): Generator<string> {
   if (spec.carrier)
     yield `it lives in carrier Pod ${spec.carrier.pod}, whose root this build cannot bring along`;
+}
+
+function* policyTrouble({ openFiles }: PreflightSubject): Generator<string> {
+  if (openFiles === 'Snapshot') yield 'openFiles Snapshot is not in this build: use Truncate or Refuse';
 }
 
 /** Between sandboxes on the nodes' own network nothing could be kept from passing while one is saved and another is not. */

@@ -23,6 +23,7 @@ import type { Identity, SandboxDirectory } from '../sandbox-directory.ts';
 import { inputFileName, logFileName } from './cut.ts';
 import type { OuterMount } from './engine.ts';
 import type { Image, Manifest } from './image.ts';
+import { rollBack } from './rollback.ts';
 
 const impossible = (code: string, message: string): AgentError =>
   new AgentError('refused', 'RestoreFailed', code, message);
@@ -138,11 +139,13 @@ export async function restoreProcesses(options: {
   directory: SandboxDirectory;
   launch: LaunchRequest;
   netns: number | null;
+  openFiles: string;
   onPlaced: (identity: Identity) => void;
   onReachable: () => Promise<void>;
   signal: AbortSignal;
 }): Promise<Identity> {
-  const { backend, manifest, image, directory, launch, netns, onPlaced, onReachable, signal } = options;
+  const { backend, manifest, image, directory, launch, netns, openFiles } = options;
+  const { onPlaced, onReachable, signal } = options;
   const { checkpoints, config, native } = backend;
   const { version, why } = await checkpoints.probe();
   if (version === null)
@@ -151,6 +154,7 @@ export async function restoreProcesses(options: {
   mkdirSync(stage, { recursive: true, mode: 0o700 });
   mkdirSync(standIn, { recursive: true, mode: 0o555 });
   const mounts = mountsOn(manifest, launch, config.node, standIn);
+  await rollBack(manifest, openFiles, mounts);
   const files = manifest.outerFiles.map((key) => ({ key, fd: openSync(`${directory.input}/spool`, 'r') }));
   try {
     const pid = await checkpoints.engine.restore(

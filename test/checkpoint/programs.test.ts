@@ -1,7 +1,7 @@
 // What ranks may be in the middle of when they are saved, and what they may not: each job here is saved at once with the
 // others, ended, brought back, and must come to the end that it would have come to.
 import { createServer, type Server } from 'node:net';
-import { chmodSync, existsSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../contract/eventually.ts';
@@ -87,6 +87,30 @@ test('twenty checkpoints back to back', async () => {
   expect(await ended(job)).toMatchObject({ succeeded: '0', failures: [] });
   const numbers = lines(await job.output());
   expect(numbers).toEqual(numbers.map((_, at) => String(at)));
+});
+
+test('going back takes files back to what they were, and keeps what they had more', async () => {
+  const directory = mkdtempSync('/var/tmp/muster-rollback-');
+  chmodSync(directory, 0o777);
+  try {
+    const [file, stop] = [`${directory}/out`, `${directory}/stop`];
+    const script = `exec 5>>${file}; i=0; while [ ! -e ${stop} ]; do echo $i >&5; echo $i; i=$((i+1)); /bin/sleep 0.02; done; exit 0`;
+    const job = await scene.run({ argv: shell(script) });
+    await said(job, '\n10\n');
+    const saved = await job.save();
+    const size = statSync(file).size;
+    await eventually(() => expect(statSync(file).size).toBeGreaterThan(size + 60));
+    await job.vacate();
+    const again = await job.restore(saved);
+    await eventually(() => expect(existsSync(`${file}.after-${saved.checkpointUid}`)).toBe(true));
+    writeFileSync(stop, '');
+    expect(await ended(again)).toMatchObject({ succeeded: '0', message: '' });
+    const numbers = lines(await again.output());
+    expect(numbers).toEqual(numbers.map((_, at) => String(at)));
+    expect(lines(readFileSync(file, 'utf8'))).toEqual(numbers);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
 });
 
 /** Writes all of it to standard input, and ends it. */

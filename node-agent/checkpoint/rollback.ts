@@ -1,0 +1,54 @@
+// Files outside of an image that ranks had open for writing, and that have grown since: going back in time takes them back to
+// the length that they had at the cut, what they had more being kept beside them. It is done with the rights of the rank that
+// wrote them, so a link put in a file's place leads nowhere that its owner could not write anyway.
+import { execFile } from 'node:child_process';
+import { lstatSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { AgentError, messageOf } from '../agent-error.ts';
+import type { OuterMount } from './engine.ts';
+import type { Manifest, SavedFile } from './image.ts';
+
+const run = promisify(execFile);
+const script = 'tail -c "+$(($3 + 1))" -- "$1" >>"$2" && truncate -s "$3" -- "$1"';
+
+/** Where a file of the sandbox is on this node. */
+export function hostPathOf(path: string, root: string, mounts: readonly OuterMount[]): string {
+  const [mount] = mounts
+    .filter(({ target }) => path === target || path.startsWith(`${target}/`))
+    .sort((a, b) => b.target.length - a.target.length);
+  if (mount) return `${mount.source}${path.slice(mount.target.length)}`;
+  return root === '/' ? path : `${root}${path}`;
+}
+
+/** Throws AgentError when a file cannot be taken back, or must not be by `policy`. Done again, it does nothing. */
+export async function rollBack(
+  { openFiles, checkpointUid, root }: Manifest,
+  policy: string,
+  mounts: readonly OuterMount[],
+): Promise<void> {
+  for (const file of openFiles) {
+    const path = hostPathOf(file.path, root, mounts);
+    const now = lstatSync(path, { throwIfNoEntry: false });
+    if (!now?.isFile() || now.size <= file.bytes) continue; // what is missing or short the engine tells
+    if (policy === 'Refuse')
+      throw failure(
+        file,
+        `it has grown since the checkpoint, and openFiles is Refuse: move it away, or use Truncate`,
+      );
+    try {
+      const args = ['-ec', script, 'sh', path, `${path}.after-${checkpointUid}`, String(file.bytes)];
+      await run('/bin/sh', args, { cwd: '/', uid: file.uid, gid: file.gid, env: {} });
+    } catch (cause) {
+      throw failure(
+        file,
+        `it has grown since the checkpoint and cannot be taken back: ${messageOf(cause)}`,
+        cause,
+      );
+    }
+  }
+}
+
+function failure({ path, bytes }: SavedFile, why: string, cause?: unknown): AgentError {
+  const message = `file ${path}, of ${String(bytes)} bytes at the checkpoint: ${why}`;
+  return new AgentError('failed', 'RestoreFailed', 'MUSTER_OPEN_FILE', message, { cause });
+}
