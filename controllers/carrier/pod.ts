@@ -141,7 +141,7 @@ export function carrierPodOf(
           name: 'waiter',
           image: waiter.image,
           ...(waiter.pullPolicy === undefined ? {} : { imagePullPolicy: waiter.pullPolicy }),
-          command: ['/opt/muster/native/carrier-wait', '--install', waiterPath],
+          command: ['/opt/muster/build/native/carrier-wait', '--install', waiterPath],
           resources: { requests: small, limits: { memory: '32Mi' } },
           securityContext: { ...locked, readOnlyRootFilesystem: true },
           volumeMounts: [mount],

@@ -2,21 +2,35 @@
  * Carrier Pods on a real kubelet and containerd: ranks in a user's image, beside the containers of their Pods. What the image holds
  * is all that they see; when their Pod goes, so do they, and it is said.
  */
-import { readdirSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { podType, type Pod } from '../../controllers/carrier/pod.ts';
 import { conditionOf } from '../../crds/conditions.ts';
 import { eventually } from '../contract/eventually.ts';
 import { checkout, program } from '../e2e/cluster.ts';
+import { render } from '../chart/helm.ts';
 import { KubeCluster } from './cluster.ts';
-import { groupOf, MusterOnKube } from './muster.ts';
+import { librariesOf } from './images.ts';
+import { controllerNamespace, groupOf, MusterOnKube } from './muster.ts';
 import { KubeNode, nodeTrouble } from './node.ts';
 
 const waiter = `${checkout}/build/native/carrier-wait`;
+const imageRoot = join(checkout, 'build/image-root');
+execFileSync('scripts/image-root.sh', [imageRoot], { env: { ...process.env, MUSTER_IMAGE_CRIU: 'no' } });
+// What the image takes from Debian's packages: the libraries of Node.
+const nodeLibraries = Object.fromEntries(
+  librariesOf(execFileSync('scripts/node-path.sh', { encoding: 'utf8' }).trim()).map((path) => [path, path]),
+);
 const shellTools = ['sh', 'cat', 'sleep', 'id', 'ls', 'mount', 'touch', 'hostname', 'mkdir', 'dd', 'stat'];
 const images = {
   'local/pause:1': { files: { '/pause': waiter }, entrypoint: ['/pause'] },
-  'local/muster:1': { files: { '/opt/muster/native/carrier-wait': waiter } },
+  'local/muster:1': {
+    trees: { '/opt/muster': imageRoot },
+    files: { '/bin/sh': '/bin/sh', '/usr/sbin/nft': '/usr/sbin/nft', ...nodeLibraries },
+    entrypoint: ['/opt/muster/bin/muster'],
+  },
   'local/user:1': {
     files: {
       ...Object.fromEntries(shellTools.map((name) => [`/bin/${name}`, `/bin/${name}`])),
@@ -40,7 +54,8 @@ describe.skipIf(trouble !== undefined)(
     beforeAll(async () => {
       cluster = await KubeCluster.start();
       await cluster.kubectl('apply', '-f', 'crds');
-      const carriers = ['--carrier-image', 'local/muster:1', '--carrier-pull-policy', 'Never'];
+      const accounts = ['--agent-service-account', `${controllerNamespace}/muster-agents`];
+      const carriers = [...accounts, '--carrier-image', 'local/muster:1', '--carrier-pull-policy', 'Never'];
       muster = await MusterOnKube.start(cluster, { arguments: carriers });
       node = await KubeNode.start(cluster, muster.store, 'node1', images);
       await muster.startAgent('node1');
@@ -162,6 +177,115 @@ describe.skipIf(trouble !== undefined)(
       );
     });
 
+    it('are found and built by an agent that is itself a Pod, as the chart has it, and outlive it', async () => {
+      await muster.stopAgent('node1');
+      const pod = await agentPod();
+      await cluster.kubectlWith({ input: JSON.stringify(pod) }, 'apply', '-f', '-');
+      const ready = async (): Promise<void> => {
+        const path = 'jsonpath={.status.conditions[?(@.type=="Ready")].status} {.status.node.bootId}';
+        expect(await cluster.kubectl('get', 'nm', 'node1', '-o', path)).toMatch(/^True/);
+      };
+      await muster.apply(carried('podded', sh('trap "exit 0" TERM; while :; do sleep 0.1; done')));
+      await muster.until('podded', 'Running', 40_000).catch(async (error: unknown) => {
+        const status = await cluster.kubectl(
+          'get',
+          'pod',
+          'agent',
+          '-n',
+          controllerNamespace,
+          '-o',
+          'jsonpath={.status}',
+        );
+        throw new Error(`${(error as Error).message}\n${status}\n${node.podLog('agent')}`, { cause: error });
+      });
+      await ready();
+      await cluster.kubectl('delete', 'pod', 'agent', '-n', controllerNamespace, '--timeout=120s');
+      expect((await muster.group('podded')).status?.phase).toBe('Running');
+      await cluster.kubectlWith({ input: JSON.stringify(pod) }, 'apply', '-f', '-');
+      await eventually(ready, 60_000);
+      await cluster.kubectl('delete', 'pg', 'podded', '--timeout=60s');
+      await cluster.kubectl(
+        'delete',
+        'pod',
+        'agent',
+        '-n',
+        controllerNamespace,
+        '--grace-period=1',
+        '--wait=false',
+      );
+    }, 240_000);
+
+    /** That of the chart's DaemonSet, with what differs on this machine: where the controllers are, where state is kept, the image. */
+    async function agentPod(): Promise<object> {
+      const daemonSet = (await render()).find(({ kind }) => kind === 'DaemonSet')!;
+      const { spec } = (daemonSet['spec'] as { template: { spec: PodSpec } }).template;
+      const state = join(node.directory, 'agent');
+      mkdirSync(state, { recursive: true });
+      // As systemd has the file systems of a node: what is mounted there later is seen in Pods.
+      execFileSync('mount', ['--bind', '--make-shared', state, state]);
+      const given: Readonly<Record<string, string>> = {
+        '--home': state,
+        '--join': muster.joinAddress(),
+        '--address': '127.0.0.1',
+      };
+      const [container] = spec.containers;
+      const args = container.args.map((arg) => {
+        const [name = ''] = arg.split('=');
+        return name in given ? `${name}=${given[name]}` : arg;
+      });
+      await cluster
+        .kubectl('create', 'serviceaccount', 'muster-agents', '-n', controllerNamespace)
+        .catch(() => '');
+      const text = 'allowedUids: 1000-65534';
+      await cluster.kubectl(
+        'create',
+        'configmap',
+        'muster-node',
+        '-n',
+        controllerNamespace,
+        `--from-literal=node.yaml=${text}`,
+      );
+      return {
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name: 'agent', namespace: controllerNamespace, labels: { app: 'agent' } },
+        spec: {
+          ...spec,
+          priorityClassName: undefined,
+          nodeName: 'node1',
+          restartPolicy: 'Never',
+          terminationGracePeriodSeconds: 5,
+          containers: [
+            {
+              ...container,
+              image: 'local/muster:1',
+              securityContext: withinMachine(container.securityContext),
+              imagePullPolicy: 'Never',
+              args,
+              // This node has no address of its own; the agent is told one.
+              env: container.env
+                .filter(({ name }) => name !== 'HOST_IP')
+                .map(({ name, valueFrom }) => ({
+                  name,
+                  valueFrom: { fieldRef: { apiVersion: 'v1', ...valueFrom.fieldRef } },
+                })),
+              volumeMounts: container.volumeMounts.map((mount) =>
+                mount.name === 'state' ? { ...mount, mountPath: state } : mount,
+              ),
+            },
+          ],
+          // What a whole API server fills in.
+          volumes: spec.volumes.map((volume) => {
+            if (volume.name === 'state')
+              return { name: 'state', hostPath: { path: state, type: 'Directory' } };
+            const { configMap, projected } = volume;
+            if (configMap) return { ...volume, configMap: { ...configMap, defaultMode: 0o644 } };
+            return projected ? { ...volume, projected: { ...projected, defaultMode: 0o644 } } : volume;
+          }),
+        },
+      };
+    }
+
     it('leave nothing behind on the node', async () => {
       await eventually(async () => {
         for (const path of node.cgroups()) expect(`${path} ${sandboxesIn(path)}`).toBe(`${path} `);
@@ -170,6 +294,36 @@ describe.skipIf(trouble !== undefined)(
     });
   },
 );
+
+interface SecurityContext {
+  capabilities: { drop: string[]; add: string[] };
+}
+
+const capabilityNumbers: Readonly<Record<string, number>> = {
+  CHOWN: 0, DAC_OVERRIDE: 1, FOWNER: 3, KILL: 5, SETGID: 6, SETUID: 7, SETPCAP: 8, NET_ADMIN: 12, SYS_CHROOT: 18, SYS_PTRACE: 19,
+  SYS_ADMIN: 21, SYS_NICE: 23, SYS_RESOURCE: 24, MKNOD: 27, CHECKPOINT_RESTORE: 40,
+}; // prettier-ignore
+
+/** A machine that is a container itself may lack one of them, and a container cannot have it then. */
+function withinMachine(context: SecurityContext): object {
+  const held = BigInt(`0x${/^CapBnd:\s+(\w+)/m.exec(readFileSync('/proc/self/status', 'utf8'))![1]}`);
+  const add = context.capabilities.add.filter(
+    (name) => ((held >> BigInt(capabilityNumbers[name]!)) & 1n) === 1n,
+  );
+  return { ...context, capabilities: { ...context.capabilities, add } };
+}
+
+interface PodSpec {
+  containers: [
+    {
+      securityContext: SecurityContext;
+      args: string[];
+      env: { name: string; valueFrom: { fieldRef: object } }[];
+      volumeMounts: { name: string; mountPath: string }[];
+    },
+  ];
+  volumes: { name: string; configMap?: object; projected?: object }[];
+}
 
 /** Those of Muster beside the containers. */
 function sandboxesIn(pod: string): string {

@@ -12,6 +12,8 @@ export interface ImageContents {
   /** Files by where they lie in the image; libraries of programs come along. */
   readonly files: Readonly<Record<string, string>>;
   readonly directories?: readonly string[];
+  /** Whole directories, as they are. */
+  readonly trees?: Readonly<Record<string, string>>;
   readonly texts?: Readonly<Record<string, string>>;
   readonly entrypoint?: readonly string[];
 }
@@ -31,6 +33,8 @@ export function writeImage(archive: string, name: string, contents: ImageContent
       put(from, to);
       for (const library of librariesOf(from)) put(library, placeOf(library));
     }
+    for (const [to, from] of Object.entries(contents.trees ?? {}))
+      cpSync(from, join(root, to), { recursive: true, verbatimSymlinks: true });
     for (const [to, text] of Object.entries(contents.texts ?? {})) {
       mkdirSync(dirname(join(root, to)), { recursive: true });
       writeFileSync(join(root, to), text);
@@ -59,7 +63,7 @@ const placeOf = (library: string): string =>
   /^(?:\/usr)?\/lib/.test(library) ? library : `/usr/lib/${basename(library)}`;
 
 /** As the loader finds them; none of a static program. */
-function librariesOf(program: string): string[] {
+export function librariesOf(program: string): string[] {
   let text = '';
   try {
     text = execFileSync('ldd', [program], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });

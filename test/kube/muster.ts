@@ -91,6 +91,11 @@ export class MusterOnKube implements AsyncDisposable {
     ]);
   }
 
+  /** Where nodes join the first replica. */
+  joinAddress(): string {
+    return `127.0.0.1:${this.#joinPorts[0]}`;
+  }
+
   async stopController(index: number, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     await end(this.#controllers[index], signal);
     this.#controllers[index] = undefined;

@@ -166,6 +166,19 @@ export class KubeNode implements AsyncDisposable {
       .join('\n');
   }
 
+  /** What the containers of a Pod wrote, as the kubelet keeps it. */
+  podLog(pod: string): string {
+    const below = (directory: string): string =>
+      names(directory)
+        .map((name) => join(directory, name))
+        .map((path) => (path.endsWith('.log') ? read(path) : below(path)))
+        .join('\n');
+    return names('/var/log/pods')
+      .filter((name) => name.includes(`_${pod}_`))
+      .map((name) => below(join('/var/log/pods', name)))
+      .join('\n');
+  }
+
   /** What stands for the scheduler. */
   async #bindPods(): Promise<void> {
     const { signal } = this.#stop;
