@@ -63,6 +63,9 @@ export const memberTable = {
     },
     Preparing: {
       Done: ['Prepared'],
+      ToldDump: ['Aborted', 'Thaw', 'Discard'],
+      ToldCommit: ['Aborted', 'Thaw', 'Discard'],
+      ToldCommitHeld: ['Aborted', 'Thaw', 'Discard'],
       Failed: ['Aborted', 'Thaw', 'Discard'],
       ToldAbort: ['Aborted', 'Thaw', 'Discard'],
       TimedOut: ['Aborted', 'Thaw', 'Discard'],
@@ -80,6 +83,8 @@ export const memberTable = {
     },
     Dumping: {
       Done: ['Dumped'],
+      ToldCommit: ['Aborted', 'Thaw', 'Discard'],
+      ToldCommitHeld: ['Aborted', 'Thaw', 'Discard'],
       Failed: ['Aborted', 'Thaw', 'Discard'],
       ToldAbort: ['Aborted', 'Thaw', 'Discard'],
       TimedOut: ['Aborted', 'Thaw', 'Discard'],
@@ -105,7 +110,7 @@ export const memberTable = {
       Failed: ['Aborted', 'Thaw', 'Discard'],
       TimedOut: ['Committed', 'Thaw'],
       Restarted: ['Committed', 'Thaw', 'Save'],
-      Ended: ['Committed', 'Thaw'],
+      ToldCommit: ['Committed', 'Thaw'],
       ToldAbort: ['Aborted', 'Thaw', 'Discard'],
     },
     Saved: {
@@ -114,7 +119,7 @@ export const memberTable = {
     SavedHeld: {
       TimedOut: ['Saved', 'Thaw'],
       Restarted: ['Saved', 'Thaw'],
-      Ended: ['Saved', 'Thaw'],
+      ToldCommit: ['Saved', 'Thaw'],
       ToldAbort: ['Aborted', 'Thaw', 'Discard'],
     },
     Aborted: {},
