@@ -1,10 +1,15 @@
 /**
- * Three sets of tests. `unit` lies beside the code and runs in parallel; `system` is test/: it starts processes, makes network
+ * Four sets of tests. `unit` lies beside the code and runs in parallel; `system` is test/: it starts processes, makes network
  * namespaces and measures time, so its files run one after another, after the others. `kube` is what of it needs a Kubernetes
- * API server, which takes minutes to build where it is not cached: last, so that it can be built meanwhile.
+ * cluster, and `model` what SPIN checks; scripts/test.sh runs these two beside the others, since `kube` mostly waits.
  */
 import { defineConfig } from 'vitest/config';
 
+const kube = [
+  'test/{kube,chart}/**/*.test.ts',
+  'test/verbs/aggregated.test.ts',
+  'test/kubectl/{kubernetes,same-answers}.test.ts',
+];
 const code = ['crds', 'store', 'wire', 'controllers', 'node-agent', 'native', 'cli', 'bench', 'scripts'];
 
 export default defineConfig({
@@ -23,7 +28,7 @@ export default defineConfig({
         test: {
           name: 'system',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/kube/**'],
+          exclude: [...kube, 'test/model/**'],
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 120_000,
@@ -32,8 +37,17 @@ export default defineConfig({
       },
       {
         test: {
+          name: 'model',
+          include: ['test/model/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 300_000,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
           name: 'kube',
-          include: ['test/kube/**/*.test.ts'],
+          include: kube,
           setupFiles: ['test/kube/await-server.ts'],
           fileParallelism: false,
           testTimeout: 120_000,
