@@ -12,6 +12,8 @@ import type { Clock } from './runtime/clock.ts';
 /** A store that can tell that objects may be missing from it. */
 export interface DoubtfulStore {
   readonly doubt: StoreDoubt | undefined;
+  /** Doubts from now on; of a store that can lose objects without knowing it. */
+  raise?(message: string): void;
   trust(): Promise<void>;
 }
 
@@ -72,9 +74,15 @@ export class UnknownSandboxes {
     signal.addEventListener('abort', () => timer[Symbol.dispose](), { once: true });
   }
 
-  /** A group that ran is gone without a deletion: true when the store lost it, and what agents hold of it is to be kept. */
+  /**
+   * A group that ran is gone without a deletion: true when the store lost it, and what agents hold of it is to be kept. This may be the
+   * first that shows of a cluster that was put back to an older state.
+   */
   keepsVanished(key: string, uid: string): boolean {
-    const { hub, logger } = this.#options;
+    const { hub, logger, store } = this.#options;
+    store?.raise?.(
+      `ProcessGroup ${key} ran and is gone without having been deleted: the cluster was put back to an older state, or finalizers were removed by hand`,
+    );
     if (this.doubt === undefined) return false;
     logger.error({ key, uid }, 'a group that runs is missing from the store; its ranks are left alone');
     if (hub.desired.complete) hub.markComplete(true);

@@ -26,7 +26,9 @@ export async function attach(config: Config, args: string[], options: AttachComm
   if (runEndOf(group))
     throw new CommandError(`processgroup ${key.name} has ended; its output: muster logs ${key.name}`);
   const ownTerminal = group.spec.tty === true && hasTerminal();
-  const labeller = new LineLabeller(options.label && !group.spec.tty && (group.spec.size ?? group.status?.ranks?.desired ?? 1) > 1);
+  const labeller = new LineLabeller(
+    options.label && !group.spec.tty && (group.spec.size ?? group.status?.ranks?.desired ?? 1) > 1,
+  );
   const leaving = new AbortController();
   const leave = (): void => leaving.abort();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, leave);

@@ -16,7 +16,7 @@ struct mount {
   char *target;
   char *options; /* of a tmpfs */
   bool read_only;
-  bool carried; /* of a bind: its source is in the carrier */
+  bool carried;   /* of a bind: its source is in the carrier */
   int descriptor; /* MOUNT_FILE: where its content is read; MOUNT_BIND: the cloned tree, once opened */
 };
 

@@ -43,7 +43,16 @@ async function adopt({ host, pid, directory }: SandboxOnHost & { directory: stri
 
 /** A job in the foreground, on the only node. */
 async function foreground(name: string, args: readonly string[], input: Uint8Array | null = null) {
-  const { child } = await cluster.front.start([muster, 'run', '--network', 'host', '--name', name, '-l', ...args]);
+  const { child } = await cluster.front.start([
+    muster,
+    'run',
+    '--network',
+    'host',
+    '--name',
+    name,
+    '-l',
+    ...args,
+  ]);
   const output = collect(child);
   const code = new Promise<number | null>((resolve) => child.once('close', resolve));
   child.stdin!.on('error', () => undefined);
