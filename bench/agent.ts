@@ -26,7 +26,7 @@ function mebibytes(pid: number, field: 'VmRSS' | 'RssAnon'): number {
 
 await using cluster = await Cluster.up(1);
 for (let job = 0; job < jobs; job += 1) await run(cluster.run(4, 'true'));
-await pause(12_000); // what jobs leave to be done, also to the garbage collectors
+await pause(20_000); // what jobs leave to be done, also to the garbage collectors
 const daemons = ['node1', 'controller'] as const;
 const before = daemons.map((daemon) => processorNs(cluster.pidOf(daemon)));
 await pause(seconds * 1000);
