@@ -13,6 +13,8 @@ export class SandboxNetwork {
   /** Its link may be there, made by this agent or an earlier one. */
   mayBeThere: boolean;
   #joined: Promise<void> | null = null;
+  /** Until the next launch nothing is made any more, or a network would stay that nobody is on. */
+  #isEnding = false;
 
   constructor(
     { native, network }: { readonly native: Native; readonly network: JobNetwork | null },
@@ -35,6 +37,7 @@ export class SandboxNetwork {
     const [group, network] = [groupNetworkOf(spec), this.#network];
     if (!group || !network) return null;
     this.mayBeThere = true;
+    this.#isEnding = false;
     const netns = network.newNamespace();
     this.#joined = network.attach({ key: this.#key, ordinal: this.#id.ordinal, netns, isReachable }, group);
     this.#joined.catch(() => undefined); // `joined` tells
@@ -84,7 +87,7 @@ export class SandboxNetwork {
   /** The group has changed: who is in it, or where. */
   async update(spec: SandboxSpec): Promise<void> {
     const group = groupNetworkOf(spec);
-    if (group) await this.#network?.update(group);
+    if (group && this.mayBeThere && !this.#isEnding) await this.#network?.update(group);
   }
 
   /** Cuts the sandbox off from all others, or joins it again. */
@@ -95,6 +98,7 @@ export class SandboxNetwork {
 
   async end(): Promise<void> {
     if (!this.mayBeThere) return;
+    this.#isEnding = true;
     await this.#joined?.catch(() => undefined);
     await this.#network?.detach(this.#key, this.#id.groupUid);
     this.#joined = null;
