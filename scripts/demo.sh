@@ -66,7 +66,7 @@ if ! muster doctor | grep -q '^yes *checkpoint'; then
 fi
 
 step muster run --detach --name ring -n 4 ring --seconds 4
-muster run --detach --name ring -n 4 "$programs/build/programs/ring" --seconds 4 --report-every 2000
+(cd "$programs" && muster run --detach --name ring -n 4 build/programs/ring --seconds 4 --report-every 2000)
 
 step muster checkpoint ring --stop --name half
 muster checkpoint ring --stop --name half
