@@ -18,7 +18,7 @@ import { InputSpools } from './input.ts';
 import { JobTree } from './job-tree.ts';
 import { LocalSocket } from './local-socket.ts';
 import { capacityOf, loadOf } from './monitor.ts';
-import { networkClusterOf } from './network/cluster.ts';
+import { clusterOfAuthority } from '../wire/authority-name.ts';
 import { JobNetwork } from './network/job-network.ts';
 import { networkTrouble, underlayOf } from './network/underlay.ts';
 import { OutboundFacts } from './outbound-facts.ts';
@@ -176,7 +176,7 @@ function makeBackend(config: AgentConfig, giving: AsyncDisposableStack, signal: 
     trouble === null
       ? giving.use(
           new JobNetwork(native, {
-            clusterId: networkClusterOf(tls.ca),
+            clusterId: clusterOfAuthority(tls.ca),
             node: config.node,
             underlay: address,
           }),

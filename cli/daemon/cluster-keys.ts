@@ -12,6 +12,7 @@ import {
   readIfThere,
   writePrivately,
 } from '../../controllers/pki/key-files.ts';
+import { authorityName } from '../../wire/authority-name.ts';
 import type { TlsPaths } from '../../node-agent/config.ts';
 import { type Home, nodeDirectoryOf } from '../home.ts';
 
@@ -31,7 +32,7 @@ export async function openCluster(home: Home): Promise<ClusterKeys> {
     clusterId = randomUUID();
     await writePrivately(idFile, clusterId);
   }
-  return { clusterId, authority: await openAuthority(home.pki, `muster ${clusterId.slice(0, 8)}`) };
+  return { clusterId, authority: await openAuthority(home.pki, authorityName(clusterId)) };
 }
 
 export const nodeKeyPaths = (home: Home, node: string): TlsPaths => {

@@ -2,16 +2,15 @@
  * Ends what the agents of this home left running, for when the agents themselves have stopped for good: every pid 1 they had on
  * record, and with it all that lives in its sandbox; then the cgroups. Pids are checked against start time and namespace.
  */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { cgroupParentFileOf, Cgroups, parseHierarchies } from '../../node-agent/cgroups.ts';
 import { defaultNodeConfig } from '../../node-agent/config.ts';
-import { networkClusterOf } from '../../node-agent/network/cluster.ts';
+import { clusterOfAuthority } from '../../wire/authority-name.ts';
 import { JobNetwork } from '../../node-agent/network/job-network.ts';
 import { bootId, isSameProcess } from '../../node-agent/process-table.ts';
 import { SandboxDirectory } from '../../node-agent/sandbox-directory.ts';
-import { readFileSync } from 'node:fs';
 import { type Home, nodeStateOf } from '../home.ts';
 import { nodeKeyPaths } from './cluster-keys.ts';
 
@@ -49,7 +48,7 @@ async function sweepNetworks(home: Home, node: string): Promise<void> {
   const { ca } = nodeKeyPaths(home, node);
   if (process.getuid?.() !== 0 || !existsSync(ca)) return;
   const { native } = await import('../../native/addon/index.ts');
-  const clusterId = networkClusterOf(readFileSync(ca));
+  const clusterId = clusterOfAuthority(readFileSync(ca));
   await using network = new JobNetwork(native(), { clusterId, node, underlay: '' });
   await network.sweep([]);
 }

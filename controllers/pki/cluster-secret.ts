@@ -5,6 +5,7 @@
 import { randomUUID, X509Certificate } from 'node:crypto';
 import { annotations } from '../../crds/names.ts';
 import { isStoreError, type AnyObject, type ObjectStore } from '../../store/object-store.ts';
+import { authorityName } from '../../wire/authority-name.ts';
 import { builtinTypes } from '../../store/resource.ts';
 import { type Authorities, bundleOf, rotated, rotationStepOf } from './authority-rotation.ts';
 import { backdateMs, type KeyAndCertificate, makeAuthority } from './certificate.ts';
@@ -36,7 +37,7 @@ export async function openClusterAuthority(
   const found = await readSecret(store, namespace, authoritySecret, signal);
   if (found !== undefined) return authorityOf(found, namespace);
   const clusterId = randomUUID();
-  const made = await makeAuthority(nameOf(clusterId, Date.now()));
+  const made = await makeAuthority(authorityName(clusterId, Date.now()));
   const secret = secretOf(namespace, authoritySecret, {
     'cluster-id': clusterId,
     ...textsOf({ current: made, sinceMs: Date.now() }),
@@ -66,7 +67,7 @@ export async function rotateClusterAuthority(
   const at = { nowMs, beganMs: began, askedMs: Number.isNaN(askedMs) ? undefined : askedMs };
   const step = rotationStepOf(kept, at);
   if (step === 'None') return false;
-  const made = step === 'MakeNext' ? await makeAuthority(nameOf(clusterId, nowMs)) : undefined;
+  const made = step === 'MakeNext' ? await makeAuthority(authorityName(clusterId, nowMs)) : undefined;
   const texts = { 'cluster-id': clusterId, ...textsOf(rotated(kept, step, nowMs, made)) };
   try {
     await store.update<Secret>(
@@ -167,10 +168,6 @@ function textsOf({ current, next, previous, sinceMs }: Authorities): Record<stri
     since: new Date(sinceMs).toISOString(),
   };
 }
-
-/** No two authorities have the same name, so that nobody takes one for the other. */
-const nameOf = (clusterId: string, nowMs: number): string =>
-  `muster ${clusterId.slice(0, 8)} ${new Date(nowMs).toISOString().slice(0, 19)}`;
 
 async function readSecret(
   store: ObjectStore,
