@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { authorityName, clusterOfAuthority } from '../../wire/authority-name.ts';
+import { bundleOf } from './authority-rotation.ts';
 import { makeAuthority } from './certificate.ts';
 
 describe('the name of an authority', () => {
@@ -7,11 +8,12 @@ describe('the name of an authority', () => {
   const certificateOf = async (name: string): Promise<string> => (await makeAuthority(name)).cert;
 
   it('names the same cluster after the authority was replaced, and while both count', async () => {
-    const first = await certificateOf(authorityName(one));
-    const second = await certificateOf(authorityName(one, Date.parse('2026-05-01T10:00:00Z')));
-    const cluster = clusterOfAuthority(first);
-    expect(clusterOfAuthority(second)).toBe(cluster);
-    expect(clusterOfAuthority(Buffer.from(second + first))).toBe(cluster);
+    const previous = await makeAuthority(authorityName(one));
+    const current = await makeAuthority(authorityName(one, Date.parse('2026-05-01T10:00:00Z')));
+    const cluster = clusterOfAuthority(previous.cert);
+    expect(clusterOfAuthority(current.cert)).toBe(cluster);
+    const bundle = bundleOf({ current, previous: previous.cert, sinceMs: 0 });
+    expect(clusterOfAuthority(Buffer.from(bundle))).toBe(cluster);
     expect(clusterOfAuthority(await certificateOf(authorityName(other)))).not.toBe(cluster);
   });
 
