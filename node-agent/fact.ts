@@ -23,7 +23,7 @@ export function stateOf(sandbox: Sandbox): string {
 }
 
 export function factOf(sandbox: Sandbox): Sent<SandboxFact> {
-  const { ended, processes, pmi, usage, logs } = sandbox;
+  const { ended, processes, pmi, limits, logs } = sandbox;
   const summary = ended ?? summaryOf(processes?.ends.values() ?? []);
   return {
     id: sandbox.id,
@@ -42,19 +42,19 @@ export function factOf(sandbox: Sandbox): Sent<SandboxFact> {
     startedNs: sandbox.startedNs,
     ranksStartedNs: ended?.ranksStartedNs ?? processes?.startedNs ?? 0,
     endedNs: ended?.endedNs ?? 0,
-    cpuUs: ended?.cpuUs ?? usage.cpuUs,
-    memoryBytes: ended ? 0 : usage.memoryBytes,
-    memoryPeakBytes: ended?.memoryPeakBytes ?? usage.memoryPeakBytes,
-    oomKills: sandbox.oomKills,
+    cpuUs: ended?.cpuUs ?? limits.usage.cpuUs,
+    memoryBytes: ended ? 0 : limits.usage.memoryBytes,
+    memoryPeakBytes: ended?.memoryPeakBytes ?? limits.usage.memoryPeakBytes,
+    oomKills: ended?.oomKills ?? limits.oomKills,
     logBytes: ended?.logBytes ?? logs.bytes,
     logsComplete: logs.complete,
     pmiInitialized: ended?.pmiInitialized ?? pmi?.initialized ?? false,
     pmiFinalized: ended?.pmiFinalized ?? pmi?.finalized ?? false,
     pmiBadLines: ended?.pmiBadLines ?? pmi?.badLines ?? 0,
-    limitExceeded: sandbox.limitExceeded,
+    limitExceeded: limits.exceeded,
     bootId: sandbox.identity?.bootId ?? '',
     initPid: sandbox.identity?.pid ?? 0,
-    forksRefused: ended?.forksRefused ?? sandbox.forksRefused,
+    forksRefused: ended?.forksRefused ?? limits.forksRefused,
     bindings: sandbox.binding?.map(cpuListOf) ?? [],
   };
 }

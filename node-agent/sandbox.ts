@@ -1,7 +1,7 @@
 // One sandbox on this node: what is wanted of it, what is seen of it, and the loop that brings the one to the other by
 // plan.ts. All that must survive the agent is in the sandbox's directory, in rank-init or in the kernel; this object may
 // be made anew at any time from those. One pass at a time; whatever happens only asks for another pass.
-import { encodeHold, encodeSignal } from '../native/addon/abi.ts';
+import { encodeSignal } from '../native/addon/abi.ts';
 import { RankSet } from '../crds/rank-set.ts';
 import type { LeaseTimes } from '../wire/fencing.ts';
 import type {
@@ -16,42 +16,42 @@ import type {
   Sent,
   Verb,
 } from '../wire/agent-types.ts';
-import { arch } from 'node:os';
 import { AdoptedSandbox } from './adopted-sandbox.ts';
 import { AgentError, errnoOf, messageOf } from './agent-error.ts';
 import type { Backend } from './backend.ts';
 import { backoff } from './backoff.ts';
-import type { SandboxCgroup, Usage } from './cgroups.ts';
-import type { MountTable } from './mounts.ts';
+import type { SandboxCgroup } from './cgroups.ts';
 import { SandboxCheckpoint, type HeldSandbox } from './checkpoint/sandbox-checkpoint.ts';
-import { cpuFeatures } from './checkpoint/cut.ts';
-import { checkFits, placeFiles, restoreProcesses, restoredSpecOf } from './checkpoint/restoring.ts';
+import { handInput, restoreSandbox } from './checkpoint/restore-sandbox.ts';
+import { endedRecordOf, lossOf, type Ending } from './end-record.ts';
 import { until } from './until.ts';
 import { type ExecOrder, Execution, type ExecutionEvents } from './execution.ts';
 import { factOf } from './fact.ts';
+import { Freezer } from './freezer.ts';
 import { InputSpool } from './input.ts';
 import { LeaseKeeper, type LeasedSandbox } from './lease-keeper.ts';
-import { TreeMember } from './job-tree.ts';
+import type { TreeMember } from './job-tree.ts';
 import { earlierAnswer, launch } from './launch.ts';
+import { clearCgroup, clearProcesses } from './leftover.ts';
 import { SandboxLogs } from './output.ts';
 import { SandboxNetwork } from './network/sandbox-network.ts';
 import { planOf, type Action, type Seen, type Stage, type Want } from './plan.ts';
-import { PmiPort } from './pmi-port.ts';
+import type { PmiPort } from './pmi-port.ts';
 import type { Binding } from './processors.ts';
-import { planFor, preparationOf, startFileOf } from './preparation.ts';
+import { bindsOf, planFor, preparationOf, startFileOf } from './preparation.ts';
 import { isSameProcess } from './process-table.ts';
-import { causeOf, isSuccess, summaryOf } from './rank-end.ts';
+import { causeOf, isSuccess } from './rank-end.ts';
 import { RankProcesses } from './rank-processes.ts';
 import type { ProcessStart } from './ranks.ts';
 import type { EndedRecord, EndingMark, Identity, SandboxDirectory } from './sandbox-directory.ts';
 import { SandboxCarrier } from './sandbox-carrier.ts';
+import { SandboxLimits } from './sandbox-limits.ts';
+import { joinTree } from './sandbox-pmi.ts';
 import { errnoText } from './start-failure.ts';
+import { carryOut, type VerbOutcome } from './verbs.ts';
 
 /** Signals of the agent's own have numbers above all that the hub gives: once ending has begun, nothing else is sent. */
 const ownSignalId = 1n << 62n;
-const suspendHolder = 'suspend';
-const checkpointHolder = 'checkpoint';
-const fenceHolder = 'fence';
 const leaseCause = 'the lease was over';
 
 export interface SandboxEvents {
@@ -71,8 +71,7 @@ export class Sandbox implements HeldSandbox {
   ended: EndedRecord | null;
   abort: Abort | null;
   broken: BrokenFence | null;
-  limitExceeded: string;
-  usage: Usage = { cpuUs: 0, memoryBytes: 0, memoryPeakBytes: 0 };
+  readonly limits: SandboxLimits;
   processes: RankProcesses | null = null;
   pmi: PmiPort | null = null;
   /** Processors of the ranks, once they are to be started; null: they are not bound. */
@@ -80,17 +79,14 @@ export class Sandbox implements HeldSandbox {
   /** In its Pod's once that is found, for a group with a template. */
   cgroup: SandboxCgroup | null;
   readonly carrier: SandboxCarrier;
-  /** Forks that failed by the node's limit of processes. */
-  forksRefused = 0;
   readonly #found = Promise.withResolvers<void>();
   #want: Want = 'Unknown';
   #identity: Identity | null;
   #adopted: AdoptedSandbox | null = null;
   #ending: EndingMark | null;
-  #holders: Set<string>;
+  readonly freezer: Freezer;
   #member: TreeMember | null = null;
   #starts = new Map<number, ProcessStart>();
-  #oomSeen = 0;
   #killed = false;
   #clean = false;
   readonly network: SandboxNetwork;
@@ -133,8 +129,8 @@ export class Sandbox implements HeldSandbox {
     this.abort = directory.read('abort');
     this.broken = directory.read('broken');
     this.#ending = directory.read('ending');
-    this.limitExceeded = directory.read('limit')?.exceeded ?? '';
-    this.#holders = new Set(directory.read('holders') ?? []);
+    this.limits = new SandboxLimits(this, () => this.#tellProcessLimit());
+    this.freezer = new Freezer(this);
     this.binding = directory.read('binding');
     if (this.binding && !this.ended) backend.processors.hold(key, this.binding);
     this.#checkpoint = new SandboxCheckpoint(this, backend);
@@ -179,7 +175,7 @@ export class Sandbox implements HeldSandbox {
   }
 
   get isFrozen(): boolean {
-    return this.#holders.has(suspendHolder) && this.#actuallyFrozen();
+    return this.freezer.isHeldBy('suspend') && this.freezer.isFrozen;
   }
 
   get adopted(): AdoptedSandbox | null {
@@ -196,10 +192,6 @@ export class Sandbox implements HeldSandbox {
 
   get startedNs(): number {
     return this.ended?.startedNs ?? Number(this.#adopted?.table.startedNs ?? 0n);
-  }
-
-  get oomKills(): number {
-    return this.ended?.oomKills ?? this.#oomSeen;
   }
 
   fact(): Sent<SandboxFact> {
@@ -270,17 +262,7 @@ export class Sandbox implements HeldSandbox {
   }
 
   measure(): void {
-    if (this.stage !== 'Live' || !this.cgroup) return;
-    const usage = this.cgroup.usage();
-    const moved =
-      usage.cpuUs - this.usage.cpuUs > 100_000 ||
-      Math.abs(usage.memoryBytes - this.usage.memoryBytes) > 1 << 20;
-    this.usage = usage;
-    this.#checkOom();
-    this.#checkForks();
-    const limit = this.spec.cpuTimeLimitSeconds;
-    if (limit > 0 && usage.cpuUs >= limit * 1e6) this.#exceeded('cpuTime');
-    if (moved) this.#events.changed(this);
+    if (this.stage === 'Live' && this.limits.measure()) this.#events.changed(this);
   }
 
   /** Whom the output is kept for has all before these offsets. */
@@ -292,57 +274,18 @@ export class Sandbox implements HeldSandbox {
   }
 
   /** Signal, StdinEnd and Window; says how many processes were reached. */
-  async carryOut(verb: Verb): Promise<{ reached: number; message: string }> {
-    const adopted = this.#adopted;
-    if (!adopted || adopted.isGone || !this.processes)
+  async carryOut(verb: Verb): Promise<VerbOutcome> {
+    const { node } = this.#backend.config;
+    const { adopted } = this;
+    if (!adopted || !this.processes)
       throw new AgentError(
         'refused',
         'NotStarted',
         'MUSTER_NOT_RUNNING',
-        `sandbox ${this.key} on ${this.#backend.config.node} does not run`,
+        `sandbox ${this.key} on ${node} does not run`,
       );
-    const wanted = verb.ranks === '' ? null : RankSet.parse(verb.ranks);
-    const slots = this.processes.runningSlots
-      .filter(({ rank }) => wanted === null || wanted.has(rank))
-      .map(({ slot }) => slot);
-    switch (verb.kind) {
-      case 'Signal': {
-        if (slots.length === 0) return { reached: 0, message: 'none of the ranks runs' };
-        const reply = await adopted.request(
-          'signal',
-          encodeSignal(BigInt(verb.signalId), verb.signal, slots),
-        );
-        if (reply.result < 0)
-          return {
-            reached: 0,
-            message: `not sent: ${this.isEnding ? 'the ranks are being ended already' : errnoText(reply.result)}`,
-          };
-        return { reached: reply.body.length >= 4 ? reply.body.readUInt32LE(0) : 0, message: '' };
-      }
-      case 'StdinEnd':
-        this.input?.end();
-        return { reached: slots.length, message: '' };
-      case 'Window': {
-        for (const index of slots) {
-          const terminal = adopted.table.slot(index).stdin ?? adopted.table.slot(index).stdout;
-          if (terminal === null) continue;
-          const fd = adopted.duplicate(terminal);
-          try {
-            this.#backend.native.setWindowSize(fd, verb.rows, verb.columns);
-          } finally {
-            this.#backend.native.close(fd);
-          }
-        }
-        return { reached: slots.length, message: '' };
-      }
-      default:
-        throw new AgentError(
-          'refused',
-          'NotSupported',
-          'MUSTER_VERB',
-          `verb ${verb.kind} is not known to the agent of ${this.#backend.config.node}; update it`,
-        );
-    }
+    const { processes, input, isEnding } = this;
+    return carryOut(verb, { adopted, processes, input, isEnding, native: this.#backend.native, node });
   }
 
   /** Runs a program beside the ranks, as the rank named is run. */
@@ -360,7 +303,7 @@ export class Sandbox implements HeldSandbox {
       throw refused('its sandbox does not run');
     if (this.isEnding) throw refused('its sandbox is being ended');
     if (this.isFrozen) throw refused('its sandbox is suspended; resume the group first');
-    if (this.#holders.size > 0) throw refused('its sandbox is being saved; try again in a moment');
+    if (this.freezer.isHeld) throw refused('its sandbox is being saved; try again in a moment');
     const { sharedEnv } = planFor(this.spec, this.#backend);
     const ports = { adopted, processes, backend: this.#backend, rank: start, sharedEnv };
     return Execution.start(ports, order, events);
@@ -406,7 +349,7 @@ export class Sandbox implements HeldSandbox {
       this.#ending,
       this.#killed,
       this.#clean,
-      [...this.#holders],
+      ...this.freezer.holders,
       this.isFrozen,
       this.#adopted?.table.slotsUsed,
     ];
@@ -433,7 +376,7 @@ export class Sandbox implements HeldSandbox {
       endingSinceMs: this.#ending === null ? null : this.#ending.sinceNs / 1e6,
       killed: this.#killed,
       graceMs: this.spec.graceSeconds * 1000,
-      frozen: this.#want === 'Freeze' ? this.isFrozen : this.#holders.has(suspendHolder),
+      frozen: this.#want === 'Freeze' ? this.isFrozen : this.freezer.isHeldBy('suspend'),
       saved: this.#checkpoint.isSaved,
       lease: this.#lease?.state,
       drained: this.logs.allEnded,
@@ -443,8 +386,9 @@ export class Sandbox implements HeldSandbox {
 
   #cause(): string {
     if (this.abort) return `rank ${String(this.abort.rank)} called MPI_Abort(${String(this.abort.exitCode)})`;
-    if (this.limitExceeded === 'carrier') return 'its carrier Pod has ended';
-    if (this.limitExceeded !== '') return `limit of ${this.limitExceeded} exceeded`;
+    const { exceeded } = this.limits;
+    if (exceeded === 'carrier') return 'its carrier Pod has ended';
+    if (exceeded !== '') return `limit of ${exceeded} exceeded`;
     const failed = this.spec.abortOnFailure && this.processes ? causeOf(this.processes.ends.values()) : '';
     return failed === '' && this.broken ? this.broken.message : failed;
   }
@@ -485,7 +429,7 @@ export class Sandbox implements HeldSandbox {
       },
     });
     this.carrier.watch(() => {
-      if (!this.ended && this.#want !== 'Gone') this.#exceeded('carrier');
+      if (!this.ended && this.#want !== 'Gone') this.limits.exceed('carrier');
     });
     this.#updateNetwork();
     if (this.cgroup?.canFreeze === true && this.cgroup.frozen()) {
@@ -526,7 +470,7 @@ export class Sandbox implements HeldSandbox {
       if (!(error instanceof AgentError)) throw error; // told when it is to be started
     }
     this.openInput();
-    if (this.spec.pmi !== 'None') this.#joinTree(adopted.journal(), adopted);
+    if (this.spec.pmi !== 'None') this.#joinTree(adopted);
     this.processes = new RankProcesses({
       sandbox: adopted,
       backend,
@@ -546,8 +490,7 @@ export class Sandbox implements HeldSandbox {
         rankEnded: (end) => {
           // Said before the end itself is told: a shell whose child was killed exits with a code of its own.
           if (end.byUs || isSuccess(end)) return;
-          this.#checkOom();
-          this.#checkForks();
+          this.limits.check();
         },
       },
     });
@@ -555,63 +498,30 @@ export class Sandbox implements HeldSandbox {
     this.#member?.connect();
   }
 
-  #joinTree(journal: Buffer, adopted: AdoptedSandbox | null): TreeMember {
-    const { spec } = this;
-    const appNumbers = new Map<number, number>();
-    for (const program of spec.programs)
-      for (const rank of RankSet.parse(program.coProcess ? '' : program.ranks))
-        appNumbers.set(rank, program.appNumber);
-    const member = new TreeMember({
-      id: this.id,
-      kvsName: spec.kvsName,
-      tree: spec.tree ?? { parent: this.id.ordinal, parentNode: '', parentAddress: '', children: [] },
-      namesPath: `${this.directory.path}/names`,
-      events: { fence: (outcome) => this.pmi?.fence(outcome), name: (reply) => this.pmi?.name(reply) },
-      wire: this.#backend.wire,
-      tls: this.#backend.tls,
-      log: this.#backend.log,
+  #joinTree(adopted: AdoptedSandbox | null): TreeMember {
+    const { member, pmi } = joinTree(this, adopted, this.#backend, {
+      abort: (rank, exitCode, message) => {
+        this.#aborted(rank, exitCode, message);
+      },
+      broken: (fence, dead, message) => {
+        if (this.ended || this.broken) return;
+        this.broken = { fence, rank: dead ?? -1, message, atNs: this.#backend.nowMs() * 1e6 };
+        this.directory.write('broken', this.broken);
+        this.poke();
+      },
+      bad: (rank, reason) => {
+        this.#backend.log.warn({ sandbox: this.key, rank, reason }, 'rank broke the PMI protocol');
+      },
     });
     this.#member = member;
-    this.pmi = new PmiPort({
-      shape: {
-        kvsname: spec.kvsName,
-        size: spec.size,
-        ranks: [...RankSet.parse(spec.ranks)],
-        appnumOf: (rank) => appNumbers.get(rank) ?? 0,
-        mapping: spec.processMapping === '' ? null : spec.processMapping,
-        universeSize: null,
-        onRankDeath: spec.abortOnFailure ? 'Abort' : 'Continue',
-        spawnEnabled: false,
-      },
-      journal,
-      sandbox: adopted,
-      tree: member,
-      sockets: this.#backend.pmi,
-      ordinal: this.id.ordinal,
-      events: {
-        abort: (rank, exitCode, message) => {
-          this.#aborted(rank, exitCode, message);
-        },
-        broken: (fence, dead, message) => {
-          if (this.ended || this.broken) return;
-          this.broken = { fence, rank: dead ?? -1, message, atNs: this.#backend.nowMs() * 1e6 };
-          this.directory.write('broken', this.broken);
-          this.poke();
-        },
-        bad: (rank, reason) => {
-          this.#backend.log.warn({ sandbox: this.key, rank, reason }, 'rank broke the PMI protocol');
-        },
-      },
-    });
-    this.#backend.tree.add(member);
-    this.pmi.start();
+    this.pmi = pmi;
     return member;
   }
 
   /** An ended sandbox still carries the fences of those below it in the tree, and what its ranks had put. */
   #rejoinTree(): void {
     if (this.spec.pmi === 'None' || this.spec.sandboxes <= 1) return;
-    const member = this.#joinTree(this.directory.readJournal(), null);
+    const member = this.#joinTree(null);
     const succeeded = RankSet.parse(this.ended?.succeeded ?? '');
     for (const rank of RankSet.parse(this.spec.ranks)) this.pmi?.rankGone(rank, succeeded.has(rank));
     member.connect();
@@ -624,23 +534,7 @@ export class Sandbox implements HeldSandbox {
     this.poke();
   }
 
-  #exceeded(limit: string): void {
-    if (this.limitExceeded !== '') return;
-    this.limitExceeded = limit;
-    this.directory.write('limit', { exceeded: limit });
-    this.poke();
-  }
-
-  #checkOom(): void {
-    this.#oomSeen = this.cgroup?.oomKills() ?? 0;
-    if (this.#oomSeen > 0 && this.spec.memoryLimitBytes > 0) this.#exceeded('memory');
-  }
-
-  /** Forks that fail are the program's to bear; people are told why, once. */
-  #checkForks(): void {
-    const before = this.forksRefused;
-    this.forksRefused = this.cgroup?.forksRefused() ?? 0;
-    if (before > 0 || this.forksRefused === 0) return;
+  #tellProcessLimit(): void {
     const { node, nodeConfig } = this.#backend.config;
     this.#events.event(
       this,
@@ -648,10 +542,6 @@ export class Sandbox implements HeldSandbox {
       'ProcessLimit',
       `MUSTER_PROCESS_LIMIT: ranks ${this.spec.ranks} on ${node} cannot start more processes: the node lets a sandbox have ${String(nodeConfig.processesPerSandbox)} beside its ranks (processesPerSandbox of its configuration)`,
     );
-  }
-
-  #actuallyFrozen(): boolean {
-    return this.cgroup?.canFreeze === true ? this.cgroup.frozen() : this.#holders.size > 0;
   }
 
   #hasLeftover(): boolean {
@@ -667,9 +557,9 @@ export class Sandbox implements HeldSandbox {
       case 'start':
         return this.#start();
       case 'freeze':
-        return this.#freeze();
+        return this.freezer.freeze('suspend');
       case 'thaw':
-        return this.#thaw();
+        return this.freezer.thaw('suspend');
       case 'terminate':
         return this.#terminate(action.cause);
       case 'vacate':
@@ -684,13 +574,17 @@ export class Sandbox implements HeldSandbox {
         this.#wakeAfter(Math.max(1, action.ms - this.#backend.nowMs()));
         return;
       case 'record':
-        this.#record('Ended', '', '');
+        this.#record({ state: 'Ended', reason: '', message: '' });
         return;
       case 'recordNeverStarted':
-        this.#record('Ended', 'NotStarted', 'ended before its ranks were started');
+        this.#record({
+          state: 'Ended',
+          reason: 'NotStarted',
+          message: 'ended before its ranks were started',
+        });
         return;
       case 'recordLost':
-        this.#recordLost();
+        this.#record(this.#lossOf());
         return;
       case 'clearLeftover':
       case 'dismiss':
@@ -749,68 +643,33 @@ export class Sandbox implements HeldSandbox {
     });
   }
 
-  /** As a launch, but from an image: what of it must be kept is on disk before the processes are let run. */
   async #restore(order: RestoreOrder): Promise<void> {
-    const { backend, directory } = { backend: this.#backend, directory: this.directory };
-    const { checkpoints, config } = backend;
     this.#restoring = new AbortController();
     const { signal } = this.#restoring;
-    const image = await checkpoints.imageFor(order, signal);
-    const manifest = await image.check(order.digest, signal);
-    checkFits(manifest, { architecture: arch(), features: cpuFeatures() }, config.node);
-    this.spec = restoredSpecOf(this.spec, manifest);
-    const { launch: request } = preparationOf(this.spec, this.key, backend);
-    placeFiles(image, manifest, directory);
-    this.logs.rescan();
-    directory.write('spec', this.spec);
-    directory.write('mounts', { root: request.mounts.root, binds: bindsOf(request.mounts) });
-    directory.keepRoom();
-    directory.write('restoring', { readers: manifest.input?.readers ?? [] });
-    this.#clean = false;
-    const netns = this.network.begin(this.spec, false);
-    try {
-      await this.network.begun();
-      const identity = await restoreProcesses({
-        backend,
-        manifest,
-        image,
-        directory,
-        launch: request,
-        netns,
-        openFiles: order.openFiles,
-        onPlaced: (placed) => {
-          directory.write('identity', placed);
-        },
-        onReachable: async () => {
-          await this.#lease?.untilGranted(signal);
-          await this.setPlugged(true);
-        },
-        signal,
-      });
-      directory.write('identity', identity);
-      this.#identity = identity;
-    } finally {
-      this.network.close(netns);
-    }
+    await restoreSandbox(order, this, this.#backend, signal);
     await this.#find();
   }
 
-  /** A restored sandbox's readers of standard input each get a description of the new spool, where theirs stood. */
-  async #handInput(adopted: AdoptedSandbox): Promise<void> {
-    const restoring = this.directory.read('restoring');
-    if (restoring === null) return;
-    const { native } = this.#backend;
-    for (const { slot, position } of restoring.readers) {
-      const fd = this.openInput()?.openDescription();
-      if (fd === undefined) break;
-      try {
-        native.seek(fd, BigInt(position));
-        await adopted.request('hold', encodeHold(slot), [fd]);
-      } finally {
-        native.close(fd);
-      }
-    }
-    this.directory.unlink('restoring');
+  onBegun(): void {
+    this.#clean = false;
+  }
+
+  onPlaced(identity: Identity): void {
+    this.directory.write('identity', identity);
+    this.#identity = identity;
+  }
+
+  async onReachable(signal: AbortSignal): Promise<void> {
+    await this.#lease?.untilGranted(signal);
+    await this.setPlugged(true);
+  }
+
+  #handInput(adopted: AdoptedSandbox): Promise<void> {
+    return handInput(
+      adopted,
+      { directory: this.directory, openInput: () => this.openInput() },
+      this.#backend.native,
+    );
   }
 
   async #start(): Promise<void> {
@@ -846,28 +705,6 @@ export class Sandbox implements HeldSandbox {
     if (this.binding) this.directory.write('binding', this.binding);
   }
 
-  async #freeze(holder = suspendHolder): Promise<void> {
-    const held = this.#holders.has(checkpointHolder);
-    this.#holders.add(holder);
-    this.directory.write('holders', [...this.#holders]);
-    if (held) return; // already, and the engine may be at work on it
-    if (this.cgroup?.canFreeze === true) {
-      this.cgroup.freeze(true);
-      await until(() => this.cgroup?.frozen() === true, 2000, 'every process of the sandbox to be frozen');
-    } else await this.#adopted?.request('stop');
-  }
-
-  /** Whoever else holds the sandbox keeps it frozen. */
-  async #thaw(holder = suspendHolder): Promise<void> {
-    const others = [...this.#holders].filter((each) => each !== holder);
-    if (others.length === 0) {
-      if (this.cgroup?.canFreeze === true) this.cgroup.freeze(false);
-      else await this.#adopted?.request('continue');
-    }
-    this.#holders.delete(holder);
-    this.directory.write('holders', others);
-  }
-
   async #keepLease(): Promise<void> {
     const adopted = this.#adopted;
     if (!this.#lease || !adopted || adopted.isGone || this.ended) return;
@@ -879,9 +716,9 @@ export class Sandbox implements HeldSandbox {
     const sandbox: LeasedSandbox = {
       key: this.key,
       incarnation: this.id.incarnation,
-      fence: () => this.#freeze(fenceHolder),
+      fence: () => this.freezer.freeze('fence'),
       unfence: async () => {
-        if (this.#holders.has(fenceHolder)) await this.#thaw(fenceHolder);
+        if (this.freezer.isHeldBy('fence')) await this.freezer.thaw('fence');
       },
       setPlugged: (plugged) => this.setPlugged(plugged),
       killFenced: () => {
@@ -893,19 +730,6 @@ export class Sandbox implements HeldSandbox {
       poke: () => this.poke(),
     };
     return new LeaseKeeper(times, sandbox, this.#backend.log);
-  }
-
-  async hold(): Promise<void> {
-    this.#holders.add(checkpointHolder);
-    this.directory.write('holders', [...this.#holders]);
-    this.cgroup?.freeze(true);
-    await until(() => this.cgroup?.frozen() === true, 2000, 'every process of the sandbox to be frozen');
-  }
-
-  letGo(): void {
-    this.#holders.delete(checkpointHolder);
-    if (this.#holders.size === 0 && this.cgroup?.exists() === true) this.cgroup.freeze(false);
-    this.directory.write('holders', [...this.#holders]);
   }
 
   /** On the host's network only its own connections are cut, and that by the engine. */
@@ -951,7 +775,7 @@ export class Sandbox implements HeldSandbox {
   async #kill(): Promise<void> {
     if (!this.#ending) this.#beginEnding('killed on request');
     this.#killed = true;
-    if (this.#holders.size > 0) await this.#thaw(); // a frozen rank-init takes no orders
+    if (this.freezer.isHeld) await this.freezer.thaw('suspend'); // a frozen rank-init takes no orders
     await this.#adopted?.request('kill');
   }
 
@@ -961,67 +785,25 @@ export class Sandbox implements HeldSandbox {
     adopted?.killInit();
     await until(() => adopted?.isGone !== false, 10_000, 'rank-init to end');
     const { name = '' } = this.directory.read('checkpoint') ?? {};
-    this.#record('Ended', 'Vacated', `saved as ${name} and ended`);
+    this.#record({ state: 'Ended', reason: 'Vacated', message: `saved as ${name} and ended` });
   }
 
   /** rank-init, all that may live in its cgroups, and the cgroups themselves. */
   async #clear(): Promise<void> {
-    const adopted = this.#adopted;
-    if (adopted && !adopted.isGone) {
-      adopted.killInit();
-      await until(() => adopted.isGone, 10_000, 'rank-init to end');
-    } else if (this.#identity && isSameProcess(this.#identity)) {
-      const { native } = this.#backend;
-      const pidfd = native.pidfdOpen(this.#identity.pid);
-      try {
-        if (isSameProcess(this.#identity)) native.pidfdSignal(pidfd, 9);
-        await until(
-          () => this.#identity === null || !isSameProcess(this.#identity) || native.reap(pidfd) !== null,
-          10_000,
-          'rank-init to end',
-        );
-      } finally {
-        native.close(pidfd);
-      }
-    }
-    if (this.cgroup) {
-      if (this.cgroup.populated()) this.cgroup.kill();
-      await until(() => this.cgroup?.populated() === false, 10_000, 'the cgroup to become empty');
-      await until(() => this.cgroup?.remove() === true, 10_000, 'the cgroup to be removable');
-    }
+    await clearProcesses(this.#backend.native, this);
+    if (this.cgroup) await clearCgroup(this.cgroup);
     await this.network.end();
     this.carrier.dismiss();
     if (this.stage === 'New') this.directory.unlink('launched');
     this.#clean = true;
   }
 
-  #record(state: 'Ended' | 'Failed', reason: string, message: string): void {
-    if (this.cgroup?.exists() === true) {
-      this.usage = this.cgroup.usage();
-      this.#checkOom();
-      this.#checkForks();
-    }
+  #record(ending: Ending): void {
+    this.limits.settle();
     this.#backend.processors.release(this.key);
-    const summary = summaryOf(this.processes?.ends.values() ?? []);
-    if (this.pmi && this.spec.sandboxes > 1 && this.#adopted?.isGone === false)
-      this.directory.writeJournal(this.#adopted.journal());
-    const record: EndedRecord = {
-      state,
-      reason,
-      message,
-      ...summary,
-      startedNs: this.startedNs,
-      ranksStartedNs: this.processes?.startedNs ?? 0,
-      endedNs: this.#backend.nowMs() * 1e6,
-      cpuUs: this.usage.cpuUs,
-      memoryPeakBytes: this.usage.memoryPeakBytes,
-      oomKills: this.#oomSeen,
-      forksRefused: this.forksRefused,
-      logBytes: this.logs.bytes,
-      pmiInitialized: this.pmi?.initialized ?? false,
-      pmiFinalized: this.pmi?.finalized ?? false,
-      pmiBadLines: this.pmi?.badLines ?? 0,
-    };
+    const { adopted } = this;
+    if (this.pmi && this.spec.sandboxes > 1 && adopted) this.directory.writeJournal(adopted.journal());
+    const record = endedRecordOf(this, ending, this.#backend.nowMs());
     this.directory.create();
     this.directory.write('ended', record);
     this.ended = record;
@@ -1029,28 +811,14 @@ export class Sandbox implements HeldSandbox {
     this.logs.loadEnded(this.#backend.output.nextId);
   }
 
-  #recordLost(): void {
-    const { node } = this.#backend.config;
-    const wasLeased = this.#ending?.cause === leaseCause;
-    const rebooted = this.#identity !== null && this.#identity.bootId !== this.#backend.bootId;
-    if (rebooted)
-      this.#record(
-        'Failed',
-        'NodeLost',
-        `MUSTER_NODE_REBOOTED: node ${node} was started anew while the sandbox ran`,
-      );
-    else if (wasLeased)
-      this.#record(
-        'Failed',
-        'LeaseExpired',
-        `MUSTER_LEASE_EXPIRED: node ${node} heard of no controller for the whole lease of sandbox ${this.key}, so its ranks were killed; the group may have been started elsewhere`,
-      );
-    else
-      this.#record(
-        'Failed',
-        'SandboxFailed',
-        `MUSTER_SANDBOX_LOST: rank-init of sandbox ${this.key} on ${node} was killed from outside${this.#oomSeen > 0 ? ', by the memory limit' : ''}`,
-      );
+  #lossOf(): Ending {
+    return lossOf({
+      key: this.key,
+      node: this.#backend.config.node,
+      wasRebooted: this.#identity !== null && this.#identity.bootId !== this.#backend.bootId,
+      wasLeased: this.#ending?.cause === leaseCause,
+      oomKills: this.limits.oomKills,
+    });
   }
 
   #trouble(error: unknown): void {
@@ -1063,7 +831,7 @@ export class Sandbox implements HeldSandbox {
       this.stage !== 'Lost'
     ) {
       log.warn({ sandbox: this.key, code: error.code, reason: error.reason, err: error }, 'sandbox failed');
-      this.#record('Failed', error.reason, error.message);
+      this.#record({ state: 'Failed', reason: error.reason, message: error.message });
       this.#events.changed(this);
       this.#dirty = true;
       return;
@@ -1087,6 +855,3 @@ export class Sandbox implements HeldSandbox {
 }
 
 const isUnwanted = (want: Want): boolean => ['End', 'Kill', 'Keep', 'Gone'].includes(want);
-
-const bindsOf = ({ binds }: MountTable): { source: string; target: string }[] =>
-  binds.map(({ source, target }) => ({ source, target }));

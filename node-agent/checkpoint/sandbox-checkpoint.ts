@@ -9,6 +9,7 @@ import type { AdoptedSandbox } from '../adopted-sandbox.ts';
 import { AgentError, messageOf } from '../agent-error.ts';
 import type { Backend } from '../backend.ts';
 import type { SandboxCgroup } from '../cgroups.ts';
+import type { Freezer } from '../freezer.ts';
 import type { InputSpool } from '../input.ts';
 import type { RankProcesses } from '../rank-processes.ts';
 import type { SandboxDirectory } from '../sandbox-directory.ts';
@@ -38,10 +39,7 @@ export interface HeldSandbox {
   readonly adopted: AdoptedSandbox | null;
   readonly processes: RankProcesses | null;
   readonly input: InputSpool | null;
-  /** Freezes every process of it, on behalf of the checkpoint. */
-  hold(): Promise<void>;
-  /** Thaws it unless somebody else holds it. */
-  letGo(): void;
+  readonly freezer: Freezer;
   /** Joins it to the job's network, or cuts it off. */
   setPlugged(plugged: boolean): Promise<void>;
   changed(): void;
@@ -219,7 +217,7 @@ export class SandboxCheckpoint {
     signal.throwIfAborted();
     const frozenNs = this.#backend.nowMs() * 1e6;
     this.#update({ engine: version, held: true, frozenNs, thawedNs: 0 });
-    await this.#sandbox.hold();
+    await this.#sandbox.freezer.freeze('checkpoint');
     this.#sandbox.processes?.pause();
     await this.#sandbox.setPlugged(false);
     signal.throwIfAborted();
@@ -338,7 +336,7 @@ export class SandboxCheckpoint {
       await this.#sandbox.setPlugged(true);
       processes?.resume();
     }
-    this.#sandbox.letGo();
+    await this.#sandbox.freezer.thaw('checkpoint');
     this.#update({ held: false, thawedNs: this.#backend.nowMs() * 1e6 });
   }
 

@@ -112,7 +112,7 @@ describe('one node', () => {
 
   test('ends with SIGTERM, then after the grace period with SIGKILL', async () => {
     const spec = specOf({
-      argv: ['sh', '-c', 'trap "echo term" TERM; echo ready; while :; do sleep 1; done'],
+      argv: ['sh', '-c', 'trap "echo term" TERM; echo ready; while :; do sleep 0.1; done'],
       overrides: { graceSeconds: 1 },
     });
     hub.desire('node1', spec);

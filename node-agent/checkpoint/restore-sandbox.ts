@@ -1,0 +1,95 @@
+// As a launch, but from an image: what of it must be kept is on disk before the processes are let run. Then its readers of standard
+// input each get a description of the new spool, where theirs stood. An agent that comes after a crash goes on, or begins anew.
+import { arch } from 'node:os';
+import { encodeHold } from '../../native/addon/abi.ts';
+import type { Native } from '../../native/addon/index.ts';
+import type { RestoreOrder, SandboxSpec } from '../../wire/agent-types.ts';
+import type { AdoptedSandbox } from '../adopted-sandbox.ts';
+import type { Backend } from '../backend.ts';
+import type { InputSpool } from '../input.ts';
+import type { SandboxNetwork } from '../network/sandbox-network.ts';
+import type { SandboxLogs } from '../output.ts';
+import { bindsOf, preparationOf } from '../preparation.ts';
+import type { Identity, SandboxDirectory } from '../sandbox-directory.ts';
+import { cpuFeatures } from './cut.ts';
+import { checkFits, placeFiles, restoreProcesses, restoredSpecOf } from './restoring.ts';
+
+export interface RestoringSandbox {
+  readonly key: string;
+  /** Becomes what the image says of it. */
+  spec: SandboxSpec;
+  readonly directory: SandboxDirectory;
+  readonly logs: SandboxLogs;
+  readonly network: SandboxNetwork;
+  /** From here on something of it may be left on the node. */
+  onBegun(): void;
+  /** It is there, and not let run yet. */
+  onPlaced(identity: Identity): void;
+  /** It may be reached, and run. */
+  onReachable(signal: AbortSignal): Promise<void>;
+}
+
+/** Throws AgentError, also when `signal` is aborted before the processes were let run. */
+export async function restoreSandbox(
+  order: RestoreOrder,
+  sandbox: RestoringSandbox,
+  backend: Backend,
+  signal: AbortSignal,
+): Promise<void> {
+  const { checkpoints, config } = backend;
+  const { directory, network } = sandbox;
+  const image = await checkpoints.imageFor(order, signal);
+  const manifest = await image.check(order.digest, signal);
+  checkFits(manifest, { architecture: arch(), features: cpuFeatures() }, config.node);
+  sandbox.spec = restoredSpecOf(sandbox.spec, manifest);
+  const { launch } = preparationOf(sandbox.spec, sandbox.key, backend);
+  placeFiles(image, manifest, directory);
+  sandbox.logs.rescan();
+  directory.write('spec', sandbox.spec);
+  directory.write('mounts', { root: launch.mounts.root, binds: bindsOf(launch.mounts) });
+  directory.keepRoom();
+  directory.write('restoring', { readers: manifest.input?.readers ?? [] });
+  sandbox.onBegun();
+  const netns = network.begin(sandbox.spec, false);
+  try {
+    await network.begun();
+    const identity = await restoreProcesses({
+      backend,
+      manifest,
+      image,
+      directory,
+      launch,
+      netns,
+      openFiles: order.openFiles,
+      onPlaced: (placed) => {
+        sandbox.onPlaced(placed);
+      },
+      onReachable: () => sandbox.onReachable(signal),
+      signal,
+    });
+    sandbox.onPlaced(identity);
+  } finally {
+    network.close(netns);
+  }
+}
+
+/** Once rank-init can be spoken with. Done again, it finds nothing to do. */
+export async function handInput(
+  adopted: AdoptedSandbox,
+  { directory, openInput }: { directory: SandboxDirectory; openInput: () => InputSpool | null },
+  native: Native,
+): Promise<void> {
+  const restoring = directory.read('restoring');
+  if (restoring === null) return;
+  for (const { slot, position } of restoring.readers) {
+    const fd = openInput()?.openDescription();
+    if (fd === undefined) break;
+    try {
+      native.seek(fd, BigInt(position));
+      await adopted.request('hold', encodeHold(slot), [fd]);
+    } finally {
+      native.close(fd);
+    }
+  }
+  directory.unlink('restoring');
+}

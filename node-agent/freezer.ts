@@ -1,0 +1,70 @@
+// Who holds a sandbox frozen, and the freezing itself: the user's suspend, a checkpoint at work on it, a lease that is over. It
+// runs on when the last of them lets go. Holders are on disk before anything is frozen, so that an agent that comes after a dead
+// one neither thaws what is held nor leaves frozen what nobody holds. Without a cgroup that can freeze, rank-init stops the ranks.
+import type { AdoptedSandbox } from './adopted-sandbox.ts';
+import type { SandboxCgroup } from './cgroups.ts';
+import type { SandboxDirectory } from './sandbox-directory.ts';
+import { until } from './until.ts';
+
+export type Holder = 'suspend' | 'checkpoint' | 'fence';
+
+export interface FreezablePorts {
+  readonly directory: SandboxDirectory;
+  readonly cgroup: SandboxCgroup | null;
+  readonly adopted: AdoptedSandbox | null;
+}
+
+export class Freezer {
+  readonly #sandbox: FreezablePorts;
+  readonly #holders: Set<string>;
+
+  constructor(sandbox: FreezablePorts) {
+    this.#sandbox = sandbox;
+    this.#holders = new Set(sandbox.directory.read('holders') ?? []);
+  }
+
+  get isHeld(): boolean {
+    return this.#holders.size > 0;
+  }
+
+  get holders(): string[] {
+    return [...this.#holders];
+  }
+
+  isHeldBy(holder: Holder): boolean {
+    return this.#holders.has(holder);
+  }
+
+  /** What the kernel says, where it can be asked. */
+  get isFrozen(): boolean {
+    const { cgroup } = this.#sandbox;
+    return cgroup?.canFreeze === true ? cgroup.frozen() : this.isHeld;
+  }
+
+  /** Comes back once every process is frozen. What a checkpoint holds is left to its engine. */
+  async freeze(holder: Holder): Promise<void> {
+    const isEngines = this.#holders.has('checkpoint') && holder !== 'checkpoint';
+    this.#holders.add(holder);
+    this.#keep();
+    if (isEngines) return;
+    const { cgroup, adopted } = this.#sandbox;
+    if (cgroup?.canFreeze === true) {
+      cgroup.freeze(true);
+      await until(() => cgroup.frozen(), 2000, 'every process of the sandbox to be frozen');
+    } else await adopted?.request('stop');
+  }
+
+  /** Whoever else holds the sandbox keeps it frozen. On disk only once it runs: a crash in between thaws it again. */
+  async thaw(holder: Holder): Promise<void> {
+    const isLast = this.holders.every((each) => each === holder);
+    const { cgroup, adopted } = this.#sandbox;
+    if (isLast && cgroup?.canFreeze === true) cgroup.freeze(false);
+    else if (isLast && cgroup?.exists() !== false) await adopted?.request('continue');
+    this.#holders.delete(holder);
+    this.#keep();
+  }
+
+  #keep(): void {
+    this.#sandbox.directory.write('holders', this.holders);
+  }
+}
