@@ -1,7 +1,7 @@
 // One output stream of one rank as it lies on disk: segments `<rank>.<out|err>.<first offset>`, contiguous, each holding the
 // stream's bytes from its first offset on. The files' lengths are the truth; what is kept in memory is only a reading of
 // them. It knows who writes no more than who reads: the pump appends, readers and fronts copy at offsets of their own.
-import { closeSync, fstatSync, openSync, readdirSync, readSync, statSync, unlinkSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readSync, statSync, unlinkSync } from 'node:fs';
 import { errnoOf } from './agent-error.ts';
 
 export type StreamNumber = 1 | 2;
@@ -169,8 +169,4 @@ export function sizeOf(path: string): number {
     if (errnoOf(error) === 'ENOENT') return 0;
     throw error;
   }
-}
-
-export function sizeOfFd(fd: number): number {
-  return fstatSync(fd).size;
 }

@@ -87,27 +87,6 @@ export function matchesLabels(requirements: readonly Requirement[], labels: Labe
   });
 }
 
-/** The text of a `matchLabels`/`matchExpressions` selector, as the API's query strings want it. */
-export function formatLabelSelector(selector: LabelSelector): string {
-  const parts = Object.entries(selector.matchLabels ?? {}).map(([name, wanted]) => `${name}=${wanted}`);
-  for (const { key: name, operator, values = [] } of selector.matchExpressions ?? []) {
-    switch (operator) {
-      case 'In':
-        parts.push(`${name} in (${values.join(',')})`);
-        break;
-      case 'NotIn':
-        parts.push(`${name} notin (${values.join(',')})`);
-        break;
-      case 'Exists':
-        parts.push(name);
-        break;
-      case 'DoesNotExist':
-        parts.push(`!${name}`);
-    }
-  }
-  return parts.join(',');
-}
-
 interface FieldRequirement {
   readonly path: readonly PathStep[];
   readonly equal: boolean;

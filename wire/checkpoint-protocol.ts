@@ -179,19 +179,6 @@ export const stepOfCut = {
   Failed: undefined,
 } as const satisfies Record<CutState, Step | undefined>;
 
-const told = { Prepare: 'ToldPrepare', Dump: 'ToldDump', Commit: 'ToldCommit', Abort: 'ToldAbort' } as const;
-
-/** The event that an order is for its member; undefined when an agent of this build does not know the step. */
-export function eventOfStep(step: string, hold: boolean): MemberEvent | undefined {
-  if (!(step in told)) return undefined;
-  return step === 'Commit' && hold ? 'ToldCommitHeld' : told[step as Step];
-}
-
-/** How a member's state is told: that it is held is told beside it. */
-export function toldState(state: MemberState): string {
-  return state.replace(/Held$/, '');
-}
-
 const order = ['Idle', 'Preparing', 'Prepared', 'Dumping', 'Dumped', 'Committed', 'Saved'];
 
 /** Whether a state that was told is this one or one that comes after it; never for Aborted. */

@@ -62,10 +62,6 @@ export type HubHandlers = {
   session: (call: SessionCall) => void;
   stream: (call: StreamCall) => void;
 };
-export type PeerHandlers = {
-  tree: (call: TreeCall) => void;
-  image?: (call: ImageCall) => void;
-};
 
 type ClientConstructor<T> = (new (
   address: string,

@@ -82,11 +82,6 @@ export async function certifyNode(
   return { cert, keyHash };
 }
 
-/** SHA-256 of a certificate's public key: what the book of joined nodes knows a node by. */
-export function keyHashOf(cert: string): string {
-  return authorityHash(cert);
-}
-
 /** What a joining node is given to know the authority by: SHA-256 of its public key. */
 export function authorityHash(caCert: string): string {
   const certificate = new x509.X509Certificate(caCert);

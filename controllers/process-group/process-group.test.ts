@@ -10,6 +10,7 @@ import { phaseOf, type Phase } from './phase.ts';
 import { planOf } from './plan.ts';
 import { sandboxStateOf, type SandboxView, type Seen } from './seen.ts';
 import { statusOf } from './status.ts';
+import { nothingElse } from './test-seen.ts';
 import { eventsOf } from './transition-events.ts';
 
 const nowMs = Date.parse('2026-01-01T00:10:00Z');
@@ -86,19 +87,7 @@ function seenOf({ spec, status, meta, facts = [], standing = 'Connected', more }
     nowMs,
     group,
     sandboxes,
-    network: 'Host',
-    networkClaim: undefined,
-    restore: undefined,
-    saving: undefined,
-    lastCheckpoint: undefined,
-    policyCheckpoints: [],
-    carriers: undefined,
-    placing: undefined,
-    invalid: [],
-    unsupported: [],
-    clientLeaseLeftMs: undefined,
-    endRequest: undefined,
-    removedForMs: undefined,
+    ...nothingElse,
     ...more,
   };
 }

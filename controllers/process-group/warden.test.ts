@@ -7,6 +7,7 @@ import { phaseOf } from './phase.ts';
 import { planOf } from './plan.ts';
 import type { SandboxState, SandboxView, Seen } from './seen.ts';
 import { statusOf } from './status.ts';
+import { nothingElse } from './test-seen.ts';
 import { eventsOf } from './transition-events.ts';
 
 const seconds = 10;
@@ -66,19 +67,7 @@ function scene(
       status,
     },
     sandboxes: views,
-    network: 'Host',
-    networkClaim: undefined,
-    restore: undefined,
-    saving: undefined,
-    lastCheckpoint: undefined,
-    policyCheckpoints: [],
-    carriers: undefined,
-    placing: undefined,
-    invalid: [],
-    unsupported: [],
-    clientLeaseLeftMs: undefined,
-    endRequest: undefined,
-    removedForMs: undefined,
+    ...nothingElse,
   };
 }
 

@@ -163,9 +163,3 @@ export function encodeAnswers(answers: readonly Answer[], mostBytes = 65536): Bu
   }
   return bodies;
 }
-
-/** The two numbers in the reply to START. */
-export function decodeStarted(reply: Reply): { firstSlot: number; count: number } | null {
-  if (reply.body.length < 8) return null;
-  return { firstSlot: reply.body.readUInt32LE(0), count: reply.body.readUInt32LE(4) };
-}

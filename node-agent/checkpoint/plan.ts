@@ -3,7 +3,6 @@
 
 export type CheckpointState =
   'Preparing' | 'Prepared' | 'Dumping' | 'Dumped' | 'Committed' | 'Saved' | 'Aborted';
-export type CheckpointStep = 'Prepare' | 'Dump' | 'Commit' | 'Abort';
 
 export interface CheckpointSeen {
   /** Null: nothing is said. */

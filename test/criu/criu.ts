@@ -3,7 +3,6 @@
  * restore. The options for mounts come from the agent's own table, so a mount that the table does not know of fails the dump.
  */
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { isPrivatePath, mountTableOf, parseMountinfo } from '../../node-agent/mounts.ts';
 import type { Host } from '../hosts/hosts.ts';
 
@@ -151,18 +150,4 @@ async function run(host: Host, images: string, what: string, argv: readonly stri
   if (code === 0) return;
   const log = await host.sh(`grep -n -i 'error\\|warn' ${images}/${what}.log | tail -n 20 || true`);
   throw new Error(`criu ${what}: status ${code}\n${stderr}\n${log}`);
-}
-
-/** The kernel's number for a process of a host, on this machine. */
-export function outerPid(host: Host, pid: number, cgroup: string): number {
-  const found = readFileSync(`${cgroup}/cgroup.procs`, 'utf8')
-    .trim()
-    .split('\n')
-    .map(Number)
-    .find((outer) => {
-      const [, inner] = /^NSpid:\t\d+\t(\d+)/m.exec(readFileSync(`/proc/${outer}/status`, 'utf8')) ?? [];
-      return Number(inner) === pid;
-    });
-  if (found === undefined) throw new Error(`no process ${pid} of ${host.name} in ${cgroup}`);
-  return found;
 }
