@@ -35,6 +35,11 @@ export const helpExamples: Readonly<Record<string, readonly string[]>> = {
   ],
   restart: ['muster restart night-x7k2p --nodes node[3-4]'],
   wait: ['muster wait cpi --for Running --timeout 60'],
+  drain: [
+    'muster drain node1                    jobs move to other nodes while they run; waits until it is empty',
+    'muster drain node1 --policy checkpoint   they are saved, and go on elsewhere where there is room',
+  ],
+  uncordon: ['muster uncordon node1                 placed on again; says what else keeps it cordoned'],
   token: ['muster token create --ttl 600         prints the command for the other machine'],
   completion: ['source <(muster completion bash)'],
 };

@@ -322,6 +322,29 @@ program
   .action(handler(async () => (await import('./commands/nodes.ts')).nodes));
 
 program
+  .command('drain')
+  .description('have every job leave nodes, for repair or for good; nothing new is placed there')
+  .argument('<nodes...>')
+  .option(
+    '--policy <policy>',
+    'Migrate while they run (default), Checkpoint and go on elsewhere, Suspend until uncordon, or Kill',
+  )
+  .option('--no-wait', 'do not wait until they are empty')
+  .action(handler(async () => (await import('./commands/drain.ts')).drain));
+
+for (const [name, description] of [
+  ['cordon', 'place nothing new on nodes; what runs there stays'],
+  ['uncordon', 'let nodes be used again; takes back a drain too'],
+] as const) {
+  program
+    .command(name)
+    .description(description)
+    .argument('<nodes...>')
+    .option('--no-wait', 'do not wait until it is so')
+    .action(handler(async () => (await import('./commands/drain.ts'))[name]));
+}
+
+program
   .command('token')
   .description('make a one-time token with which another machine joins')
   .argument('<verb>', 'create')

@@ -6,11 +6,12 @@ import type { Logger } from 'pino';
 import { NetworkClaims } from './network/claims.ts';
 import { networkPoolOf } from './network/pool.ts';
 import { isTrue } from '../crds/conditions.ts';
-import type { Checkpoint, NodeMonitor, ProcessGroup } from '../crds/types.gen.ts';
+import type { Checkpoint, Migration, NodeMonitor, ProcessGroup } from '../crds/types.gen.ts';
 import type { KubernetesObject, ObjectStore, ResourceType } from '../store/object-store.ts';
 import { CarrierBook } from './carrier/book.ts';
 import type { CarrierPolicy } from './carrier/gang.ts';
 import type { CarrierImage } from './carrier/pod.ts';
+import { keepersOf } from './checkpoint/observe.ts';
 import { CheckpointReconciler } from './checkpoint/reconcile.ts';
 import { Saves } from './checkpoint/saves.ts';
 import { cutStateOf, isDone } from './checkpoint/seen.ts';
@@ -18,7 +19,10 @@ import { ClientLeaseBook } from './client-lease.ts';
 import { Hub, type HubTls } from './hub/hub.ts';
 import { migrationReconciler } from './migration/reconcile.ts';
 import { offersOf } from './node-monitor/offers.ts';
+import { KubeNodes } from './node-monitor/kube-nodes.ts';
 import { NodeMonitorReconciler } from './node-monitor/reconcile.ts';
+import { Tenants } from './node-monitor/tenants.ts';
+import { Treatments } from './node-monitor/treatments.ts';
 import type { GroupSecrets } from './process-group/perform.ts';
 import { ProcessGroupReconciler } from './process-group/reconcile.ts';
 import { assignmentsOf } from './process-group/observe.ts';
@@ -26,7 +30,7 @@ import { checkpointType, migrationType, nodeMonitorType, processGroupType } from
 import { systemClock, type Clock } from './runtime/clock.ts';
 import { EventRecorder } from './runtime/event-recorder.ts';
 import { runReconciler } from './runtime/manager.ts';
-import { ObjectSource } from './runtime/object-source.ts';
+import { ObjectSource, pause } from './runtime/object-source.ts';
 import { keyOf, type Key, type Reconciler } from './runtime/reconciler.ts';
 import { WorkQueue } from './runtime/work-queue.ts';
 import { UnknownSandboxes, type DoubtfulStore } from './unknown-sandboxes.ts';
@@ -56,6 +60,8 @@ export interface ControlPlaneOptions {
   readonly networkPool?: string;
   /** On Kubernetes: the image by which carrier Pods of groups with a template get the program that waits in them. */
   readonly carriers?: CarrierImage & { readonly policy?: Partial<CarrierPolicy> };
+  /** On Kubernetes: NodeMonitors follow the cluster's Nodes. */
+  readonly followNodes?: boolean;
   /** Where Leases of the controllers are; default: default. */
   readonly namespace?: string;
 }
@@ -72,6 +78,7 @@ export interface ControlPlane extends AsyncDisposable {
 }
 
 const parallelGroups = 16;
+const nodesWithinMs = 10_000;
 
 /** Several of them are to fit into a lease. */
 const heartbeatSecondsFor = (leaseSeconds = Infinity): number =>
@@ -94,11 +101,12 @@ export async function runControlPlane(
   const groups = new ObjectSource<ProcessGroup>({
     store, clock, logger,
     type: processGroupType,
-    changed: (key, after) => {
+    changed: (key, after, before) => {
       if (after && isUnplaced(after)) waiting.add(key);
       else waiting.delete(key);
       groupQueue.add(key);
       checkpointsOf(key);
+      tenants.changed(before, after);
     },
   }); // prettier-ignore
   const checkpoints = new ObjectSource<Checkpoint>({
@@ -129,10 +137,45 @@ export async function runControlPlane(
     type: nodeMonitorType,
     changed: (key, after, before) => {
       nodeQueue.add(key);
-      if (after?.metadata.generation !== before?.metadata.generation) offersChanged();
+      treatments.look(key);
       if (!sameLabels(after, before)) offersChanged();
     },
   }); // prettier-ignore
+
+  const migrations = new ObjectSource<Migration>({
+    store, clock, logger,
+    type: migrationType,
+    changed: () => tenants.migrationChanged(),
+  }); // prettier-ignore
+  const kubeNodes = options.followNodes
+    ? new KubeNodes({
+        store, clock, logger,
+        changed: (node) => {
+          for (const each of node === '' ? monitors.objects.keys() : [node]) {
+            nodeQueue.add(each);
+            treatments.look(each);
+          }
+        },
+      }) // prettier-ignore
+    : undefined;
+  const kubeNode =
+    kubeNodes && ((name: string, monitor: NodeMonitor | undefined) => kubeNodes.of(name, monitor));
+  const treatments = new Treatments({
+    monitors: monitors.objects,
+    ...(kubeNode ? { kubeNode } : {}),
+    changed: (node) => {
+      nodeQueue.add(node);
+      offersChanged();
+      for (const key of groupsOn(node, groups.objects)) groupQueue.add(key);
+      for (const key of checkpoints.objects.keys()) checkpointQueue.add(key);
+    },
+  });
+  const tenants = new Tenants({
+    groups: groups.objects,
+    migrationObjects: migrations.objects,
+    hub: () => hub,
+    look: (node) => nodeQueue.add(node),
+  });
 
   const standings = new Map<string, string>();
   const hub = await Hub.start({
@@ -200,11 +243,16 @@ export async function runControlPlane(
     ...(options.network === undefined ? {} : { defaultNetwork: options.network }),
     ...(options.nodeLeaseSeconds === undefined ? {} : { nodeLeaseSeconds: options.nodeLeaseSeconds }),
     ...(carriers === undefined ? {} : { carriers }),
+    drains: {
+      treatment: (node) => treatments.of(node),
+      keepers: () => keepersOf(hub),
+    },
     reasonToWait: (group) => unknown.reasonToWait(group),
     keepsVanished: (key, uid) => unknown.keepsVanished(key, uid),
     offers: (exceptUid) =>
       offersOf({
         monitors: monitors.objects,
+        treatment: (node) => treatments.of(node),
         states: hub.nodes.all(),
         standing: (node) => hub.nodes.standing(node),
         silentMs: (node) => hub.nodes.silentMs(node),
@@ -216,6 +264,7 @@ export async function runControlPlane(
     store, hub, clock, events, logger,
     groups: groups.objects,
     checkpoints: checkpoints.objects,
+    isDrained: (node) => treatments.of(node).drain !== undefined,
     groupChanged: (uid) => {
       const key = reconciler.keyOf(uid);
       if (key !== undefined) groupQueue.add(key);
@@ -226,6 +275,8 @@ export async function runControlPlane(
   const started = [
     ...(carriers ? [carriers.run(both)] : []),
     monitors.run(both),
+    migrations.run(both),
+    ...(kubeNodes ? [kubeNodes.run(both)] : []),
     groups.run(both),
     runReconciler(
       {
@@ -239,7 +290,11 @@ export async function runControlPlane(
     ),
     runReconciler(
       {
-        reconciler: new NodeMonitorReconciler({ store, nodes: hub.nodes, clock }),
+        reconciler: new NodeMonitorReconciler({
+          store, clock, events, tenants,
+          nodes: hub.nodes,
+          ...(kubeNode ? { kubeNode } : {}),
+        }), // prettier-ignore
         queue: nodeQueue,
         parallel: 4,
         logger,
@@ -253,6 +308,13 @@ export async function runControlPlane(
     ),
     runKind(migrationType, migrationReconciler(store, clock), { store, clock, logger }, both),
   ];
+  void Promise.all([groups.listed, migrations.listed]).then(() => tenants.known());
+  // Controllers that may not look at Nodes are not to stand still for it.
+  const looked = kubeNodes ? Promise.race([kubeNodes.listed, pause(clock, nodesWithinMs, both)]) : undefined;
+  void Promise.all([monitors.listed, looked]).then(() => {
+    treatments.known();
+    offersChanged();
+  });
   const ready = Promise.all([monitors.listed, groups.listed]).then(async () => {
     for (const group of groups.objects.values())
       for (const { node } of assignmentsOf(group)) hub.nodes.expect(node);

@@ -11,6 +11,7 @@ export const conditionTypes = {
     'Ready',
     'Healthy',
     'Draining',
+    'Drained',
     'Reclaimed',
     'MemoryPressure',
     'DiskPressure',
@@ -66,6 +67,8 @@ export const reasons = {
   NotFinished: 'Nothing to do: the group has not ended.',
   Saved:
     'Nothing to do: the group was saved as the Checkpoint asked for and ended; `muster restart` makes one that goes on.',
+  NodeDrained:
+    'The message names the node; it is being drained with policy Kill, which its administrator chose. Create the group anew.',
   RankFailed: 'Read `muster logs`: the message names the first rank that failed, its exit code and node.',
   RankSignaled: 'Read `muster logs`: the message names the first rank that a signal ended, and its node.',
   StartFailed:
@@ -124,6 +127,8 @@ export const reasons = {
   NoChecks: 'Nothing to do: no health check is configured.',
   CheckFailed: 'The message names the check and what it said.',
   DrainRequested: 'Wait: groups are leaving the node.',
+  DrainBlocked:
+    'The message names what cannot leave and why; it runs on where it is, and is tried again. Help it as it says, or use another policy.',
   Drained: 'The node is empty and can be taken down.',
   NotDraining: 'Nothing to do.',
   OwnerActive: "Nothing to do: the node's owner uses it; groups come back when the owner has gone.",

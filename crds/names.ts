@@ -98,9 +98,9 @@ export const annotations = {
   end: name(
     'end',
     'ProcessGroups',
-    'API server, on the word of a user: Ctrl-C of muster run, muster kill',
+    'API server, on the word of a user: Ctrl-C of muster run, muster kill; NodeMonitor controller, of a drain with policy Kill',
     'ProcessGroup controller',
-    'End: the group is to end, with its grace period. Kill: at once. Never taken back.',
+    'End, Drain: the group is to end, with its grace period. Kill: at once. Never taken back.',
   ),
   submission: name(
     'submission',
@@ -136,6 +136,13 @@ export const annotations = {
     'administrators',
     'controllers',
     'Time, RFC 3339, at which another authority was asked for: one that is older is replaced, with overlap.',
+  ),
+  kubernetesNode: name(
+    'kubernetes-node',
+    'NodeMonitors',
+    'NodeMonitor controller',
+    'NodeMonitor controller',
+    'UID of the Kubernetes Node that it follows; once that is deleted, so is the NodeMonitor, when nothing is left there.',
   ),
   lastCheckpoint: name(
     'last-checkpoint',

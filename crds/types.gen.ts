@@ -393,8 +393,12 @@ export interface ProcessGroupHold {
   reason: string;
   /** Why, for people. */
   message?: string;
+  /** Nodes whose drain holds the group, as a node list such as "node[1-4]". */
+  nodes?: string;
   /** Since when. */
   since?: string;
+  /** When what could not be done for it is tried again. */
+  retryTime?: string;
 }
 
 /** How many ranks stand where. */
@@ -733,7 +737,7 @@ export interface NodeMonitorSpec {
 export interface NodeMonitorDrain {
   /** Whether every group is to leave the node. Implies cordon. */
   enabled?: boolean;
-  /** How they leave; Migrate to other nodes, Checkpoint and vacate, Suspend by their own policy, or Kill. */
+  /** How they leave; Migrate while they run, Checkpoint and go on elsewhere, Suspend by a checkpoint until the drain is taken back, or Kill. */
   policy?: 'Migrate' | 'Checkpoint' | 'Suspend' | 'Kill';
 }
 
@@ -767,7 +771,7 @@ export interface NodeMonitorStatus {
   observedGeneration?: number;
   /** One word for people, derived from the conditions. Programs read the conditions. */
   phase?: 'Pending' | 'Ready' | 'NotReady' | 'Cordoned' | 'Draining' | 'Drained' | 'Unhealthy';
-  /** Ready, Healthy, Draining, Reclaimed, MemoryPressure, DiskPressure, Reconciling and Stalled. */
+  /** Ready, Healthy, Draining, Drained, Reclaimed, MemoryPressure, DiskPressure, Reconciling and Stalled. */
   conditions?: Condition[];
   /** Whether nothing new is placed on the node, for whatever reason. */
   cordoned?: boolean;

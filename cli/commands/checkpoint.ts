@@ -8,6 +8,7 @@ import { checkpointType, connect } from '../client.ts';
 import type { Config } from '../config.ts';
 import { CommandError } from '../errors.ts';
 import { untilObject, type GroupView } from '../group-wait.ts';
+import { ProgressLine } from '../progress-line.ts';
 
 export interface CheckpointOptions {
   readonly name?: string;
@@ -44,9 +45,10 @@ export async function checkpoint(
     process.stdout.write(`checkpoint/${name} asked for\n`);
     return 0;
   }
-  const progress = new Progress(process.stderr);
+  const progress = new ProgressLine(process.stderr);
+  const beganMs = performance.now();
   const done = await untilObject(client, checkpointType, { namespace, name }, (view) => {
-    progress.show(view.object as unknown as Checkpoint);
+    progress.show(progressText(view.object as unknown as Checkpoint, performance.now() - beganMs));
     return view.is('Ready') || view.is('Failed') || view.is('Stalled');
   });
   progress.end();
@@ -75,36 +77,13 @@ function numberOf(field: string, text: string | undefined): Record<string, numbe
   return { [field]: value };
 }
 
-/** One line that is written over on a terminal, and no line elsewhere. */
-class Progress {
-  readonly #stream: NodeJS.WriteStream;
-  readonly #beganMs = performance.now();
-  #width = 0;
-
-  constructor(stream: NodeJS.WriteStream) {
-    this.#stream = stream;
-  }
-
-  show({ status }: Checkpoint): void {
-    if (!this.#stream.isTTY) return;
-    const { phase = 'Pending', progress } = status ?? {};
-    const seconds = (performance.now() - this.#beganMs) / 1000;
-    const bytes = progress?.bytesWritten ?? 0;
-    const sizes =
-      bytes === 0 ? '' : `, ${bytesText(bytes)}B, ${bytesText(bytes / Math.max(0.001, seconds))}B/s`;
-    const counts = progress
-      ? `: ${progress.dumped ?? 0} of ${progress.sandboxes ?? 0} sandboxes dumped, ${progress.saved ?? 0} saved${sizes}`
-      : '';
-    this.#write(`${phase}${counts}`);
-  }
-
-  end(): void {
-    if (this.#width > 0) this.#write('');
-    if (this.#width > 0) this.#stream.write('\r');
-  }
-
-  #write(text: string): void {
-    this.#stream.write(`\r${text.padEnd(this.#width)}`);
-    this.#width = Math.max(this.#width, text.length);
-  }
+function progressText({ status }: Checkpoint, elapsedMs: number): string {
+  const { phase = 'Pending', progress } = status ?? {};
+  const bytes = progress?.bytesWritten ?? 0;
+  const rate = bytes / Math.max(0.001, elapsedMs / 1000);
+  const sizes = bytes === 0 ? '' : `, ${bytesText(bytes)}B, ${bytesText(rate)}B/s`;
+  const counts = progress
+    ? `: ${progress.dumped ?? 0} of ${progress.sandboxes ?? 0} sandboxes dumped, ${progress.saved ?? 0} saved${sizes}`
+    : '';
+  return `${phase}${counts}`;
 }

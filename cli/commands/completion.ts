@@ -47,6 +47,8 @@ ${cases}
         else words="$(muster get "\${COMP_WORDS[2]}" -o name 2>/dev/null | sed 's,.*/,,')"; fi ;;
       logs|ps|kill|suspend|resume|wait|checkpoint)
         words="$(muster get pg -o name 2>/dev/null | sed 's,.*/,,')" ;;
+      drain|cordon|uncordon)
+        words="$(muster get nm -o name 2>/dev/null | sed 's,.*/,,')" ;;
       checkpoints|restart)
         words="$(muster get ckpt -o name 2>/dev/null | sed 's,.*/,,')" ;;
       *) COMPREPLY=($(compgen -f -- "$current")); return ;;

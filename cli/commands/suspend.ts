@@ -57,8 +57,16 @@ function isSettled(group: GroupView, suspended: boolean, generation: number | un
   if (group.is('Succeeded') || group.is('Failed') || group.is('Stalled')) return true;
   const status = group.object.status as { observedGeneration?: number } | undefined;
   if (generation !== undefined && (status?.observedGeneration ?? 0) < generation) return false;
+  if (!suspended && heldText(group) !== undefined) return true;
   if (!suspended && group.condition('Placed')?.status === 'False') return isWaiting(group);
   return group.is('Suspended') === suspended && (suspended || !group.is('Reconciling'));
+}
+
+/** Somebody else keeps it from going on. */
+function heldText(group: GroupView): string | undefined {
+  if (!group.is('Suspended')) return undefined;
+  const { holds } = group.object.status as { holds?: { name: string; message?: string }[] };
+  return holds?.[0] && `${holds[0].name} holds it: ${holds[0].message ?? ''}`;
 }
 
 /** It cannot go on, for a reason that may last. */
@@ -70,6 +78,8 @@ function problemOf(group: GroupView, suspended: boolean, hadEnded: boolean): str
   for (const type of ['Failed', 'Stalled'])
     if (group.is(type)) return `${group.condition(type)?.reason}: ${group.condition(type)?.message}`;
   if (group.is('Succeeded')) return suspended || hadEnded ? 'it has ended' : undefined;
+  const held = heldText(group);
+  if (!suspended && held !== undefined) return held;
   if (suspended) return group.is('Suspended') ? undefined : group.condition('Suspended')?.message;
   return group.condition('Placed')?.status === 'False' ? group.condition('Placed')?.message : undefined;
 }

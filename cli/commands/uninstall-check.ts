@@ -82,7 +82,7 @@ async function part(
 ): Promise<void> {
   const { namespace, name, uid = '' } = group.metadata;
   if (policy === 'Kill') {
-    if (!asked.has(uid)) await requestEnd(store, group, true);
+    if (!asked.has(uid)) await requestEnd(store, group, 'Kill');
     asked.add(uid);
     return;
   }

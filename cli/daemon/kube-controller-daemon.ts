@@ -236,6 +236,7 @@ async function runReplica(options: KubeControllerOptions, parts: Parts, signal: 
           clusterId,
           logger,
           namespace,
+          followNodes: true,
           secrets: environmentSecrets(store),
           ...(network === undefined ? {} : { network }),
           ...(networkPool === undefined ? {} : { networkPool }),

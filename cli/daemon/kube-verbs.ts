@@ -57,7 +57,7 @@ export class KubeVerbs implements AsyncDisposable {
           hub: plane.hub,
           groups,
           inputs: new InputDesk(),
-          end: (group, now) => requestEnd(store, group, now),
+          end: (group, now) => requestEnd(store, group, now ? 'Kill' : 'End'),
           lease: (uid, present) => presence.set(uid, present),
           failed: (error, message) => logger.warn({ err: error }, message),
         },

@@ -155,4 +155,4 @@ export function keepOwnAnnotations(object: AnyObject, old: AnyObject): AnyObject
 }
 
 const isMore = (word: string | undefined, before: string | undefined): boolean =>
-  (word === 'End' && before === undefined) || (word === 'Kill' && before !== 'Kill');
+  ((word === 'End' || word === 'Drain') && before === undefined) || (word === 'Kill' && before !== 'Kill');

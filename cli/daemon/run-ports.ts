@@ -68,7 +68,7 @@ export function runPorts(
       );
     },
 
-    end: (group, now) => requestEnd(store, group, now),
+    end: (group, now) => requestEnd(store, group, now ? 'Kill' : 'End'),
     windowSize: (uid, rows, columns) => plane.hub.order(uid, { kind: 'Window', rows, columns }),
     lease: (uid, present) => presence.set(uid, present),
     failed,

@@ -55,13 +55,16 @@ export function copiesWanted({ checkpoint, group }: CheckpointSeen): number {
 
 /** Copies that are to be made: each image to as many nodes as it lacks, neighbours first, so that no node gets all. */
 export function copyWishes(seen: CheckpointSeen): { readonly node: string; readonly wish: ImageWish }[] {
-  const { keepers, checkpoint } = seen;
+  const { keepers, checkpoint, isDrained = () => false } = seen;
   const wanted = copiesWanted(seen);
   return placedImages(seen.images).flatMap(({ ordinal, digest, nodes, connected }) => {
     const begin = Math.max(0, keepers.indexOf(nodes[0] ?? ''));
     const free = keepers.map((_, i) => keepers[(begin + 1 + i) % keepers.length]!);
     if (connected === 0) return [];
-    const targets = free.filter((node) => !nodes.includes(node)).slice(0, Math.max(0, wanted - nodes.length));
+    const lasting = nodes.filter((node) => !isDrained(node));
+    const targets = free
+      .filter((node) => !nodes.includes(node))
+      .slice(0, Math.max(0, wanted - lasting.length));
     const id = { checkpointUid: checkpoint.metadata.uid ?? '', ordinal };
     return targets.map((node) => ({ node, wish: { id, want: 'Have' as const, digest, from: nodes } }));
   });

@@ -15,13 +15,23 @@ export interface ObservePorts {
   readonly clock: Clock;
   readonly groups: ReadonlyMap<Key, ProcessGroup>;
   readonly checkpoints: ReadonlyMap<Key, Checkpoint>;
+  /** Images there are as good as gone. */
+  readonly isDrained?: (node: string) => boolean;
 }
 
 /** What a node's agent offers that can save and bring back sandboxes. */
 export const feature = 'checkpoint';
 
+/** Nodes that are there and can keep images. */
+export function keepersOf({ nodes }: Pick<Hub, 'nodes'>): string[] {
+  return [...nodes.all()]
+    .filter(({ node, hello }) => nodes.standing(node) === 'Connected' && hello?.features.includes(feature))
+    .map(({ node }) => node)
+    .sort();
+}
+
 export function observe(checkpoint: Checkpoint, ports: ObservePorts): CheckpointSeen {
-  const { hub, clock } = ports;
+  const { hub, clock, isDrained = () => false } = ports;
   const { metadata, status, spec } = checkpoint;
   const uid = metadata.uid ?? '';
   const named = ports.groups.get(
@@ -43,10 +53,8 @@ export function observe(checkpoint: Checkpoint, ports: ObservePorts): Checkpoint
     members: assignments.map((each) => memberOf(uid, groupUid, each, ports)),
     images: hub.facts.imagesOf(uid).map((held) => ({ ...held, standing: standingOf(held.node) })),
     waitsFor: earlierOf(checkpoint, ports),
-    keepers: [...hub.nodes.all()]
-      .filter(({ node, hello }) => standingOf(node) === 'Connected' && hello?.features.includes(feature))
-      .map(({ node }) => node)
-      .sort(),
+    keepers: keepersOf(hub).filter((node) => !isDrained(node)),
+    isDrained,
     standingOf,
   });
 }

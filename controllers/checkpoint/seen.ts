@@ -37,6 +37,8 @@ export interface CheckpointSeen {
   readonly waitsFor: string | undefined;
   /** Nodes that could take copies. */
   readonly keepers: readonly string[];
+  /** Images there are as good as gone. */
+  readonly isDrained?: (node: string) => boolean;
   readonly standingOf: (node: string) => Standing;
 }
 

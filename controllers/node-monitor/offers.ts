@@ -6,9 +6,11 @@ import { labels } from '../../crds/names.ts';
 import type { NodeMonitor } from '../../crds/types.gen.ts';
 import type { NodeState, Standing } from '../hub/node-table.ts';
 import type { NodeOffer } from '../placement/place.ts';
+import { cordonText, isCordoned, type Treatment } from './treatment.ts';
 
 export interface OfferSources {
   readonly monitors: ReadonlyMap<string, NodeMonitor>;
+  readonly treatment: (node: string) => Treatment;
   readonly states: Iterable<NodeState>;
   readonly standing: (node: string) => Standing;
   readonly silentMs: (node: string) => number;
@@ -21,12 +23,14 @@ export function offersOf(sources: OfferSources): NodeOffer[] {
   return [...names].map((name) => {
     const monitor = sources.monitors.get(name);
     const hello = states.get(name)?.hello;
+    const treatment = sources.treatment(name);
     const ready = sources.standing(name) === 'Connected';
     return {
       name,
       ready,
       ...(ready ? {} : { notReadyBecause: silenceText(hello !== undefined, sources.silentMs(name)) }),
-      cordoned: monitor?.spec?.cordon === true || monitor?.spec?.drain?.enabled === true,
+      cordoned: isCordoned(treatment),
+      ...(isCordoned(treatment) ? { cordonedBecause: cordonText(treatment) } : {}),
       labels: { ...hello?.labels, ...monitor?.metadata.labels, [labels.node.name]: name },
       cpus: hello?.capacity?.cpus ?? 0,
       memoryBytes: hello?.capacity?.memoryBytes ?? 0,

@@ -1,8 +1,9 @@
 /**
- * The NodeMonitor controller: makes the object when an agent registers, and writes what agents say of themselves: at once
- * when it matters, load at a bounded rate. It never writes a spec.
+ * The NodeMonitor controller: makes the object when an agent registers, has the groups of a drained node leave it, and writes what agents
+ * say of themselves: at once when it matters, load at a bounded rate. It never writes a spec.
  */
 import { isDeepStrictEqual } from 'node:util';
+import { conditionOf } from '../../crds/conditions.ts';
 import { apiVersion } from '../../crds/objects.ts';
 import { labels } from '../../crds/names.ts';
 import type { NodeMonitor, NodeMonitorStatus } from '../../crds/types.gen.ts';
@@ -10,15 +11,29 @@ import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
 import type { NodeTable } from '../hub/node-table.ts';
 import { nodeMonitorType } from '../resource-types.ts';
 import type { Clock } from '../runtime/clock.ts';
+import type { EventRecorder } from '../runtime/event-recorder.ts';
 import { settled, type Key, type Outcome, type Reconciler } from '../runtime/reconciler.ts';
+import { calledOff, drainPlanOf, type DrainPlan } from './drain.ts';
+import { followPatch } from './kube-nodes.ts';
+import { performDrain } from './perform.ts';
 import { nodeStatusOf, urgentPartOf } from './status.ts';
+import { drainEventsOf } from './transition-events.ts';
+import type { Tenants } from './tenants.ts';
+import { treatmentOf, type KubeNode, type Treatment } from './treatment.ts';
 
 export interface NodeMonitorPorts {
   readonly store: ObjectStore;
   readonly nodes: NodeTable;
   readonly clock: Clock;
+  readonly events: EventRecorder;
+  /** Who is on the node. */
+  readonly tenants: Tenants;
+  /** Its Node on Kubernetes. */
+  readonly kubeNode?: (name: string, monitor: NodeMonitor) => KubeNode | 'Deleted' | undefined;
   readonly loadEveryMs?: number;
 }
+
+const knownWithinMs = 200;
 
 export class NodeMonitorReconciler implements Reconciler {
   readonly name = 'node-monitor';
@@ -30,29 +45,92 @@ export class NodeMonitorReconciler implements Reconciler {
   }
 
   async reconcile(key: Key, signal: AbortSignal): Promise<Outcome> {
-    const { store, nodes, clock, loadEveryMs = 30_000 } = this.#ports;
+    const { store, nodes, clock, tenants, events, loadEveryMs = 30_000 } = this.#ports;
     const state = nodes.get(key);
-    const monitor =
+    const found =
       (await this.#read(key, signal)) ?? (state?.connected ? await this.#create(key, signal) : undefined);
-    if (!monitor) return settled;
+    if (!found) return settled;
     nodes.expect(key);
+    const node = this.#ports.kubeNode?.(key, found);
+    const monitor = node === undefined ? found : await this.#follow(found, node, signal);
+    if (!monitor) return settled;
+    const treatment = treatmentOf(monitor, node);
+    tenants.watch(key, treatment.drain !== undefined || node === 'Deleted');
+    // An empty node may only seem so.
+    if (treatment.drain && !tenants.isKnown) return { kind: 'again', afterMs: knownWithinMs };
+    const drain = await this.#drain(monitor, treatment, signal);
     const seen = {
       monitor,
       state,
+      treatment,
+      drain,
       standing: nodes.standing(key),
       silentMs: nodes.silentMs(key),
       nowMs: clock.now(),
     };
-    const status = JSON.parse(JSON.stringify(nodeStatusOf(seen))) as NodeMonitorStatus;
-    if (isDeepStrictEqual(status, plain(monitor.status))) return settled;
+    const again: Outcome =
+      drain?.againAfterMs === undefined ? settled : { kind: 'again', afterMs: Math.ceil(drain.againAfterMs) };
+    const status = plain(nodeStatusOf(seen)) as NodeMonitorStatus;
+    if (isDeepStrictEqual(status, plain(monitor.status))) return again;
     const waitMs = (this.#writtenMs.get(key) ?? -loadEveryMs) + loadEveryMs - clock.steady();
     const urgent = !isDeepStrictEqual(plain(urgentPartOf(status)), plain(urgentPartOf(monitor.status)));
     // Whoever waits until a node is empty is not to wait for the next round.
     const emptied = status.sandboxes?.count === 0 && (monitor.status?.sandboxes?.count ?? 0) > 0;
-    if (!urgent && !emptied && waitMs > 0) return { kind: 'again', afterMs: waitMs };
+    if (!urgent && !emptied && waitMs > 0)
+      return { kind: 'again', afterMs: Math.min(waitMs, drain?.againAfterMs ?? Infinity) };
     this.#writtenMs.set(key, clock.steady());
     await store.updateStatus<NodeMonitor>(nodeMonitorType, { ...monitor, status }, signal);
-    return settled;
+    for (const note of drainEventsOf(monitor.status, status)) events.record(monitor, note);
+    return again;
+  }
+
+  /** Undefined when it is gone: one whose Node is deleted goes too, once nothing can be on it any more. */
+  async #follow(
+    monitor: NodeMonitor,
+    node: KubeNode | 'Deleted',
+    signal: AbortSignal,
+  ): Promise<NodeMonitor | undefined> {
+    const { store, tenants, nodes, events } = this.#ports;
+    const { name, uid } = monitor.metadata;
+    if (node !== 'Deleted') {
+      const patch = followPatch(monitor, node);
+      if (!patch) return monitor;
+      return store.patch<NodeMonitor>(nodeMonitorType, { name }, patch, undefined, signal);
+    }
+    const isAway = nodes.standing(name) === 'Lost' || nodes.get(name)?.left === true;
+    if (!isAway || !tenants.isKnown || tenants.groupsOn(name).length > 0) return monitor;
+    try {
+      await store.delete(nodeMonitorType, { name }, { preconditions: { uid } }, signal);
+    } catch (error) {
+      if (!isStoreError(error, 'NotFound')) throw error;
+    }
+    events.drop(uid ?? '');
+    return undefined;
+  }
+
+  async #drain(
+    monitor: NodeMonitor,
+    { drain }: Treatment,
+    signal: AbortSignal,
+  ): Promise<DrainPlan | undefined> {
+    const { tenants, clock } = this.#ports;
+    const node = monitor.metadata.name;
+    for (const migration of calledOff(tenants.migrations(), node, drain?.policy))
+      await performDrain({ kind: 'deleteMigration', migration }, monitor, this.#ports, signal);
+    if (!drain) return undefined;
+    const draining = conditionOf(monitor.status?.conditions, 'Draining');
+    const nowMs = clock.now();
+    const plan = drainPlanOf({
+      node,
+      policy: drain.policy,
+      nowMs,
+      sinceMs: draining?.status === 'True' ? Date.parse(draining.lastTransitionTime) : nowMs,
+      groups: tenants.groupsOn(node),
+      migrations: tenants.migrations(),
+      strays: tenants.straysOn(node),
+    });
+    for (const action of plan.actions) await performDrain(action, monitor, this.#ports, signal);
+    return plan;
   }
 
   async #read(name: string, signal: AbortSignal): Promise<NodeMonitor | undefined> {

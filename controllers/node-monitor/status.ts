@@ -6,9 +6,14 @@ import { conditionOf, setCondition, type ConditionInput } from '../../crds/condi
 import type { Condition } from '../../crds/objects.ts';
 import type { NodeMonitor, NodeMonitorStatus } from '../../crds/types.gen.ts';
 import type { NodeState, Standing } from '../hub/node-table.ts';
+import { remainsText, type DrainPlan } from './drain.ts';
+import { cordonText, isCordoned, type Treatment } from './treatment.ts';
 
 export interface NodeSeen {
   readonly monitor: NodeMonitor;
+  readonly treatment: Treatment;
+  /** Of a node that is drained. */
+  readonly drain: DrainPlan | undefined;
   readonly state: NodeState | undefined;
   readonly standing: Standing;
   readonly silentMs: number;
@@ -18,7 +23,7 @@ export interface NodeSeen {
 export function nodeStatusOf(seen: NodeSeen): NodeMonitorStatus {
   const { monitor, state, standing } = seen;
   const before = monitor.status ?? {};
-  const cordoned = monitor.spec?.cordon === true || monitor.spec?.drain?.enabled === true;
+  const cordoned = isCordoned(seen.treatment);
   const conditions = conditionsOf(seen);
   const ready = conditionOf(conditions, 'Ready')?.status === 'True';
   const generation = monitor.metadata.generation;
@@ -29,9 +34,13 @@ export function nodeStatusOf(seen: NodeSeen): NodeMonitorStatus {
       ? standing === 'Lost' || state?.left || before.phase === 'NotReady'
         ? 'NotReady'
         : 'Pending'
-      : cordoned
-        ? 'Cordoned'
-        : 'Ready',
+      : seen.drain
+        ? seen.drain.remains.length === 0
+          ? 'Drained'
+          : 'Draining'
+        : cordoned
+          ? 'Cordoned'
+          : 'Ready',
     conditions,
     cordoned,
     ...helloFields(state),
@@ -66,18 +75,17 @@ function conditionsOf(seen: NodeSeen): Condition[] {
                 reason: 'Progressing',
                 message: 'the agent has not told yet what it holds',
               };
-  const draining = monitor.spec?.drain?.enabled === true;
   const inputs: ConditionInput[] = [
     ...(standing === 'Away' && unchanged && !state?.left ? [] : [{ type: 'Ready' as const, ...ready }]),
     { type: 'Healthy', status: 'True', reason: 'NoChecks', message: 'no health check is configured' },
     { type: 'Reconciling', status: 'False', reason: 'Settled', message: 'as it is to be' },
-    draining || (monitor.spec?.healthChecks?.length ?? 0) > 0 || monitor.spec?.ownerReclaim
+    ...drainStates(seen),
+    (monitor.spec?.healthChecks?.length ?? 0) > 0 || monitor.spec?.ownerReclaim
       ? {
           type: 'Stalled',
           status: 'True',
           reason: 'NotSupported',
-          message:
-            'spec.drain, spec.healthChecks and spec.ownerReclaim are not supported by this build; a drained node is only cordoned',
+          message: 'spec.healthChecks and spec.ownerReclaim are not supported by this build',
         }
       : { type: 'Stalled', status: 'False', reason: 'NotStalled', message: missingText(state) },
   ];
@@ -90,6 +98,34 @@ function conditionsOf(seen: NodeSeen): Condition[] {
     );
   }
   return [...conditions];
+}
+
+function drainStates({ treatment, drain }: NodeSeen): ConditionInput[] {
+  if (!drain) {
+    const message = isCordoned(treatment)
+      ? `groups that are there stay; nothing new is placed: the node ${cordonText(treatment)}`
+      : 'the node is not drained';
+    return [
+      { type: 'Draining', status: 'False', reason: 'NotDraining', message },
+      { type: 'Drained', status: 'False', reason: 'NotDraining', message },
+    ];
+  }
+  const { remains } = drain;
+  const why = `the node ${treatment.drain?.causes.map(({ text }) => text).join('; ')}`;
+  if (remains.length === 0) {
+    const message = `nothing of any group is left; ${why}`;
+    return [
+      { type: 'Draining', status: 'False', reason: 'Drained', message },
+      { type: 'Drained', status: 'True', reason: 'Drained', message },
+    ];
+  }
+  const reason = remains.every(({ blocked }) => blocked) ? 'DrainBlocked' : 'DrainRequested';
+  const count = remains.length === 1 ? '1 group remains' : `${remains.length} groups remain`;
+  const message = `${count}: ${remainsText(remains)}; ${why}`;
+  return [
+    { type: 'Draining', status: 'True', reason, message },
+    { type: 'Drained', status: 'False', reason, message },
+  ];
 }
 
 function missingText(state: NodeState | undefined): string {

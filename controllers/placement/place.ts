@@ -18,6 +18,8 @@ export interface NodeOffer {
   readonly ready: boolean;
   readonly notReadyBecause?: string;
   readonly cordoned: boolean;
+  /** Continues "NODE ...". */
+  readonly cordonedBecause?: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly cpus: number;
   readonly memoryBytes: number;
@@ -195,7 +197,7 @@ export function unfitness(
   placement: ProcessGroupPlacement,
 ): { reason: Reason; why: string } | undefined {
   if (!offer.ready) return { reason: 'NodeNotReady', why: offer.notReadyBecause ?? 'is not ready' };
-  if (offer.cordoned) return { reason: 'NodeCordoned', why: 'is cordoned' };
+  if (offer.cordoned) return { reason: 'NodeCordoned', why: offer.cordonedBecause ?? 'is cordoned' };
   for (const [label, value] of Object.entries(placement.nodeSelector ?? {})) {
     const has = offer.labels[label];
     if (has !== value)

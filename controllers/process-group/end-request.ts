@@ -13,6 +13,8 @@ const { name: annotation } = annotations.end;
 export function endRequestOf({ metadata }: ProcessGroup): EndRequest | undefined {
   const word = metadata.annotations?.[annotation];
   if (word === undefined) return undefined;
+  if (word === 'Drain')
+    return { kill: false, reason: 'NodeDrained', message: 'a node of it is being drained, policy Kill' };
   const kill = word === 'Kill';
   return { kill, reason: 'Deleted', message: kill ? 'killed by a user' : 'ended by a user' };
 }
@@ -25,12 +27,16 @@ export function savedRequestOf(checkpoint: Checkpoint | undefined): EndRequest |
 }
 
 /** Settles once the word is on disk. A group that is gone needs none. */
-export async function requestEnd(store: ObjectStore, group: ProcessGroup, kill: boolean): Promise<void> {
+export async function requestEnd(
+  store: ObjectStore,
+  group: ProcessGroup,
+  word: 'End' | 'Kill' | 'Drain',
+): Promise<void> {
   const { namespace, name, uid } = group.metadata;
   const key = { namespace, name };
   try {
-    if (!kill && endRequestOf(await store.get<ProcessGroup>(processGroupType, key))) return;
-    const patch = { metadata: { uid, annotations: { [annotation]: kill ? 'Kill' : 'End' } } };
+    if (word !== 'Kill' && endRequestOf(await store.get<ProcessGroup>(processGroupType, key))) return;
+    const patch = { metadata: { uid, annotations: { [annotation]: word } } };
     await store.patch(processGroupType, key, { type: 'merge', patch });
   } catch (error) {
     if (!isStoreError(error, 'NotFound')) throw error;

@@ -3,6 +3,7 @@
  * nothing; where the group has no placement it asks where it could go.
  */
 import { checkSpec } from '../../crds/check-spec.ts';
+import { isTrue } from '../../crds/conditions.ts';
 import { errorText } from '../../crds/field-error.ts';
 import { annotations, labels } from '../../crds/names.ts';
 import { unsupported } from '../../crds/supported.ts';
@@ -17,6 +18,7 @@ import type { CarrierBook } from '../carrier/book.ts';
 import { sharesOf } from '../carrier/split.ts';
 import { defaultNodeLeaseSeconds } from '../../wire/fencing.ts';
 import type { Saves } from '../checkpoint/saves.ts';
+import { drainOf, type DrainPorts } from './drain.ts';
 import { endRequestOf, savedRequestOf } from './end-request.ts';
 import { placingOfRestore, restoreNameOf, type RestoreSeen } from './restore.ts';
 import { suspensionNameOf } from './suspension.ts';
@@ -39,6 +41,7 @@ export interface ObservePorts {
   readonly nodeLeaseSeconds?: number;
   /** On Kubernetes. */
   readonly carriers?: CarrierBook;
+  readonly drains?: DrainPorts;
 }
 
 export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
@@ -53,7 +56,10 @@ export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
   const trouble = suspendPolicyTrouble(group);
   const invalid = unplaced ? [...checkSpec(group).map(errorText), ...(trouble ? [trouble] : [])] : [];
   const refused = unplaced ? unsupportedOf(group, ports) : [];
-  const placeable = unplaced && invalid.length === 0 && refused.length === 0 && spec.suspend !== true;
+  const saving = savingOf(group, assignments, ports);
+  const drain = ports.drains && drainOf(group, assignments, savedImagesOf(saving, ports), ports.drains);
+  const isHeld = spec.suspend === true || drain !== undefined;
+  const placeable = unplaced && invalid.length === 0 && refused.length === 0 && !isHeld;
   const carriers = spec.template === undefined ? undefined : ports.carriers;
   const gang = placeable && carriers ? gangOfGroup(group, carriers, ports) : undefined;
   const restore = restoreOf(group, ports);
@@ -77,7 +83,8 @@ export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
     fallback:
       spec.failurePolicy?.node === 'RestoreLatestCheckpoint' ? ports.saves?.fallbackOf(group) : undefined,
     policyCheckpoints: ports.saves?.madeFor(group) ?? [],
-    saving: savingOf(group, assignments, ports),
+    saving,
+    drain,
     removedForMs: ports.removedForMs(uid),
   });
 }
@@ -115,6 +122,13 @@ function savingOf(
   const incarnation = Math.max(...assignments.map((each) => each.incarnation));
   const found = saves.named(group.metadata, suspensionNameOf(group, incarnation));
   return found?.metadata.labels?.[labels.groupUid.name] === group.metadata.uid ? found : undefined;
+}
+
+function savedImagesOf(
+  saving: Checkpoint | undefined,
+  { saves }: ObservePorts,
+): ReturnType<Saves['imagesOf']> {
+  return saving && isTrue(saving.status?.conditions, 'Ready') ? saves?.imagesOf(saving) : undefined;
 }
 
 /** The scheduler places Pods, and the ranks go where those are. */

@@ -133,7 +133,7 @@ async function save(
   signal: AbortSignal,
 ): Promise<void> {
   const incarnation = Math.max(...seen.sandboxes.map((view) => view.incarnation));
-  const checkpoint = suspensionOf(group, suspensionNameOf(group, incarnation));
+  const checkpoint = suspensionOf(group, suspensionNameOf(group, incarnation), seen.drain !== undefined);
   try {
     await store.create(checkpointType, checkpoint, signal);
   } catch (error) {

@@ -2,8 +2,8 @@
  * Where a group stands: one word from facts, never from memory. Pure; the table of what is done in each phase is plan.ts.
  */
 import { isTrue } from '../../crds/conditions.ts';
+import { mayEndSaved, suspensionWish } from './drain.ts';
 import type { SandboxView, Seen } from './seen.ts';
-import { suspendPolicyOf } from './suspend-policy.ts';
 import { suspensionStateOf } from './suspension.ts';
 import { isVacating, verdictOf } from './verdict.ts';
 import { wardenStep } from './warden.ts';
@@ -13,7 +13,7 @@ export type Phase =
   | 'Finished'
   | 'Invalid'
   | 'NotSupported'
-  /** Suspended before it was ever started. */
+  /** To stand still, and it holds no node. */
   | 'Held'
   | 'Pending'
   /** There is a place for all ranks, but it is not on record yet. */
@@ -54,15 +54,16 @@ export function phaseOf(seen: Seen): Phase {
   }
   if (sandboxes.every((view) => isOver(view, verdict !== undefined))) return 'Ended';
   if (verdict) return 'Ending';
-  if (group.spec.suspend === true && suspendPolicyOf(group) === 'Stop') return 'Vacating';
-  if (group.spec.suspend === true && suspendPolicyOf(group) === 'Checkpoint') {
+  const wish = suspensionWish(seen);
+  if (wish === 'Stop') return 'Vacating';
+  if (wish === 'Checkpoint') {
     const saved = suspensionStateOf(seen);
-    if (saved === 'Saved') return 'Vacating';
+    if (saved === 'Saved') return mayEndSaved(seen) ? 'Vacating' : 'Saving';
     if (saved !== 'Failed') return 'Saving';
   }
   const live = sandboxes.filter((view) => view.state === 'Live');
   const frozen = live.filter(({ known }) => known?.fact.frozen && known.fact.checkpoint?.held !== true);
-  if (group.spec.suspend === true) {
+  if (wish !== undefined) {
     const still = sandboxes.every(
       (view) => view.state !== 'Live' || view.known?.fact.frozen || view.known?.fact.state === 'Pending',
     );
@@ -96,6 +97,6 @@ function unplacedPhase(seen: Seen): Phase {
   if (verdictOf(seen)) return 'Ended';
   if (seen.invalid.length > 0) return 'Invalid';
   if (seen.unsupported.length > 0) return 'NotSupported';
-  if (seen.group.spec.suspend === true) return 'Held';
+  if (seen.group.spec.suspend === true || seen.drain !== undefined) return 'Held';
   return seen.placing?.kind === 'placed' ? 'Placing' : 'Pending';
 }

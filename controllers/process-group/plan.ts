@@ -9,6 +9,7 @@ import type { Share } from '../carrier/split.ts';
 import type { CarrierView } from '../carrier/view.ts';
 import type { Checkpoint } from '../../crds/types.gen.ts';
 import { dueInMs, notKept } from './checkpoint-policy.ts';
+import { drainDueInMs, isSpent, suspensionWish } from './drain.ts';
 import type { Phase } from './phase.ts';
 import { isOver } from './phase.ts';
 import type { SandboxView, Seen } from './seen.ts';
@@ -69,8 +70,8 @@ const plan = {
   Placing: (seen) => ({ ...run(seen), before: hasFinalizer(seen) ? [] : [{ kind: 'addFinalizer' }] }),
   Starting: run,
   Running: running,
-  Suspending: (seen) => ({ ...nothing, after: [wanted(seen, 'Freeze')], againAfterMs: nextMs(seen, true) }),
-  Frozen: (seen) => ({ ...nothing, after: [wanted(seen, 'Freeze')], againAfterMs: nextMs(seen, false) }),
+  Suspending: (seen) => freeze(seen, true),
+  Frozen: (seen) => freeze(seen, false),
   Saving: (seen) => ({ ...run(seen), before: seen.saving ? [] : [{ kind: 'save' }] }),
   Resuming: run,
   Vacating: (seen) => ({
@@ -151,14 +152,23 @@ function pending(seen: Seen): Plan {
 
 function run(seen: Seen): Plan {
   const warn: Action[] = warningDueInMs(seen) === 0 && !warnedOf(seen.group.status) ? [{ kind: 'warn' }] : [];
-  // A suspension that was called off is not to hold anybody.
-  const drop: Action[] = seen.saving && seen.group.spec.suspend !== true ? [{ kind: 'dropSaving' }] : [];
-  return { before: [], after: [wanted(seen, 'Run'), ...drop, ...warn], againAfterMs: nextMs(seen, true) };
+  return {
+    before: [],
+    after: [wanted(seen, 'Run'), ...drops(seen), ...warn],
+    againAfterMs: nextMs(seen, true),
+  };
 }
+
+function freeze(seen: Seen, counts: boolean): Plan {
+  return { ...nothing, after: [wanted(seen, 'Freeze'), ...drops(seen)], againAfterMs: nextMs(seen, counts) };
+}
+
+/** A suspension that was called off is not to hold anybody. */
+const drops = (seen: Seen): Action[] => (isSpent(seen) ? [{ kind: 'dropSaving' }] : []);
 
 function running(seen: Seen): Plan {
   const own = run(seen);
-  const dueMs = seen.group.spec.suspend === true ? undefined : dueInMs(seen);
+  const dueMs = suspensionWish(seen) === undefined ? dueInMs(seen) : undefined;
   const old = notKept(seen);
   const after: Action[] = [
     ...own.after,
@@ -264,7 +274,7 @@ function warningDueInMs(seen: Seen): number | undefined {
 
 function nextMs(seen: Seen, counts: boolean): number | undefined {
   const { wallTimeSeconds } = seen.group.spec.limits ?? {};
-  const times = [seen.clientLeaseLeftMs, wardenDueInMs(seen)];
+  const times = [seen.clientLeaseLeftMs, wardenDueInMs(seen), drainDueInMs(seen)];
   if (counts && wallTimeSeconds !== undefined) {
     times.push(wallTimeSeconds * 1000 - activeMsOf(seen.group.status, seen.nowMs));
     const warningMs = warningDueInMs(seen);

@@ -2,6 +2,7 @@
  * One frozen snapshot of a ProcessGroup: its object, what agents say of its sandboxes, and the time. Phase, plan and
  * status are functions of it and of nothing else.
  */
+import type { DrainSeen } from './drain.ts';
 import type { RestoreSeen } from './restore.ts';
 import type { Standing } from '../hub/node-table.ts';
 import type { Want } from '../hub/desired-book.ts';
@@ -79,6 +80,8 @@ export interface Seen {
   readonly policyCheckpoints: readonly Checkpoint[];
   /** The checkpoint that the suspension of this run of the group takes, or took. */
   readonly saving: Checkpoint | undefined;
+  /** What drains of its nodes ask of it. */
+  readonly drain?: DrainSeen | undefined;
   /** Since the group was struck from the desired book; undefined while it stands there. */
   readonly removedForMs: number | undefined;
 }

@@ -24,6 +24,7 @@ import type {
 import type { SandboxFact } from '../../wire/agent-types.ts';
 import { compressPlacement, type Assignment } from '../placement/placement-status.ts';
 import { identityOf } from '../spec-of.ts';
+import { drainHold, drainHoldOf } from './drain.ts';
 import type { Phase } from './phase.ts';
 import type { SandboxView, Seen } from './seen.ts';
 import { isSaved, suspensionFailure, suspensionStateOf } from './suspension.ts';
@@ -127,6 +128,7 @@ function vacatedStatus(seen: Seen, phase: 'Vacated' | 'Restarted'): ProcessGroup
     ...(ofOneRun as object),
     ...(kept as object),
     ...({ lastCheckpoint: lastCheckpointOf(seen) } as object),
+    ...(phase === 'Vacated' && seen.drain?.policy === 'Suspend' ? { holds: [drainHoldOf(unplaced)!] } : {}),
     phase: printed[phase](undefined),
     conditions: conditionsOf(unplaced, phase, undefined, false),
     ranks: ranksOf(unplaced, false),
@@ -220,11 +222,15 @@ function statesOf(
     case 'Vacated': {
       const before = seen.group.status?.incarnation !== undefined || phase === 'Vacated';
       const { restore } = seen.group.status ?? {};
-      const text = restore
-        ? `every rank was saved as Checkpoint ${restore.checkpointName} and the nodes given back; the group goes on from there when it is resumed`
-        : before
-          ? 'every rank was ended and the nodes given back; the group starts from its beginning when it is resumed'
-          : 'spec.suspend is true; nothing was started';
+      const hold = drainHoldOf({ ...seen, sandboxes: [] });
+      const text =
+        hold && seen.group.spec.suspend !== true
+          ? (hold.message ?? '')
+          : restore
+            ? `every rank was saved as Checkpoint ${restore.checkpointName} and the nodes given back; the group goes on from there when it is resumed`
+            : before
+              ? 'every rank was ended and the nodes given back; the group starts from its beginning when it is resumed'
+              : 'spec.suspend is true; nothing was started';
       return { ...base, Suspended: ['True', 'Vacated', text] };
     }
     case 'Vacating':
@@ -350,13 +356,16 @@ const recordOf = ({ metadata, status }: Checkpoint): NonNullable<ProcessGroupSta
 /** A group in doubt of a node is held by the fence until the node is heard of, or certain to run none of its ranks. */
 function holdsOf(seen: Seen, phase: Phase): object {
   const { holds = [] } = seen.group.status ?? {};
-  const others = holds.filter(({ name }) => name !== fenceHold);
-  const inDoubt = phase !== 'Ended' && phase !== 'Ending' && wardenStep(seen).state === 'Doubting';
+  const others = holds.filter(({ name }) => name !== fenceHold && name !== drainHold);
+  const isOver = phase === 'Ended' || phase === 'Ending';
+  const inDoubt = !isOver && wardenStep(seen).state === 'Doubting';
+  const drain = isOver ? undefined : drainHoldOf(seen);
   const nodes = nodesOf(silentOf(seen));
   const message = `nothing is heard of ${nodes}: its ranks stand still since their lease expired; the group starts elsewhere once the lease is over`;
   const since = holds.find(({ name }) => name === fenceHold)?.since ?? timeOf(new Date(seen.nowMs));
   const own = inDoubt ? [{ name: fenceHold, reason: 'NodeSilent', message, since }] : [];
-  return { holds: others.length + own.length === 0 ? undefined : [...others, ...own] };
+  const all = [...others, ...own, ...(drain ? [drain] : [])];
+  return { holds: all.length === 0 ? undefined : all };
 }
 
 function restartText(seen: Seen): string {

@@ -4,6 +4,7 @@
 import { apiVersion } from '../../crds/objects.ts';
 import { labels } from '../../crds/names.ts';
 import type { Checkpoint, ProcessGroup } from '../../crds/types.gen.ts';
+import { usualCopies } from '../checkpoint/copies.ts';
 import { cutStateOf } from '../checkpoint/seen.ts';
 import type { Seen } from './seen.ts';
 
@@ -12,9 +13,11 @@ export function suspensionNameOf(group: ProcessGroup, incarnation: number): stri
   return `${group.metadata.name}-suspend-${incarnation}`;
 }
 
-export function suspensionOf(group: ProcessGroup, name: string): Checkpoint {
+/** `forDrain`: with a copy off the node at least. */
+export function suspensionOf(group: ProcessGroup, name: string, forDrain = false): Checkpoint {
   const { namespace, name: groupName, uid = '' } = group.metadata;
-  const { copies, storage } = group.spec.checkpointPolicy ?? {};
+  const { copies: asked, storage } = group.spec.checkpointPolicy ?? {};
+  const copies = forDrain && asked !== undefined ? Math.max(asked, usualCopies) : asked;
   return {
     apiVersion,
     kind: 'Checkpoint',

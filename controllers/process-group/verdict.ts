@@ -279,7 +279,7 @@ function limitOf(seen: Seen): Verdict | undefined {
 function requestOf({ endRequest, clientLeaseLeftMs }: Seen): Verdict | undefined {
   if (endRequest)
     return {
-      reason: endRequest.reason === 'Saved' ? 'Saved' : 'Deleted',
+      reason: reasonOf(endRequest.reason),
       exit: { reason: endRequest.reason, message: endRequest.message },
     };
   if (clientLeaseLeftMs === undefined || clientLeaseLeftMs > 0) return undefined;
@@ -299,6 +299,7 @@ function reasonOf(text: string): Reason {
   const known: readonly Reason[] = [
     'RankFailed', 'RankSignaled', 'StartFailed', 'SandboxFailed', 'NodeLost', 'WallTimeExceeded', 'CpuTimeExceeded',
     'MemoryExceeded', 'ClientGone', 'Aborted', 'NotAllowed', 'Saved', 'CarrierLost', 'LeaseExpired', 'RestartsExhausted',
+    'NodeDrained',
   ]; // prettier-ignore
   return known.find((reason) => reason === text) ?? 'Deleted';
 }

@@ -380,7 +380,7 @@ describe('control plane', () => {
     await agent('node1');
     const group = await create('a');
     await reaches('a', 'Running');
-    await requestEnd(store, group, false);
+    await requestEnd(store, group, 'End');
     expect((await reaches('a', 'Failed')).status?.exitSummary).toMatchObject({ message: 'ended by a user' });
   });
 
@@ -390,9 +390,9 @@ describe('control plane', () => {
     await reaches('a', 'Running');
     await plane.close();
     one.disconnect();
-    await requestEnd(store, group, false);
-    await requestEnd(store, group, true);
-    await requestEnd(store, group, false);
+    await requestEnd(store, group, 'End');
+    await requestEnd(store, group, 'Kill');
+    await requestEnd(store, group, 'End');
     await store.close();
     await openStore();
     await startPlane();
@@ -411,7 +411,7 @@ describe('control plane', () => {
       { subresource: 'status' },
     );
     await reaches('a', 'Starting');
-    await requestEnd(store, group, false);
+    await requestEnd(store, group, 'End');
     await reaches('a', 'Stopping');
     const one = await agent('node1');
     expect((await reaches('a', 'Failed')).status?.exitSummary).toMatchObject({ reason: 'Deleted' });

@@ -171,6 +171,12 @@ export class MusterOnKube implements AsyncDisposable {
     return group!;
   }
 
+  /** A subcommand as the administrator's; what it prints. */
+  async command(...args: readonly string[]): Promise<string> {
+    const { stdout } = await promisify(execFile)(command, ['--kubeconfig', this.cluster.kubeconfig, ...args]);
+    return stdout;
+  }
+
   async apply(manifest: string): Promise<void> {
     await this.cluster.kubectlWith({ input: manifest }, 'apply', '-f', '-');
   }

@@ -1,0 +1,141 @@
+/** Nodes that are cordoned, drained and given back, by the commands that people use, with the output of jobs to the byte. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { eventually } from '../contract/eventually.ts';
+import { criuProgram } from '../criu/criu.ts';
+import { Cluster, program } from './cluster.ts';
+
+let cluster: Cluster;
+beforeAll(async () => {
+  criuProgram();
+  cluster = await Cluster.up({ agents: 3 });
+});
+afterAll(async () => {
+  await cluster?.[Symbol.asyncDispose]();
+});
+
+/** A ring that says each of its iterations, on this node, though it may be on others. */
+async function ring(name: string, seconds: number, node: string): Promise<void> {
+  const others = ['node1', 'node2', 'node3'].filter((each) => each !== node);
+  await cluster.done(['cordon', ...others]);
+  const args = ['--seconds', String(seconds), '--report-every', '1', '--bytes', '4096'];
+  await cluster.done(['run', '--detach', '--name', name, '-n', '2', program('ring'), ...args]);
+  await eventually(async () => expect((await cluster.done(['logs', name])).length).toBeGreaterThan(100));
+  expect(await nodesOf(name)).toBe(node);
+  await cluster.done(['uncordon', ...others]);
+}
+
+/** Every iteration once, in order, from the first one to the end. */
+async function expectWhole(name: string): Promise<void> {
+  const waited = await cluster.wait(name, 'Succeeded');
+  expect(waited.stderr).toBe('');
+  for (const rank of [0, 1]) {
+    const text = await cluster.done(['logs', name, '-r', String(rank), '--no-label']);
+    const lines = text
+      .trimEnd()
+      .split('\n')
+      .filter((line) => line.startsWith('rank '));
+    lines.forEach((line, at) => expect(line).toContain(`rank ${rank} iteration ${at} `));
+    expect(lines.length).toBeGreaterThan(10);
+  }
+}
+
+const nodesOf = async (name: string): Promise<string | undefined> =>
+  (await cluster.get('pg', name)).status?.placement?.map(({ nodes }) => nodes).join(',');
+const conditionOf = async (node: string, type: string) =>
+  (await cluster.get('nm', node)).status?.conditions?.find((each) => each.type === type);
+const phaseOf = async (node: string) => (await cluster.get('nm', node)).status?.phase;
+
+describe('a cordon', () => {
+  test('keeps new jobs away, says so to those that name the node, and is taken back', async () => {
+    expect(await cluster.done(['cordon', 'node1'])).toBe('nodemonitor/node1 cordoned\n');
+    expect(await cluster.done(['nodes'])).toMatch(/^node1 +Cordoned +true /m);
+    await cluster.done(['run', '-d', '--name', 'named', '-n', '1', '--nodes', 'node1', 'sleep', '60']);
+    await eventually(async () =>
+      expect(await cluster.condition('named', 'Placed')).toMatchObject({
+        status: 'False',
+        reason: 'NodeCordoned',
+        message: 'spec.placement.nodes: node1 is cordoned (muster uncordon node1)',
+      }),
+    );
+    expect(await cluster.done(['run', '-n', '1', 'sh', '-c', 'echo $MUSTER_NODE'])).not.toContain('node1');
+    expect(await cluster.done(['uncordon', 'node1'])).toBe('nodemonitor/node1 uncordoned\n');
+    await cluster.wait('named', 'Running');
+    await cluster.done(['delete', 'pg', 'named']);
+  });
+
+  test('of a node that is not there, or a policy that is none, is refused', async () => {
+    expect(await cluster.muster(['cordon', 'nowhere'])).toMatchObject({ code: 1 });
+    const odd = await cluster.muster(['drain', 'node1', '--policy', 'gently']);
+    expect(odd).toMatchObject({ code: 2 });
+    expect(odd.stderr).toContain('expected Migrate, Checkpoint, Suspend, Kill');
+  });
+});
+
+describe('a drain', () => {
+  test('by Checkpoint has a job go on elsewhere, whole', async () => {
+    await ring('leaves', 10, 'node1');
+    const drained = await cluster.muster(['drain', 'node1', '--policy', 'checkpoint']);
+    expect(drained).toMatchObject({ code: 0, stderr: '', stdout: 'nodemonitor/node1 drained\n' });
+    expect(await phaseOf('node1')).toBe('Drained');
+    expect(await conditionOf('node1', 'Drained')).toMatchObject({ status: 'True' });
+    await eventually(async () => expect(await nodesOf('leaves')).toMatch(/^node[23]$/));
+    expect((await cluster.get('pg', 'leaves')).status).not.toHaveProperty('holds');
+    await expectWhole('leaves');
+    await cluster.done(['uncordon', 'node1']);
+    expect(await conditionOf('node1', 'Drained')).toMatchObject({ status: 'False', reason: 'NotDraining' });
+  });
+
+  test('by Suspend keeps a job suspended until it is taken back', async () => {
+    await ring('waits', 8, 'node2');
+    expect(await cluster.done(['drain', 'node2', '--policy', 'Suspend'])).toBe('nodemonitor/node2 drained\n');
+    expect(await cluster.condition('waits', 'Suspended')).toMatchObject({
+      status: 'True',
+      reason: 'Vacated',
+    });
+    expect((await cluster.get('pg', 'waits')).status).toMatchObject({
+      holds: [{ name: 'Drain', reason: 'NodeDrained', nodes: 'node2' }],
+    });
+    const resumed = await cluster.muster(['resume', 'waits']);
+    expect(resumed).toMatchObject({ code: 1 });
+    expect(resumed.stderr).toContain('Drain holds it: node2 is being drained, policy Suspend');
+    await cluster.done(['uncordon', 'node2']);
+    await expectWhole('waits');
+  });
+
+  test('that is taken back in the middle leaves the job where it is', async () => {
+    await ring('stays', 5, 'node3');
+    await cluster.done(['drain', 'node3', '--policy', 'Checkpoint', '--no-wait']);
+    await cluster.done(['uncordon', 'node3']);
+    await expectWhole('stays');
+  });
+
+  test('stops nobody who could not be brought back, says why, and goes on when that has changed', async () => {
+    await ring('cannot', 12, 'node1');
+    await cluster.done(['drain', 'node2', 'node3', '--policy', 'Checkpoint']);
+    const drained = await cluster.muster(['drain', 'node1', '--policy', 'Checkpoint']);
+    expect(drained).toMatchObject({ code: 1 });
+    expect(drained.stderr).toContain(
+      'default/cannot node1 is being drained, policy Checkpoint: no other node can keep',
+    );
+    expect(await phaseOf('node1')).toBe('Draining');
+    expect(await cluster.condition('cannot', 'Running')).toMatchObject({ status: 'True' });
+    await cluster.done(['uncordon', 'node2', 'node3']);
+    await eventually(async () => expect(await phaseOf('node1')).toBe('Drained'), 20_000);
+    await expectWhole('cannot');
+    await cluster.done(['uncordon', 'node1']);
+  });
+
+  test('by Kill ends jobs, and says at whose word', async () => {
+    await cluster.done(['run', '-d', '--name', 'doomed', '-n', '1', '--nodes', 'node1', 'sleep', '600']);
+    await cluster.wait('doomed', 'Running');
+    await cluster.done(['drain', 'node1', '--policy', 'Kill']);
+    expect(await cluster.wait('doomed', 'Finished')).toMatchObject({ code: 1 });
+    expect(await cluster.condition('doomed', 'Failed')).toMatchObject({ reason: 'NodeDrained' });
+    await eventually(async () =>
+      expect(await cluster.done(['describe', 'nm', 'node1'])).toMatch(
+        /Drained .*nothing of any group is left/,
+      ),
+    );
+    await cluster.done(['uncordon', 'node1']);
+  });
+});
