@@ -12,6 +12,7 @@ const mayImport = {
   store: ['crds'],
   controllers: ['crds', 'store', 'wire'],
   'node-agent': ['crds', 'wire', 'native'],
+  dashboard: ['crds', 'wire'],
   cli: ['crds', 'store', 'wire', 'controllers', 'node-agent', 'native'],
 };
 
@@ -20,7 +21,7 @@ const folders = [...Object.keys(mayImport), 'test', 'bench', 'scripts'];
 const direction = Object.entries(mayImport).map(([folder, allowed]) => {
   const refused = folders.filter((other) => other !== folder && !allowed.includes(other)).join('|');
   return {
-    files: [`${folder}/**/*.ts`],
+    files: [`${folder}/**/*.{ts,tsx}`],
     rules: {
       'no-restricted-imports': [
         'error',
@@ -41,7 +42,7 @@ const direction = Object.entries(mayImport).map(([folder, allowed]) => {
 export default tseslint.config(
   { ignores: ['build/', 'node_modules/', '**/*.gen.*', 'eslint.config.js', 'scripts/*.mjs', '.ci/'] },
   {
-    files: ['**/*.ts'],
+    files: ['**/*.{ts,tsx}'],
     extends: [tseslint.configs.base],
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     linterOptions: { reportUnusedDisableDirectives: 'error' },

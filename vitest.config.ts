@@ -10,7 +10,18 @@ const kube = [
   'test/verbs/aggregated.test.ts',
   'test/kubectl/{kubernetes,same-answers}.test.ts',
 ];
-const code = ['crds', 'store', 'wire', 'controllers', 'node-agent', 'native', 'cli', 'bench', 'scripts'];
+const code = [
+  'crds',
+  'store',
+  'wire',
+  'controllers',
+  'node-agent',
+  'native',
+  'cli',
+  'dashboard',
+  'bench',
+  'scripts',
+];
 
 export default defineConfig({
   test: {

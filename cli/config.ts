@@ -72,6 +72,9 @@ export function installRoot(): string {
 
 export const nativeDirectory = (): string => join(installRoot(), 'build', 'native');
 
+/** The files of the web page. */
+export const pageDirectory = (): string => join(installRoot(), 'build', 'page');
+
 /** CRIU, as set-up brought it or as the machine has it; empty: there is none. */
 export function criuProgram(): string {
   const brought = join(installRoot(), 'build', 'criu', 'bin', 'criu');

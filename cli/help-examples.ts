@@ -41,5 +41,9 @@ export const helpExamples: Readonly<Record<string, readonly string[]>> = {
   ],
   uncordon: ['muster uncordon node1                 placed on again; says what else keeps it cordoned'],
   token: ['muster token create --ttl 600         prints the command for the other machine'],
+  dashboard: [
+    'muster dashboard                      prints the address; Ctrl-C ends the page',
+    'muster --kubeconfig FILE dashboard    of a cluster elsewhere, with the rights of that file',
+  ],
   completion: ['source <(muster completion bash)'],
 };

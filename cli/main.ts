@@ -366,6 +366,13 @@ program
   .action(handler(async () => (await import('./commands/kubeconfig.ts')).kubeconfig));
 
 program
+  .command('dashboard')
+  .description('the cluster on a web page: prints an address that signs in a browser, once; read-only')
+  .option('--port <port>', 'of 127.0.0.1; 0 takes a free one', '0')
+  .option('--open', 'open it in the browser of this desktop')
+  .action(handler(async () => (await import('./commands/dashboard.ts')).dashboard));
+
+program
   .command('doctor')
   .description('check what this machine can do, and why not')
   .option('-o, --output <format>', 'json')

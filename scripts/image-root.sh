@@ -9,10 +9,11 @@ cd "$(dirname "$0")/.."
 target=${1:?directory}
 [ -e build/dist/muster.mjs ] || fail "nothing is built: run 'make build'"
 rm -rf "$target"
-mkdir -p "$target"/{build/dist,build/native,wire}
+mkdir -p "$target"/{build/dist,build/native,build/page,wire}
 cp -P bin/muster bin/kubectl-muster --target-directory "$(mkdir -p "$target/bin" && echo "$target/bin")"
 cp build/dist/*.mjs "$target/build/dist/"
 cp build/native/{carrier-wait,engine,front,launch,muster.node,rank-init} "$target/build/native/"
+cp build/page/{icon.svg,index.html,page.js,style.css} "$target/build/page/"
 cp package.json "$target/"
 cp wire/agent.proto "$target/wire/"
 node=$(scripts/node-path.sh)

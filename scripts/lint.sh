@@ -22,6 +22,8 @@ check prettier "$node" node_modules/prettier/bin/prettier.cjs "$prettier_mode" -
 "$node" node_modules/typescript/bin/tsc -p . --incremental --tsBuildInfoFile build/lint/types & compiler=$!
 check eslint "$node" node_modules/eslint/bin/eslint.js "${eslint_mode[@]}" --max-warnings 0 .
 check types wait "$compiler"
+# The page knows another world: a browser's, and no Node.
+check 'types of the page' "$node" node_modules/typescript/bin/tsc -p dashboard --incremental --tsBuildInfoFile build/lint/page-types
 if command -v clang-format >/dev/null; then
   mapfile -t sources < <(git ls-files --cached --others --exclude-standard -- '*.c' '*.h' '*.cc')
   if [ ${#sources[@]} -gt 0 ]; then check clang-format clang-format "${clang_mode[@]}" "${sources[@]}"; fi

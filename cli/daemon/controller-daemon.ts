@@ -22,7 +22,7 @@ import { musterAdmit, musterTypes } from '../../store/muster-types.ts';
 import { ApiServer } from '../../store/server/api-server.ts';
 import { NamespaceLifecycle } from '../../store/namespace-lifecycle.ts';
 import { ownVersion } from '../commands/version.ts';
-import { clientLeaseMs } from '../config.ts';
+import { clientLeaseMs, pageDirectory } from '../config.ts';
 import { apiSocketOf, frontSocketOf, type Home, hubFileOf, makeHome } from '../home.ts';
 import { ApiTokens } from './api-tokens.ts';
 import { isTls, tlsUser } from './api-users.ts';
@@ -34,6 +34,9 @@ import { FrontServer } from './front-server.ts';
 import type { NetworkOptions } from '../network-options.ts';
 import type { NodeLeaseOptions } from '../node-lease.ts';
 import { InputDesk } from '../../controllers/subresources/input-desk.ts';
+import { addDashboard } from '../../controllers/page/routes.ts';
+import { Picture } from '../../controllers/page/picture.ts';
+import { systemClock } from '../../controllers/runtime/clock.ts';
 import { addVerbs } from '../../controllers/subresources/verbs.ts';
 import { GroupBook } from '../../controllers/subresources/group-book.ts';
 import { logDestination } from './log-destination.ts';
@@ -145,6 +148,11 @@ export async function runController(
     lease: (uid, present) => presence.set(uid, present),
     failed,
   });
+  await using picture = new Picture({
+    ...{ store, hub: plane.hub, groups: () => groups.all(), clock: systemClock, logger },
+  });
+  using _past = groups.listenToAll((uid, group) => picture.groupChanged(uid, group));
+  addDashboard(api.routes, { picture, clock: systemClock, directory: pageDirectory() });
   addMachineRoutes(api.routes, {
     hub: plane.hub,
     unknown: plane.unknown,

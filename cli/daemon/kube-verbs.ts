@@ -14,6 +14,7 @@ import { startVerbRelay, type VerbRelay } from '../../controllers/subresources/v
 import { startVerbServer } from '../../controllers/subresources/verb-server.ts';
 import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
 import { ownVersion } from '../commands/version.ts';
+import { pageDirectory } from '../config.ts';
 import { clientPresence } from './run-ports.ts';
 
 export interface KubeVerbsOptions {
@@ -52,6 +53,7 @@ export class KubeVerbs implements AsyncDisposable {
         clock: systemClock,
         logger,
         version: ownVersion(),
+        pageDirectory: pageDirectory(),
         ports: {
           store,
           hub: plane.hub,

@@ -50,7 +50,7 @@ async function localVerdict(store: ObjectStore, access: AccessRequest): Promise<
   const { resource, verb, subresource } = access;
   if (resource === undefined) return reading.has(verb) ? { allowed: true } : no('only an administrator may');
   if (access.group === 'subresources.muster.dev') {
-    if (resource === 'nodemonitors') return { allowed: true };
+    if (['nodemonitors', 'dashboard', 'dashboardfeed'].includes(resource)) return { allowed: true };
     if (resource !== 'processgroups') return no('only an administrator may');
     return subresource === 'ps' || subresource === 'top' ? { allowed: true } : ownVerdict(store, access);
   }

@@ -51,6 +51,8 @@ const reviews: readonly ResourceRule[] = [
 const wide: readonly ResourceRule[] = [
   { verbs: read, apiGroups: [own], resources: ['nodemonitors', 'nodemonitors/status'] },
   { verbs: ['get'], apiGroups: [verbsOfJobs], resources: ['nodemonitors/ps', 'nodemonitors/top'] },
+  // The page shows nothing that its reader may not list.
+  { verbs: ['get', 'watch'], apiGroups: [verbsOfJobs], resources: ['dashboard', 'dashboardfeed'] },
   { verbs: read, apiGroups: [''], resources: ['namespaces'] },
 ];
 const all = (...kinds: string[]): string[] => kinds.flatMap((kind) => [kind, `${kind}/status`]);

@@ -24,6 +24,7 @@ export interface ObjectSourceOptions<T> {
   readonly logger: Logger;
   /** Only objects with these; what loses them counts as gone. */
   readonly labelSelector?: string;
+  readonly fieldSelector?: string;
   /** `after` is undefined when the object is gone; `before` when it is new. */
   readonly changed: (key: Key, after: T | undefined, before: T | undefined) => void;
 }
@@ -73,14 +74,15 @@ export class ObjectSource<T extends KubernetesObject> {
   }
 
   async #listAndWatch(signal: AbortSignal, succeeded: () => void): Promise<void> {
-    const { store, type, labelSelector } = this.#options;
-    const list = await store.list<T>(type, { labelSelector }, signal);
+    const { store, type, labelSelector, fieldSelector } = this.#options;
+    const selection = { labelSelector, fieldSelector };
+    const list = await store.list<T>(type, selection, signal);
     const present = new Set(list.items.map(keyOf));
     for (const key of [...this.#objects.keys()]) if (!present.has(key)) this.#set(key, undefined);
     for (const object of list.items) this.#set(keyOf(object), object);
     this.#listed.resolve();
     succeeded();
-    const watch = store.watch<T>(type, { labelSelector, resourceVersion: list.resourceVersion }, signal);
+    const watch = store.watch<T>(type, { ...selection, resourceVersion: list.resourceVersion }, signal);
     for await (const event of watch) {
       if (event.type === 'BOOKMARK') continue;
       this.#set(keyOf(event.object), event.type === 'DELETED' ? undefined : event.object);

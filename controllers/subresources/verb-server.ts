@@ -7,6 +7,8 @@ import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
 import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
 import { ApiServer } from '../../store/server/api-server.ts';
+import { Picture } from '../page/picture.ts';
+import { addDashboard } from '../page/routes.ts';
 import type { HubTls } from '../hub/hub.ts';
 import type { Clock } from '../runtime/clock.ts';
 import { pause } from '../runtime/object-source.ts';
@@ -19,6 +21,8 @@ export interface VerbServerOptions {
   /** Of the server; `ca` is not who clients are known by. */
   readonly tls: Pick<HubTls, 'cert' | 'key'>;
   readonly ports: VerbPorts;
+  /** Where the files of the web page are. */
+  readonly pageDirectory: string;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly version?: string;
@@ -49,6 +53,13 @@ export async function startVerbServer(
     authorize: accessReviewer(ports.store, () => clock.now()),
   });
   addVerbs(api.routes, ports);
+  const picture = new Picture({
+    ...{ store: ports.store, hub: ports.hub, groups: () => ports.groups.all(), clock, logger },
+    // Of all that happens on the cluster, what ours tell.
+    eventSelector: 'reportingController=muster.dev/controllers',
+  });
+  const past = ports.groups.listenToAll((uid, group) => picture.groupChanged(uid, group));
+  addDashboard(api.routes, { picture, clock, directory: options.pageDirectory });
   const { port } = (await api.listen(listen, tlsOf(tls, config))) as AddressInfo;
   // An authority that is replaced counts for connections from then on.
   const following = (async () => {
@@ -68,6 +79,8 @@ export async function startVerbServer(
     [Symbol.asyncDispose]: async () => {
       stop.abort();
       await api.close();
+      past[Symbol.dispose]();
+      await picture[Symbol.asyncDispose]();
       await following;
     },
   };

@@ -2,6 +2,7 @@
  * The verbs behind the real Kubernetes API server: an APIService, its own authentication and roles, the front proxy's headers. The
  * server of the verbs runs here, on a hub without agents; what verbs do to ranks is tested with agents elsewhere.
  */
+import { join } from 'node:path';
 import https from 'node:https';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -58,6 +59,7 @@ beforeAll(async () => {
       tls,
       clock: systemClock,
       logger,
+      pageDirectory: join(import.meta.dirname, '../../build/page'),
       ports: {
         store,
         hub: plane.hub,
