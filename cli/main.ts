@@ -193,7 +193,7 @@ program
   .argument('[group]')
   .option('--unknown', 'sandboxes of groups that the store has lost; they run until `kill --unknown`')
   .option('-n, --namespace <ns>')
-  .option('-o, --output <format>', 'json, yaml or wide (with processors)')
+  .option('-o, --output <format>', 'json, yaml or wide (with what each waits for, I/O, threads, processors)')
   .action(handler(async () => (await import('./commands/ps.ts')).ps));
 
 program
@@ -230,9 +230,13 @@ program
 
 program
   .command('top')
-  .description('what jobs use; with --nodes how loaded the nodes are')
-  .argument('[names...]')
-  .option('--nodes', 'nodes in place of jobs')
+  .description('what nodes, jobs or ranks do now, live on a terminal (q leaves it)')
+  .argument('[view]', 'nodes, jobs or ranks (default: jobs)')
+  .argument('[names...]', 'only these nodes or jobs')
+  .option('--once', 'say it once; so it is when the output is no terminal')
+  .option('--sort <column>', 'by this column')
+  .option('--reverse', 'the other way round')
+  .option('--interval <seconds>', 'how often it is drawn anew', '2')
   .option('-n, --namespace <ns>')
   .option('-o, --output <format>', 'json')
   .action(handler(async () => (await import('./commands/top.ts')).top));

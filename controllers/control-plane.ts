@@ -20,7 +20,8 @@ import { Hub, type HubTls } from './hub/hub.ts';
 import { migrationReconciler } from './migration/reconcile.ts';
 import { offersOf } from './node-monitor/offers.ts';
 import { KubeNodes } from './node-monitor/kube-nodes.ts';
-import { NodeMonitorReconciler } from './node-monitor/reconcile.ts';
+import { monitorOrderOf } from './node-monitor/monitor-order.ts';
+import { measuredEveryMs, NodeMonitorReconciler } from './node-monitor/reconcile.ts';
 import { Tenants } from './node-monitor/tenants.ts';
 import { Treatments } from './node-monitor/treatments.ts';
 import type { GroupSecrets } from './process-group/perform.ts';
@@ -138,6 +139,7 @@ export async function runControlPlane(
     changed: (key, after, before) => {
       nodeQueue.add(key);
       treatments.look(key);
+      hub.watchNode(key, after && monitorOrderOf(after));
       if (!sameLabels(after, before)) offersChanged();
     },
   }); // prettier-ignore
@@ -208,6 +210,7 @@ export async function runControlPlane(
       for (const key of groupsOn(node, groups.objects)) groupQueue.add(key);
       for (const key of checkpoints.objects.keys()) checkpointQueue.add(key);
     },
+    nodeMeasured: (node) => nodeQueue.addAfter(node, measuredEveryMs(hub.connectedNodes)),
     agentEvent: (_node, event) => {
       const key = event.id ? reconciler.keyOf(event.id.groupUid) : undefined;
       const group = key === undefined ? undefined : groups.objects.get(key);
@@ -293,6 +296,7 @@ export async function runControlPlane(
         reconciler: new NodeMonitorReconciler({
           store, clock, events, tenants,
           nodes: hub.nodes,
+          loadEveryMs: () => measuredEveryMs(hub.connectedNodes),
           ...(kubeNode ? { kubeNode } : {}),
         }), // prettier-ignore
         queue: nodeQueue,

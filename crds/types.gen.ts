@@ -367,7 +367,7 @@ export interface ProcessGroupStatus {
   activeSeconds?: number;
   /** How the group ended; of a failed one, the first failing rank. */
   exitSummary?: ProcessGroupExitSummary;
-  /** What the group has used so far. */
+  /** What the group has used so far, earlier runs (before a restart or a suspension that gave nodes back) included. */
   usage?: ProcessGroupUsage;
   /** The latest restorable checkpoint. Also in the annotation muster.dev/last-checkpoint, for schedulers that choose victims. */
   lastCheckpoint?: ProcessGroupLastCheckpoint;
@@ -473,14 +473,44 @@ export interface ProcessGroupExitSummaryExitCount {
   ranks?: string;
 }
 
-/** What the group has used so far. */
+/** What the group has used so far, earlier runs (before a restart or a suspension that gave nodes back) included. */
 export interface ProcessGroupUsage {
   /** CPU time of all ranks. */
   cpuSeconds?: number;
+  /** Of it, in programs. */
+  userSeconds?: number;
+  /** Of it, in the kernel. */
+  systemSeconds?: number;
+  /** CPU time of this run in percent of one core a rank for as long as it was not suspended. Low means ranks that wait; more than 100, threads. */
+  efficiencyPercent?: number;
+  /** Memory of all sandboxes as measured last. */
+  memoryBytes?: number;
+  /** Sum of the largest memory of each sandbox. */
+  peakMemoryBytes?: number;
+  /** Bytes that ranks read from disks. */
+  readBytes?: number;
+  /** Bytes that ranks wrote to disks. */
+  writtenBytes?: number;
   /** Largest memory of any sandbox. */
   maxMemoryBytes?: number;
   /** Bytes of output collected from all ranks. */
   stdoutBytes?: number;
+  /** What of the totals is of earlier runs. */
+  earlier?: ProcessGroupUsageEarlier;
+}
+
+/** What of the totals is of earlier runs. */
+export interface ProcessGroupUsageEarlier {
+  /** CPU time. */
+  cpuSeconds?: number;
+  /** In programs. */
+  userSeconds?: number;
+  /** In the kernel. */
+  systemSeconds?: number;
+  /** Read from disks. */
+  readBytes?: number;
+  /** Written to disks. */
+  writtenBytes?: number;
 }
 
 /** The latest restorable checkpoint. Also in the annotation muster.dev/last-checkpoint, for schedulers that choose victims. */
@@ -787,6 +817,10 @@ export interface NodeMonitorStatus {
   allocatable?: Record<string, number | string>;
   /** Processors, for binding. */
   topology?: NodeMonitorTopology;
+  /** What the processors did at the last measurement, in percent of the time of all of them. */
+  cpu?: NodeMonitorCpu;
+  /** The node's clock against that of the controllers. */
+  clock?: NodeMonitorClock;
   /** Load averages. */
   load?: NodeMonitorLoad;
   /** Memory. */
@@ -797,11 +831,13 @@ export interface NodeMonitorStatus {
   disks?: NodeMonitorDisk[];
   /** Network interfaces. */
   networks?: NodeMonitorNetwork[];
+  /** Temperatures, power and accelerators, where the kernel or a vendor's tool shows them. */
+  sensors?: NodeMonitorSensors[];
   /** Device sets that the node's configuration offers to resources.devices. */
   devices?: string[];
   /** What runs on the node. */
   sandboxes?: NodeMonitorSandboxes;
-  /** Latest results of the health checks. */
+  /** Latest results of the health checks, of those in spec and of the agent's own. */
   checks?: NodeMonitorCheck[];
 }
 
@@ -845,6 +881,22 @@ export interface NodeMonitorTopology {
   socketSets?: string[];
 }
 
+/** What the processors did at the last measurement, in percent of the time of all of them. */
+export interface NodeMonitorCpu {
+  /** At work, or taken by the hypervisor. */
+  busy?: number;
+  /** Idle, with something that waits for a disk. */
+  iowait?: number;
+  /** Taken by the hypervisor. */
+  steal?: number;
+}
+
+/** The node's clock against that of the controllers. */
+export interface NodeMonitorClock {
+  /** How far it is ahead; less than 0 means behind. */
+  offsetMilliseconds?: number;
+}
+
 /** Load averages. */
 export interface NodeMonitorLoad {
   /** Of one minute. */
@@ -883,6 +935,10 @@ export interface NodeMonitorDisk {
   totalBytes?: number;
   /** What is free. */
   availableBytes?: number;
+  /** Whether nothing can be written there. */
+  readOnly?: boolean;
+  /** Why its figures could not be had, such as a server that does not answer; absent when they could. */
+  trouble?: string;
 }
 
 /** One interface. */
@@ -895,6 +951,20 @@ export interface NodeMonitorNetwork {
   receivedBytesPerSecond?: number;
   /** What it sends. */
   sentBytesPerSecond?: number;
+  /** Errors since it is up, both ways. */
+  errors?: number;
+  /** Packets dropped since it is up, both ways. */
+  drops?: number;
+}
+
+/** One figure. */
+export interface NodeMonitorSensors {
+  /** Which sensor. */
+  name: string;
+  /** Celsius, Watt, Percent or MiB. */
+  unit?: string;
+  /** What it shows. */
+  value: number;
 }
 
 /** What runs on the node. */
@@ -911,8 +981,10 @@ export interface NodeMonitorSandboxes {
 export interface NodeMonitorCheck {
   /** Name of the check. */
   name: string;
-  /** Whether it passed. */
+  /** Whether it passed, as failureThreshold has it. */
   passed: boolean;
+  /** Whether it is one of the agent's own. */
+  builtIn?: boolean;
   /** Failed runs in a row. */
   failures?: number;
   /** First line of what it said. */

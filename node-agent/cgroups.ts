@@ -184,6 +184,8 @@ function swapIsAccounted(): boolean {
 
 export interface Usage {
   readonly cpuUs: number;
+  readonly userUs: number;
+  readonly systemUs: number;
   readonly memoryBytes: number;
   readonly memoryPeakBytes: number;
 }
@@ -270,8 +272,11 @@ export class SandboxCgroup {
         : ['memory.usage_in_bytes', 'memory.max_usage_in_bytes'];
     const memory = (file: string) =>
       Number((this.#memory === null ? null : readFile(`${this.#memory}/${file}`)) ?? 0);
+    const us = (name: string) => Number(new RegExp(`^${name}_usec (\\d+)$`, 'm').exec(cpu ?? '')?.[1] ?? 0);
     return {
-      cpuUs: Number(/^usage_usec (\d+)$/m.exec(cpu ?? '')?.[1] ?? 0),
+      cpuUs: us('usage'),
+      userUs: us('user'),
+      systemUs: us('system'),
       memoryBytes: memory(current),
       memoryPeakBytes: memory(peak),
     };

@@ -1,4 +1,6 @@
 // What is kept of a sandbox that has ended, for as long as the hub may ask; and why one ended that nobody here had ended.
+import type { AdoptedSandbox } from './adopted-sandbox.ts';
+import { ioOfEnded } from './monitor/sandbox-ranks.ts';
 import type { SandboxLimits } from './sandbox-limits.ts';
 import type { SandboxLogs } from './output.ts';
 import type { PmiPort } from './pmi-port.ts';
@@ -13,6 +15,8 @@ export interface Ending {
 }
 
 export interface EndedSandbox {
+  /** Null when its rank-init is gone already. */
+  readonly adopted: AdoptedSandbox | null;
   readonly processes: RankProcesses | null;
   readonly pmi: PmiPort | null;
   readonly limits: SandboxLimits;
@@ -21,7 +25,7 @@ export interface EndedSandbox {
 }
 
 export function endedRecordOf(
-  { processes, pmi, limits, logs, startedNs }: EndedSandbox,
+  { adopted, processes, pmi, limits, logs, startedNs }: EndedSandbox,
   ending: Ending,
   nowMs: number,
 ): EndedRecord {
@@ -32,6 +36,9 @@ export function endedRecordOf(
     ranksStartedNs: processes?.startedNs ?? 0,
     endedNs: nowMs * 1e6,
     cpuUs: limits.usage.cpuUs,
+    userUs: limits.usage.userUs,
+    systemUs: limits.usage.systemUs,
+    io: adopted ? ioOfEnded(adopted.table, limits.io) : limits.io,
     memoryPeakBytes: limits.usage.memoryPeakBytes,
     oomKills: limits.oomKills,
     forksRefused: limits.forksRefused,

@@ -16,7 +16,7 @@ export function featuresOf(
   networkTrouble: string | null,
   engine: Probe,
 ): Features {
-  const features = ['sandbox', 'pmi1', 'logs', 'stdin', 'tty', 'exec', 'network-host', 'leases'];
+  const features = ['sandbox', 'pmi1', 'logs', 'stdin', 'tty', 'exec', 'network-host', 'leases', 'samples'];
   const missing: string[] = [];
   const offer = (name: string, why: string | null) => {
     if (why === null) features.push(name);

@@ -17,7 +17,8 @@ import { findTopology } from './hwloc.ts';
 import { InputSpools } from './input.ts';
 import { JobTree } from './job-tree.ts';
 import { LocalSocket } from './local-socket.ts';
-import { capacityOf, loadOf } from './monitor.ts';
+import { capacityOf } from './monitor/capacity.ts';
+import { Monitor } from './monitor/monitor.ts';
 import { clusterOfAuthority } from '../wire/authority-name.ts';
 import { JobNetwork } from './network/job-network.ts';
 import { networkTrouble, underlayOf } from './network/underlay.ts';
@@ -75,6 +76,15 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
   const features = featuresOf(backend.agentUid, backend.cgroups, backend.networkTrouble, engine);
   const instance = randomUUID();
   const underlay = backend.network ? await underlayOf(native, backend.address) : { mtu: 0, routes: [] };
+  const monitor = new Monitor({
+    sandboxes,
+    stateDir: config.stateDir,
+    paths: [...new Set([config.stateDir, '/', ...config.nodeConfig.binds.map(({ source }) => source)])],
+    log,
+    report: (report) => {
+      session.send({ report });
+    },
+  });
   const session = new HubSession({
     wire: backend.wire,
     tls: backend.tls,
@@ -95,12 +105,13 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
       routes: underlay.routes,
       cpuFeatures: cpuFeatures(),
     }),
-    load: () => loadOf(config.stateDir, sandboxes.running, sandboxes.ranksRunning),
+    load: () => monitor.load(),
     events: {
       opened: () => {
         outbound.open();
       },
       closed: () => {
+        monitor.closed();
         outbound.close();
       },
       desired: (desired) => {
@@ -118,6 +129,13 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
           };
         return { ok: true, ...(await sandbox.carryOut(verb)) };
       },
+      monitor: (order) => {
+        monitor.order(order);
+      },
+      query: (query) => monitor.answer(query),
+      acknowledged: (sentMs, hubMs) => {
+        monitor.clock.answered(sentMs, hubMs);
+      },
       granted: (ids, sentNs) => {
         for (const id of ids) sandboxes.find(id)?.granted(sentNs);
       },
@@ -133,6 +151,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
   });
   giving.defer(async () => {
     await session.stop();
+    monitor.stop();
     sandboxes.stop();
     backend.cgroups?.close();
   });
@@ -144,6 +163,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
       local.close();
     });
   }
+  monitor.start();
   session.start();
   log.info({ node: config.node, peer: backend.tree.port, missing: features.missing }, 'agent runs');
   await aborted(signal);

@@ -18,6 +18,7 @@ import { errnoOf } from './agent-error.ts';
 import type { CheckpointRecord } from './checkpoint/sandbox-checkpoint.ts';
 import type { SavedInput } from './checkpoint/image.ts';
 import type { CarrierRecord } from './carrier.ts';
+import type { RankIo } from './monitor/sandbox-ranks.ts';
 import type { Binding } from './processors.ts';
 
 /** By which rank-init is known beyond doubt. */
@@ -46,6 +47,10 @@ export interface EndedRecord {
   readonly ranksStartedNs: number;
   readonly endedNs: number;
   readonly cpuUs: number;
+  /** Absent in records of agents before 0.2. */
+  readonly userUs?: number;
+  readonly systemUs?: number;
+  readonly io?: RankIo;
   readonly memoryPeakBytes: number;
   readonly oomKills: number;
   readonly forksRefused: number;

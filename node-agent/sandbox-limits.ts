@@ -2,6 +2,7 @@
 // own limit of processes refuses are the program's to bear; people are told once.
 import type { SandboxSpec } from '../wire/agent-types.ts';
 import type { SandboxCgroup, Usage } from './cgroups.ts';
+import type { RankIo } from './monitor/sandbox-ranks.ts';
 import type { SandboxDirectory } from './sandbox-directory.ts';
 
 /** 'carrier' is no limit of the user's: its Pod has ended. */
@@ -20,7 +21,9 @@ const memoryWorthTellingBytes = 1 << 20;
 export class SandboxLimits {
   readonly #sandbox: LimitedSandbox;
   readonly #forksRefusedFirst: () => void;
-  usage: Usage = { cpuUs: 0, memoryBytes: 0, memoryPeakBytes: 0 };
+  usage: Usage = { cpuUs: 0, userUs: 0, systemUs: 0, memoryBytes: 0, memoryPeakBytes: 0 };
+  /** From and to disks, as the monitor measured it last. */
+  io: RankIo = { readBytes: 0, writtenBytes: 0 };
   oomKills = 0;
   /** Forks that failed by the node's limit of processes. */
   forksRefused = 0;

@@ -70,6 +70,10 @@ export class Sandboxes {
     late.abort();
   }
 
+  get all(): readonly Sandbox[] {
+    return [...this.#sandboxes.values()];
+  }
+
   /** Without those of which only output is kept. */
   get running(): number {
     let count = 0;

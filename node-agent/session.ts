@@ -6,10 +6,13 @@ import type { Logger } from 'pino';
 import type {
   AgentHello,
   AgentMessage,
+  Answer,
   Desired,
   HubMessage,
   Load,
+  MonitorOrder,
   OpenStream,
+  Query,
   SandboxId,
   Sent,
   Shown,
@@ -26,6 +29,7 @@ import {
 import { messageOf } from './agent-error.ts';
 import { backoff } from './backoff.ts';
 import { boottimeNs } from './boottime.ts';
+import { steadyMs } from './monitor/node-sampler.ts';
 import type { TlsMaterial } from './tls.ts';
 
 const defaultHeartbeatSeconds = 5;
@@ -52,6 +56,10 @@ export interface SessionEvents {
   verb: (verb: Verb) => Promise<Sent<VerbReply>>;
   openStream: (order: OpenStream, client: HubClient) => void;
   shown: (shown: Shown) => void;
+  monitor: (order: MonitorOrder) => void;
+  query: (query: Query) => Promise<Sent<Answer>>;
+  /** A heartbeat that was sent at this time of the clock that nobody sets was answered when the hub's clock showed that. */
+  acknowledged: (sentMs: number, hubMs: number) => void;
   /** A heartbeat sent at this time (boottimeNs) was acknowledged, and these sandboxes have a lease from then on. */
   granted: (ids: readonly SandboxId[], sentNs: bigint) => void;
 }
@@ -69,6 +77,7 @@ export class HubSession {
   #acknowledged = 0;
   /** When the heartbeats that are not acknowledged yet were sent. */
   readonly #sentNs = new Map<number, bigint>();
+  #lastSent = { sequence: 0, atMs: 0 };
   #stopped = false;
   #lastTrouble = '';
 
@@ -165,8 +174,12 @@ export class HubSession {
       );
     } else if (message.desired) events.desired(message.desired);
     else if (message.verb) this.#verb(message.verb);
-    else if (message.heartbeatAck)
-      this.#acknowledge(message.heartbeatAck.sequence, message.heartbeatAck.leases);
+    else if (message.heartbeatAck) {
+      const { sequence, leases, clockNs } = message.heartbeatAck;
+      if (sequence === this.#lastSent.sequence) events.acknowledged(this.#lastSent.atMs, clockNs / 1e6);
+      this.#acknowledge(sequence, leases);
+    } else if (message.monitor) events.monitor(message.monitor);
+    else if (message.query) this.#query(message.query);
     else if (message.openStream) events.openStream(message.openStream, client);
     else if (message.shown) events.shown(message.shown);
     else if (message.refused) {
@@ -188,6 +201,17 @@ export class HubSession {
       })
       .catch((error: unknown) => {
         this.#options.log.error({ err: error }, 'reply to a verb could not be sent');
+      });
+  }
+
+  #query(query: Query): void {
+    this.#options.events
+      .query(query)
+      .then((answer) => {
+        this.send({ answer });
+      })
+      .catch((error: unknown) => {
+        this.#options.log.error({ err: error }, 'answer to a query could not be sent');
       });
   }
 
@@ -215,6 +239,7 @@ export class HubSession {
   #sendBeat(): void {
     const sequence = ++this.#sequence;
     this.#sentNs.set(sequence, boottimeNs());
+    this.#lastSent = { sequence, atMs: steadyMs() };
     this.send({ heartbeat: { sequence, load: this.#options.load(), clockNs: Date.now() * 1e6 } });
   }
 

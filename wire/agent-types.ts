@@ -19,13 +19,15 @@ export interface SandboxId {
 }
 
 export interface AgentMessage {
-  body: 'hello' | 'heartbeat' | 'facts' | 'verbReply' | 'event' | 'goodbye';
+  body: 'hello' | 'heartbeat' | 'facts' | 'verbReply' | 'event' | 'goodbye' | 'report' | 'answer';
   hello?: AgentHello;
   heartbeat?: Heartbeat;
   facts?: Facts;
   verbReply?: VerbReply;
   event?: AgentEvent;
   goodbye?: Goodbye;
+  report?: NodeReport;
+  answer?: Answer;
 }
 
 export interface AgentHello {
@@ -118,6 +120,10 @@ export interface SandboxFact {
   bindings: string[];
   brokenFence: BrokenFence | null;
   checkpoint: CheckpointFact | null;
+  userUs: number;
+  systemUs: number;
+  readBytes: number;
+  writtenBytes: number;
 }
 
 export interface RankEnd {
@@ -164,7 +170,16 @@ export interface AgentEvent {
 }
 
 export interface HubMessage {
-  body: 'welcome' | 'desired' | 'verb' | 'heartbeatAck' | 'openStream' | 'refused' | 'shown';
+  body:
+    | 'welcome'
+    | 'desired'
+    | 'verb'
+    | 'heartbeatAck'
+    | 'openStream'
+    | 'refused'
+    | 'shown'
+    | 'monitor'
+    | 'query';
   welcome?: Welcome;
   desired?: Desired;
   verb?: Verb;
@@ -172,6 +187,8 @@ export interface HubMessage {
   openStream?: OpenStream;
   refused?: Refused;
   shown?: Shown;
+  monitor?: MonitorOrder;
+  query?: Query;
 }
 
 export interface Welcome {
@@ -190,6 +207,7 @@ export interface Refused {
 export interface HeartbeatAck {
   sequence: number;
   leases: SandboxId[];
+  clockNs: number;
 }
 
 export interface Desired {
@@ -494,4 +512,145 @@ export interface ImageChunk {
   file: string;
   offset: number;
   data: Buffer;
+}
+
+export interface MonitorOrder {
+  intervalSeconds: number;
+  checks: CheckOrder[];
+  owner: OwnerRule | null;
+}
+
+export interface CheckOrder {
+  name: string;
+  intervalSeconds: number;
+  timeoutSeconds: number;
+  failureThreshold: number;
+}
+
+export interface OwnerRule {
+  idleSeconds: number;
+  maxLoad: number;
+}
+
+export interface NodeReport {
+  figures: NodeFigures | null;
+  disks: DiskFigures[];
+  networks: NetworkFigures[];
+  sensors: Sensor[];
+  checks: CheckResult[];
+  owner: OwnerFinding | null;
+}
+
+export interface NodeFigures {
+  busy: number;
+  user: number;
+  system: number;
+  iowait: number;
+  steal: number;
+  cores: number[];
+  load1: number;
+  load5: number;
+  load15: number;
+  memoryTotalBytes: number;
+  memoryAvailableBytes: number;
+  swapTotalBytes: number;
+  swapUsedBytes: number;
+  cpuPressureAvg10: number;
+  memoryPressureAvg10: number;
+  ioPressureAvg10: number;
+  readBytesPerSecond: number;
+  writtenBytesPerSecond: number;
+  processes: number;
+  sandboxes: number;
+  ranks: number;
+  frozen: number;
+  clockKnown: boolean;
+  clockOffsetMs: number;
+}
+
+export interface DiskFigures {
+  path: string;
+  fileSystem: string;
+  totalBytes: number;
+  availableBytes: number;
+  filesTotal: number;
+  filesFree: number;
+  readOnly: boolean;
+  trouble: string;
+}
+
+export interface NetworkFigures {
+  name: string;
+  speedMbit: number;
+  receivedBytesPerSecond: number;
+  sentBytesPerSecond: number;
+  errors: number;
+  drops: number;
+}
+
+export interface Sensor {
+  name: string;
+  unit: string;
+  value: number;
+}
+
+export interface CheckResult {
+  name: string;
+  passed: boolean;
+  failures: number;
+  message: string;
+  changedNs: number;
+  builtIn: boolean;
+}
+
+export interface OwnerFinding {
+  active: boolean;
+  message: string;
+}
+
+export interface Query {
+  queryId: number;
+  kind: string;
+  ids: SandboxId[];
+  ranks: string;
+}
+
+export interface Answer {
+  queryId: number;
+  error: string;
+  ranks: RankSample[];
+  timelines: Timeline[];
+}
+
+export interface RankSample {
+  id: SandboxId | null;
+  rank: number;
+  pid: number;
+  state: string;
+  waitsFor: string;
+  userUs: number;
+  systemUs: number;
+  cores: number;
+  memoryBytes: number;
+  memoryPeakBytes: number;
+  readBytes: number;
+  writtenBytes: number;
+  processes: number;
+  threads: number;
+  voluntarySwitches: number;
+  involuntarySwitches: number;
+  majorFaults: number;
+}
+
+export interface Timeline {
+  id: SandboxId | null;
+  rank: number;
+  tiers: Tier[];
+}
+
+export interface Tier {
+  endNs: number;
+  stepMs: number;
+  columns: number;
+  values: number[];
 }

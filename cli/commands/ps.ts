@@ -1,11 +1,14 @@
 /** `muster ps`: a job's ranks, where they are and how they fare; without a name all jobs that hold a node. */
 import { dump } from 'js-yaml';
 import type { RankRow } from '../../controllers/subresources/rank-rows.ts';
+import type { RankUsage } from '../../controllers/subresources/samples.ts';
 import { groupVerbPath } from '../../controllers/subresources/paths.ts';
 import { connect } from '../client.ts';
 import type { Config } from '../config.ts';
 import { placedGroups } from '../placed-groups.ts';
 import { formatTable, plainTable } from '../table.ts';
+import { bytesText, secondsText } from '../top/quantities.ts';
+import { doesText } from '../top/views.ts';
 import { readUnknown, type UnknownRow } from '../unknown.ts';
 
 export interface PsOptions {
@@ -26,18 +29,31 @@ export async function ps(config: Config, args: string[], options: PsOptions): Pr
     else if (options.output === 'yaml') process.stdout.write(dump(ranks));
     else {
       const wide = options.output === 'wide';
-      const columns = ['Group', 'Rank', 'Node', 'Sandbox', 'State', 'Exit', 'Program'];
-      if (wide) columns.push('Processors');
+      const columns = ['Group', 'Rank', 'Node', 'Pid', 'State', 'CPU', 'Memory', 'Exit', 'Program'];
+      if (wide) columns.push('Sandbox', 'Does', 'Busy', 'Peak', 'Read', 'Written', 'Threads', 'Processors');
       const rows = ranks.map((row) => {
         return [
           name,
           row.rank,
           row.node,
-          row.ordinal,
+          of(row, ({ pid }) => (pid > 0 ? String(pid) : '-')),
           row.state,
+          of(row, ({ userSeconds, systemSeconds }) => secondsText(userSeconds + systemSeconds)),
+          of(row, ({ memoryBytes }) => bytesText(memoryBytes)),
           row.exit === '' ? '-' : row.exit,
           row.program,
-          ...(wide ? [row.processors === '' ? '-' : row.processors] : []),
+          ...(wide
+            ? [
+                row.ordinal,
+                of(row, doesText),
+                of(row, ({ cores }) => cores.toFixed(2)),
+                of(row, ({ memoryPeakBytes }) => bytesText(memoryPeakBytes)),
+                of(row, ({ readBytes }) => bytesText(readBytes)),
+                of(row, ({ writtenBytes }) => bytesText(writtenBytes)),
+                of(row, ({ threads }) => String(threads)),
+                row.processors === '' ? '-' : row.processors,
+              ]
+            : []),
         ];
       });
       process.stdout.write(formatTable(plainTable(columns, rows), { noHeaders: name !== names[0] }, config));
@@ -45,6 +61,8 @@ export async function ps(config: Config, args: string[], options: PsOptions): Pr
   }
   return 0;
 }
+
+const of = ({ usage }: RankRow, text: (usage: RankUsage) => string): string => (usage ? text(usage) : '-');
 
 function showUnknown(config: Config, options: PsOptions, rows: readonly UnknownRow[]): number {
   if (options.output === 'json') process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);

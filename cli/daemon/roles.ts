@@ -50,9 +50,13 @@ const reviews: readonly ResourceRule[] = [
 /** Of the whole cluster, for whoever has a role anywhere. */
 const wide: readonly ResourceRule[] = [
   { verbs: read, apiGroups: [own], resources: ['nodemonitors', 'nodemonitors/status'] },
-  { verbs: ['get'], apiGroups: [verbsOfJobs], resources: ['nodemonitors/ps', 'nodemonitors/top'] },
   // The page shows nothing that its reader may not list.
   { verbs: ['get', 'watch'], apiGroups: [verbsOfJobs], resources: ['dashboard', 'dashboardfeed'] },
+  {
+    verbs: ['get'],
+    apiGroups: [verbsOfJobs],
+    resources: ['nodemonitors/ps', 'nodemonitors/top', 'nodemonitors/history'],
+  },
   { verbs: read, apiGroups: [''], resources: ['namespaces'] },
 ];
 const all = (...kinds: string[]): string[] => kinds.flatMap((kind) => [kind, `${kind}/status`]);
@@ -64,7 +68,7 @@ const viewing: readonly ResourceRule[] = [
   {
     verbs: ['get'],
     apiGroups: [verbsOfJobs],
-    resources: ['processgroups/log', 'processgroups/ps', 'processgroups/top'],
+    resources: ['processgroups/log', 'processgroups/ps', 'processgroups/top', 'processgroups/history'],
   },
 ];
 /** A checkpoint reads the memory of a job, so making one is the admin's. */

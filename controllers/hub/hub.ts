@@ -10,7 +10,10 @@ import type {
   AgentEvent,
   AgentHello,
   AgentMessage,
+  Answer,
   LogPosition,
+  MonitorOrder,
+  Query,
   RestoreOrder,
   SandboxId,
   Sent,
@@ -32,6 +35,7 @@ import { groupHostsOf } from './group-hosts.ts';
 import { LeaseBook } from './lease-book.ts';
 import { groupNetworkOf, type MembersOfNetwork } from './group-network.ts';
 import { NodeTable } from './node-table.ts';
+import { type Asked, Queries } from './queries.ts';
 import { refusalOf, type Refusal } from './refusal.ts';
 import { sandboxKey } from './sandbox-key.ts';
 import { Session, type SessionView } from './session.ts';
@@ -62,6 +66,8 @@ export interface HubOptions {
   readonly protoPath?: string;
   readonly groupChanged: (uid: string) => void;
   readonly nodeChanged: (node: string) => void;
+  /** There are new figures of the node; nothing else has changed. */
+  readonly nodeMeasured?: (node: string) => void;
   /** There is news of images of the Checkpoint with this uid. */
   readonly imagesChanged?: (checkpointUid: string) => void;
   readonly agentEvent?: (node: string, event: AgentEvent) => void;
@@ -84,6 +90,9 @@ export class Hub implements AsyncDisposable {
   readonly #sessions = new Map<string, Session>();
   readonly #nodeWaiters = new Map<string, Set<() => void>>();
   readonly #verbs: Verbs;
+  readonly #queries: Queries;
+  /** How nodes are to be watched, where it is not as all are. */
+  readonly #monitorOrders = new Map<string, Sent<MonitorOrder>>();
   readonly #streams: Streams;
   readonly #shown: ShownBook;
   readonly #sessionView: Omit<SessionView, 'isHeld' | 'held'>;
@@ -113,6 +122,7 @@ export class Hub implements AsyncDisposable {
       hostsOf: (uid) => this.#hostsOf(this.desired.sandboxesOf(uid)),
     };
     this.#verbs = new Verbs({ clock, send: (node, verb) => this.#send(node, { body: 'verb', verb }) });
+    this.#queries = new Queries({ clock, send: (node, query) => this.#send(node, { body: 'query', query }) });
     this.#streams = new Streams({
       clock,
       send: (node, openStream) => this.#send(node, { body: 'openStream', openStream }),
@@ -150,6 +160,20 @@ export class Hub implements AsyncDisposable {
 
   order(uid: string, order: VerbOrder): Promise<VerbOutcome> {
     return this.#verbs.order(uid, this.desired.sandboxesOf(uid), order);
+  }
+
+  /** Asks a node's agent what it measures; undefined when it does not answer. */
+  ask(node: string, asked: Asked): Promise<Answer | undefined> {
+    return this.#queries.ask(node, asked);
+  }
+
+  /** How a node is to be watched from now on; undefined: as all are. */
+  watchNode(node: string, order: Sent<MonitorOrder> | undefined): void {
+    const before = this.#monitorOrders.get(node);
+    if (JSON.stringify(order) === JSON.stringify(before)) return;
+    if (order) this.#monitorOrders.set(node, order);
+    else this.#monitorOrders.delete(node);
+    this.#sessions.get(node)?.send({ body: 'monitor', monitor: order ?? {} });
   }
 
   openLogs(uid: string, options: LogOptions, signal: AbortSignal): AsyncIterable<LogChunk> {
@@ -289,6 +313,7 @@ export class Hub implements AsyncDisposable {
       body: 'welcome',
       welcome: { version, clusterId, heartbeatSeconds, clockNs: clock.now() * 1e6 },
     });
+    session.send({ body: 'monitor', monitor: this.#monitorOrders.get(hello.node) ?? {} });
     logger.info(
       { node: hello.node, instance: hello.instance, build: hello.build, version },
       'agent connected',
@@ -310,7 +335,10 @@ export class Hub implements AsyncDisposable {
     if (message.heartbeat) {
       this.nodes.heard(node, message.heartbeat.load);
       const { sequence } = message.heartbeat;
-      session.send({ body: 'heartbeatAck', heartbeatAck: { sequence, leases: this.leases.grant(node) } });
+      session.send({
+        body: 'heartbeatAck',
+        heartbeatAck: { sequence, leases: this.leases.grant(node), clockNs: this.#options.clock.now() * 1e6 },
+      });
     } else if (message.facts) {
       const { facts } = message;
       const bootId = this.nodes.get(node)?.hello?.bootId ?? '';
@@ -333,7 +361,11 @@ export class Hub implements AsyncDisposable {
     else if (message.goodbye) {
       this.nodes.left(node);
       this.#ended(session);
-    } else if (message.event) this.#options.agentEvent?.(node, message.event);
+    } else if (message.report) {
+      this.nodes.reported(node, message.report);
+      this.#options.nodeMeasured?.(node);
+    } else if (message.answer) this.#queries.answered(node, message.answer);
+    else if (message.event) this.#options.agentEvent?.(node, message.event);
   }
 
   #ended(session: Session): void {
@@ -342,6 +374,7 @@ export class Hub implements AsyncDisposable {
     this.#sessions.delete(session.node);
     this.#options.logger.info({ node: session.node }, 'agent disconnected');
     this.#verbs.disconnected(session.node);
+    this.#queries.disconnected(session.node);
     this.nodes.disconnected(session.node);
   }
 
@@ -353,7 +386,10 @@ export class Hub implements AsyncDisposable {
 
   #send(
     node: string,
-    message: { body: 'verb'; verb: Sent<Verb> } | { body: 'openStream'; openStream: object },
+    message:
+      | { body: 'verb'; verb: Sent<Verb> }
+      | { body: 'query'; query: Sent<Query> }
+      | { body: 'openStream'; openStream: object },
   ): boolean {
     const session = this.#sessions.get(node);
     session?.send(message);

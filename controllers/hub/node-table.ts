@@ -3,7 +3,7 @@
  * session, Lost when nothing was heard of it for a whole lease (counted from the hub's own start at the earliest), and
  * Away in between: of a node that is Away nobody may conclude anything. Leases live here, never in objects.
  */
-import type { AgentHello, Load } from '../../wire/agent-types.ts';
+import type { AgentHello, Load, NodeReport } from '../../wire/agent-types.ts';
 import type { Clock, Timer } from '../runtime/clock.ts';
 
 export type Standing = 'Connected' | 'Away' | 'Lost';
@@ -13,6 +13,8 @@ export interface NodeState {
   readonly hello: AgentHello | undefined;
   readonly version: number | undefined;
   readonly load: Load | undefined;
+  /** What it measured last. */
+  readonly report: NodeReport | undefined;
   readonly connected: boolean;
   /** The agent has told all its facts in this session. */
   readonly told: boolean;
@@ -74,8 +76,17 @@ export class NodeTable {
   }
 
   heard(node: string, load: Load | null | undefined): void {
+    const before = this.#nodes.get(node)?.load;
     this.#set(node, load ? { load } : {});
-    if (load) this.#changed(node);
+    // Whoever waits until a node is empty hears of it; figures alone are no news.
+    if (load && before?.sandboxes !== load.sandboxes) this.#changed(node);
+  }
+
+  /** What the agent measured; of checks and of the owner it is news. */
+  reported(node: string, report: NodeReport): void {
+    const before = this.#nodes.get(node)?.report;
+    this.#set(node, { report });
+    if (verdictsOf(before) !== verdictsOf(report)) this.#changed(node);
   }
 
   toldFacts(node: string, full: boolean, desiredRevision: number): void {
@@ -120,9 +131,16 @@ export class NodeTable {
 
   #set(node: string, change: Partial<NodeState>): void {
     const before = this.#nodes.get(node) ?? {
-      node, hello: undefined, version: undefined, load: undefined,
+      node, hello: undefined, version: undefined, load: undefined, report: undefined,
       connected: false, told: false, left: false, heardMs: 0, desiredRevision: 0,
     }; // prettier-ignore
     this.#nodes.set(node, { ...before, heardMs: this.#clock.steady(), ...change });
   }
+}
+
+/** What in a report may make a condition. */
+function verdictsOf(report: NodeReport | undefined): string {
+  if (!report) return '';
+  const checks = report.checks.map(({ name, passed, message }) => [name, passed, passed ? '' : message]);
+  return JSON.stringify([checks, report.owner?.active]);
 }

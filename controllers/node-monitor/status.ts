@@ -8,6 +8,8 @@ import type { NodeMonitor, NodeMonitorStatus } from '../../crds/types.gen.ts';
 import type { NodeState, Standing } from '../hub/node-table.ts';
 import { remainsText, type DrainPlan } from './drain.ts';
 import { cordonText, isCordoned, type Treatment } from './treatment.ts';
+import { healthCondition, ownerCondition, pressureConditions } from './health.ts';
+import { measuredFields, withoutFigures } from './measured.ts';
 
 export interface NodeSeen {
   readonly monitor: NodeMonitor;
@@ -44,7 +46,7 @@ export function nodeStatusOf(seen: NodeSeen): NodeMonitorStatus {
     conditions,
     cordoned,
     ...helloFields(state),
-    ...loadFields(state, before),
+    ...measuredFields(state, before),
   };
 }
 
@@ -77,17 +79,12 @@ function conditionsOf(seen: NodeSeen): Condition[] {
               };
   const inputs: ConditionInput[] = [
     ...(standing === 'Away' && unchanged && !state?.left ? [] : [{ type: 'Ready' as const, ...ready }]),
-    { type: 'Healthy', status: 'True', reason: 'NoChecks', message: 'no health check is configured' },
+    healthCondition(monitor, state),
+    ...ownerCondition(monitor, state),
+    ...pressureConditions(state, before),
     { type: 'Reconciling', status: 'False', reason: 'Settled', message: 'as it is to be' },
     ...drainStates(seen),
-    (monitor.spec?.healthChecks?.length ?? 0) > 0 || monitor.spec?.ownerReclaim
-      ? {
-          type: 'Stalled',
-          status: 'True',
-          reason: 'NotSupported',
-          message: 'spec.healthChecks and spec.ownerReclaim are not supported by this build',
-        }
-      : { type: 'Stalled', status: 'False', reason: 'NotStalled', message: missingText(state) },
+    { type: 'Stalled', status: 'False', reason: 'NotStalled', message: missingText(state) },
   ];
   let conditions: readonly Condition[] = before ?? [];
   for (const input of inputs) {
@@ -160,27 +157,7 @@ function helloFields(state: NodeState | undefined): Partial<NodeMonitorStatus> {
   };
 }
 
-function loadFields(state: NodeState | undefined, before: NodeMonitorStatus): Partial<NodeMonitorStatus> {
-  const load = state?.load;
-  const totalBytes = state?.hello?.capacity?.memoryBytes ?? before.memory?.totalBytes ?? 0;
-  if (!load) return {};
-  return {
-    load: { one: load.load1, five: load.load5, fifteen: load.load15 },
-    memory: { totalBytes, availableBytes: load.memoryAvailableBytes, swapUsedBytes: load.swapUsedBytes },
-    pressure: { cpu: load.cpuPressureAvg10, memory: load.memoryPressureAvg10, io: load.ioPressureAvg10 },
-    sandboxes: { count: load.sandboxes, ranks: load.ranks },
-  };
-}
-
 /** What is worth a write at once; the rest waits for its turn. */
 export function urgentPartOf(status: NodeMonitorStatus | undefined): object {
-  const {
-    load: _load,
-    memory: _memory,
-    pressure: _pressure,
-    sandboxes: _sandboxes,
-    disks: _disks,
-    ...rest
-  } = status ?? {};
-  return rest;
+  return withoutFigures(status ?? {});
 }

@@ -16,7 +16,7 @@ import { eventsOf } from './transition-events.ts';
 const nowMs = Date.parse('2026-01-01T00:10:00Z');
 const fact: SandboxFact = {
   id: null, state: 'Running', reason: '', message: '', ranksTotal: 2, ranksRunning: 2, succeeded: '', failures: [], failuresTotal: 0,
-  abort: null, frozen: false, startedNs: 1, ranksStartedNs: 1, endedNs: 0, cpuUs: 0, memoryBytes: 0, memoryPeakBytes: 0, oomKills: 0,
+  abort: null, frozen: false, startedNs: 1, ranksStartedNs: 1, endedNs: 0, cpuUs: 0, userUs: 0, systemUs: 0, readBytes: 0, writtenBytes: 0, memoryBytes: 0, memoryPeakBytes: 0, oomKills: 0,
   logBytes: 0, logsComplete: false, pmiInitialized: false, pmiFinalized: false, pmiBadLines: 0, limitExceeded: '', bootId: 'b', initPid: 1,
   forksRefused: 0, bindings: [],
   brokenFence: null, checkpoint: null,
@@ -433,11 +433,11 @@ describe('ProcessGroup', () => {
     expect(status.ranks).toMatchObject({ startFailed: 1, failed: 1 });
   });
 
-  it('keeps nothing of the run that was stopped but the incarnation it used', () => {
+  it('keeps nothing of the run that was stopped but the incarnation and what it used', () => {
     const seen = seenOf({ facts: [ended, endedToo], status: { ...vacating, nodeCount: 2, restarts: 0 } });
     const status = JSON.parse(JSON.stringify(statusOf(seen, 'Vacated'))) as ProcessGroupStatus;
     expect(status).toMatchObject({ phase: 'Suspended', incarnation: 1, ranks: { running: 0, succeeded: 0 } });
-    for (const field of ['placement', 'nodeCount', 'startTime', 'runningTime', 'activeSince', 'usage'])
+    for (const field of ['placement', 'nodeCount', 'startTime', 'runningTime', 'activeSince'])
       expect(status).not.toHaveProperty(field);
     const placing = {
       kind: 'placed',

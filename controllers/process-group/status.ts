@@ -19,7 +19,6 @@ import type {
   ProcessGroupExitSummaryExitCount,
   ProcessGroupRanks,
   ProcessGroupStatus,
-  ProcessGroupUsage,
 } from '../../crds/types.gen.ts';
 import type { SandboxFact } from '../../wire/agent-types.ts';
 import { compressPlacement, type Assignment } from '../placement/placement-status.ts';
@@ -30,6 +29,7 @@ import type { SandboxView, Seen } from './seen.ts';
 import { isSaved, suspensionFailure, suspensionStateOf } from './suspension.ts';
 import { suspendPolicyOf } from './suspend-policy.ts';
 import { exitOf, firstFailure, unaccounted, verdictOf, type Verdict } from './verdict.ts';
+import { earlierUsage, usageOf } from './usage.ts';
 import { countedTime } from './wall-time.ts';
 import { fenceHold, isLostWithNode, silentOf, wardenStep } from './warden.ts';
 
@@ -106,7 +106,7 @@ export function statusOf(seen: Seen, phase: Phase, warns = false): ProcessGroupS
 /** Dropped where the status is written. */
 export const ofOneRun = {
   placement: undefined, network: undefined, nodeCount: undefined, startTime: undefined, runningTime: undefined,
-  activeSince: undefined, activeSeconds: undefined, usage: undefined, nodeLeaseSeconds: undefined, holds: undefined,
+  activeSince: undefined, activeSeconds: undefined, nodeLeaseSeconds: undefined, holds: undefined,
 }; // prettier-ignore
 
 /** As of a group that was never started, but for what is said of it and for the incarnations that are used up. */
@@ -127,7 +127,7 @@ function vacatedStatus(seen: Seen, phase: 'Vacated' | 'Restarted'): ProcessGroup
     ...before,
     ...(ofOneRun as object),
     ...(kept as object),
-    ...({ lastCheckpoint: lastCheckpointOf(seen) } as object),
+    ...({ lastCheckpoint: lastCheckpointOf(seen), usage: earlierUsage(seen) } as object),
     ...(phase === 'Vacated' && seen.drain?.policy === 'Suspend' ? { holds: [drainHoldOf(unplaced)!] } : {}),
     phase: printed[phase](undefined),
     conditions: conditionsOf(unplaced, phase, undefined, false),
@@ -442,18 +442,6 @@ function ranksOf(seen: Seen, ended: boolean): ProcessGroupRanks {
     sum.startFailed += counts.startFailed;
   }
   return { desired, ...sum, summary: `${ended ? sum.succeeded : sum.running}/${desired}` };
-}
-
-function usageOf(seen: Seen): ProcessGroupUsage {
-  let cpuUs = 0;
-  let maxMemoryBytes = 0;
-  let stdoutBytes = 0;
-  for (const { known } of seen.sandboxes) {
-    cpuUs += known?.fact.cpuUs ?? 0;
-    maxMemoryBytes = Math.max(maxMemoryBytes, known?.fact.memoryPeakBytes ?? 0);
-    stdoutBytes += known?.fact.logBytes ?? 0;
-  }
-  return { cpuSeconds: Math.round(cpuUs / 1000) / 1000, maxMemoryBytes, stdoutBytes };
 }
 
 function exitSummary(seen: Seen, end: Verdict | undefined): ProcessGroupExitSummary {

@@ -9,6 +9,7 @@ export const groupVerbs = {
   shown: ['create'],
   ps: ['get'],
   top: ['get'],
+  history: ['get'],
   attach: ['get', 'create'],
   exec: ['get', 'create'],
   signal: ['create'],
@@ -17,7 +18,11 @@ export const groupVerbs = {
 } as const satisfies Record<string, readonly string[]>;
 export type GroupVerb = keyof typeof groupVerbs;
 
-export const nodeVerbs = { ps: ['get'], top: ['get'] } as const satisfies Record<string, readonly string[]>;
+export const nodeVerbs = {
+  ps: ['get'],
+  top: ['get'],
+  history: ['get'],
+} as const satisfies Record<string, readonly string[]>;
 export type NodeVerb = keyof typeof nodeVerbs;
 
 export function groupVerbPath(

@@ -5,6 +5,7 @@ import { expandPlacement } from '../placement/placement-status.ts';
 import { RankSet } from '../../crds/rank-set.ts';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
 import type { RankEnd, SandboxFact } from '../../wire/agent-types.ts';
+import { rankUsagesOf, type RankUsage } from './samples.ts';
 
 export interface RankRow {
   readonly rank: number;
@@ -15,6 +16,17 @@ export interface RankRow {
   readonly program: string;
   /** Processors that the rank is bound to, such as 0-1; empty: not bound. */
   readonly processors: string;
+  /** Absent when its agent did not answer, or has forgotten the rank. */
+  readonly usage?: RankUsage;
+}
+
+/** With what agents answer of what ranks do now. */
+export async function measuredRankRows(group: ProcessGroup, hub: Hub): Promise<RankRow[]> {
+  const usages = await rankUsagesOf(group, hub);
+  return rankRowsOf(group, hub).map((row) => {
+    const usage = usages.get(row.rank);
+    return usage ? { ...row, usage } : row;
+  });
 }
 
 export function rankRowsOf(group: ProcessGroup, hub: Hub): RankRow[] {

@@ -2,6 +2,7 @@
 import { expandPlacement } from '../placement/placement-status.ts';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
 import { StoreError } from '../../store/object-store.ts';
+import type { NodeReport } from '../../wire/agent-types.ts';
 import type { Hub } from '../hub/hub.ts';
 
 export interface TopRow {
@@ -43,7 +44,16 @@ export interface NodeTop {
   readonly cpus: number;
   readonly memoryBytes: number;
   readonly load1: number;
+  /** Processors at work; absent when the agent tells no figures. */
+  readonly cores?: number;
+  readonly iowaitPercent?: number;
+  readonly stealPercent?: number;
   readonly memoryAvailableBytes: number;
+  readonly pressure?: { readonly cpu: number; readonly memory: number; readonly io: number };
+  readonly receivedBytesPerSecond?: number;
+  readonly sentBytesPerSecond?: number;
+  readonly readBytesPerSecond?: number;
+  readonly writtenBytesPerSecond?: number;
   readonly diskFreeBytes: number;
   readonly sandboxes: number;
   readonly ranks: number;
@@ -62,6 +72,28 @@ export function nodeTopOf(node: string, hub: Hub): NodeTop {
     diskFreeBytes: load?.diskFreeBytes ?? 0,
     sandboxes: load?.sandboxes ?? 0,
     ranks: load?.ranks ?? 0,
+    ...(state.report ? figuresOf(state.report) : {}),
+  };
+}
+
+function figuresOf({ figures, networks }: NodeReport): Partial<NodeTop> {
+  if (!figures) return {};
+  const { busy, cores, iowait, steal, readBytesPerSecond, writtenBytesPerSecond } = figures;
+  const sum = (of: 'receivedBytesPerSecond' | 'sentBytesPerSecond') =>
+    networks.reduce((total, each) => total + each[of], 0);
+  return {
+    cores: busy * cores.length,
+    iowaitPercent: iowait * 100,
+    stealPercent: steal * 100,
+    pressure: {
+      cpu: figures.cpuPressureAvg10,
+      memory: figures.memoryPressureAvg10,
+      io: figures.ioPressureAvg10,
+    },
+    receivedBytesPerSecond: sum('receivedBytesPerSecond'),
+    sentBytesPerSecond: sum('sentBytesPerSecond'),
+    readBytesPerSecond,
+    writtenBytesPerSecond,
   };
 }
 
@@ -84,6 +116,8 @@ export function nodeSandboxesOf(node: string, hub: Hub): NodeSandboxRow[] {
     state: hub.facts.get(node, spec.id)?.fact.state ?? 'Unknown',
   }));
 }
+
+export const requireKnownNode = (node: string, hub: Hub): void => void knownNode(node, hub);
 
 function knownNode(node: string, hub: Hub): NonNullable<ReturnType<Hub['nodes']['get']>> {
   const state = hub.nodes.get(node);

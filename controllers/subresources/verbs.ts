@@ -16,8 +16,9 @@ import type { InputDesk } from './input-desk.ts';
 import { serveLog } from './log.ts';
 import { type GroupVerb, type NodeVerb, nodeVerbs, verbsBase, verbsDiscovery, verbsGroup } from './paths.ts';
 import { takeShown } from './shown.ts';
-import { rankRowsOf } from './rank-rows.ts';
-import { nodeSandboxesOf, nodeTopOf, topRowsOf } from './top-rows.ts';
+import { measuredRankRows } from './rank-rows.ts';
+import { nodeTimelineOf, rankTimelinesOf } from './samples.ts';
+import { nodeSandboxesOf, nodeTopOf, requireKnownNode, topRowsOf } from './top-rows.ts';
 
 export interface VerbPorts {
   readonly store: ObjectStore;
@@ -51,11 +52,17 @@ export function addVerbs(routes: Routes, ports: VerbPorts): void {
   onGroup('GET', 'exec', (context) => serveExec(context, ports));
   onGroup('GET', 'ps', async (context) => {
     const group = await groupOf(context, store, 'ps');
-    context.sendJson(200, { ranks: rankRowsOf(group, hub) });
+    context.sendJson(200, { ranks: await measuredRankRows(group, hub) });
   });
   onGroup('GET', 'top', async (context) => {
     const group = await groupOf(context, store, 'top');
     context.sendJson(200, { sandboxes: topRowsOf(group, hub, Date.now()) });
+  });
+  onGroup('GET', 'history', async (context) => {
+    const group = await groupOf(context, store, 'history');
+    const asked = context.query.get('ranks') ?? '';
+    const ranks = asked === '' ? '' : ranksOf(asked, group).toString();
+    context.sendJson(200, { timelines: await rankTimelinesOf(group, hub, ranks) });
   });
   onGroup('POST', 'signal', (context) => signal(context, ports));
   onGroup('POST', 'kill', async (context) => {
@@ -76,10 +83,14 @@ export function addVerbs(routes: Routes, ports: VerbPorts): void {
       const { name = '' } = context.parameters;
       const resource = { group: verbsGroup, resource: 'nodemonitors', subresource: verb, name };
       for (const right of nodeVerbs[verb]) await context.requireAccess({ verb: right, ...resource });
-      context.sendJson(200, answer(name));
+      context.sendJson(200, await answer(name));
     });
   onNode('ps', (node) => ({ sandboxes: nodeSandboxesOf(node, hub) }));
   onNode('top', (node) => nodeTopOf(node, hub));
+  onNode('history', (node) => {
+    requireKnownNode(node, hub);
+    return nodeTimelineOf(node, hub);
+  });
 }
 
 async function signal(context: RouteContext, ports: VerbPorts): Promise<void> {

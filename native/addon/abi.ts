@@ -97,6 +97,8 @@ export const slotLayout = {
   major_faults: 112,
   voluntary_switches: 120,
   involuntary_switches: 128,
+  read_blocks: 136,
+  written_blocks: 144,
 } as const;
 
 export interface Slot {
@@ -128,6 +130,9 @@ export interface Slot {
   majorFaults: bigint;
   voluntarySwitches: bigint;
   involuntarySwitches: bigint;
+  /** Of 512 bytes, from and to disks. */
+  readBlocks: bigint;
+  writtenBlocks: bigint;
 }
 
 const noRank = 0xffffffff;
@@ -238,6 +243,8 @@ export class StateTable {
       majorFaults: u64(slotLayout.major_faults),
       voluntarySwitches: u64(slotLayout.voluntary_switches),
       involuntarySwitches: u64(slotLayout.involuntary_switches),
+      readBlocks: u64(slotLayout.read_blocks),
+      writtenBlocks: u64(slotLayout.written_blocks),
     };
   }
 

@@ -67,7 +67,9 @@ struct slot {
   uint64_t major_faults;
   uint64_t voluntary_switches;
   uint64_t involuntary_switches;
-  uint64_t reserved[5];
+  uint64_t read_blocks; /* from and to disks, of 512 bytes */
+  uint64_t written_blocks;
+  uint64_t reserved[3];
 };
 
 struct state_table {

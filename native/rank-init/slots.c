@@ -155,6 +155,8 @@ static void collect(pid_t pid, int status, const struct rusage *usage) {
   slot->major_faults = (uint64_t)usage->ru_majflt;
   slot->voluntary_switches = (uint64_t)usage->ru_nvcsw;
   slot->involuntary_switches = (uint64_t)usage->ru_nivcsw;
+  slot->read_blocks = (uint64_t)usage->ru_inblock;
+  slot->written_blocks = (uint64_t)usage->ru_oublock;
   table->running--;
   show(slot, slot->stage == STAGE_NONE ? SLOT_EXITED : SLOT_NOT_STARTED);
 }

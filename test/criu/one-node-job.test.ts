@@ -109,7 +109,7 @@ describe('a one-node MPI job', () => {
     expect(whole.stdout.toString()).toContain(`DONE iterations=${iterations} ranks=2 checksum=${checksum}`);
     expect((await cluster.group('ring')).status).toMatchObject({ phase: 'Succeeded' });
     expect(await cluster.succeed(['ps', 'ring'])).toMatch(
-      / 0 +node1 +0 +Ended +0 .*\n.* 1 +node1 +0 +Ended +0 /,
+      / 0 +node1 +\S+ +Ended +\S+ +\S+ +0 .*\n.* 1 +node1 +\S+ +Ended +\S+ +\S+ +0 /,
     );
   });
 

@@ -289,7 +289,7 @@ describe('bad input', () => {
     [['signal', 'NOPE', 'JOB'], 2, /unknown signal "NOPE"/],
     [['signal', 'TERM', 'JOB', '-r', '9'], 1, /there is no rank 9/],
     [['top', 'nosuch'], 1, /nosuch/],
-    [['top', '--nodes', 'node9'], 1, /node9: no agent of this node/],
+    [['top', 'nodes', 'node9'], 1, /node9: no agent of this node/],
   ])('%j is refused by name', async (args, code, message) => {
     const words = args.map((word) => (word === 'JOB' ? running : word));
     const result = await cluster.muster(words);
@@ -335,7 +335,7 @@ describe('muster run on the cluster of a kubeconfig', () => {
     const piped = await remote(['-n', '1', '/bin/cat'], { stdin: bytes });
     expect([piped.code, piped.bytes.equals(bytes)]).toEqual([0, true]);
     expect((await remote(['-n', '1', program('exitwith'), 'code', '42'])).code).toBe(42);
-    expect((await remote(['--nodes', 'nope', '-n', '1', '/bin/true'])).stderr).toContain('nope is not known');
+    expect((await remote(['nodes', 'nope', '-n', '1', '/bin/true'])).stderr).toContain('nope is not known');
   });
 
   it('ends the job on Ctrl-C, and the environment goes with the job', async () => {

@@ -1,0 +1,133 @@
+/** What people and programs are told of ranks and nodes: live figures, history, totals that outlive daemons. */
+import { readFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { apiSocketOf, homeOf } from '../../cli/home.ts';
+import { eventually } from '../contract/eventually.ts';
+import { Cluster } from './cluster.ts';
+
+const base = '/apis/subresources.muster.dev/v1alpha1';
+let cluster: Cluster;
+
+interface Usage {
+  pid: number;
+  state: string;
+  userSeconds: number;
+  systemSeconds: number;
+  cores: number;
+  memoryBytes: number;
+  processes: number;
+}
+interface Row {
+  rank: number;
+  usage?: Usage;
+}
+
+/** Rank 0 works, the others wait; all write a little to disk. */
+const script =
+  'head -c 4000000 /dev/zero >/var/tmp/$SCRATCH_FILE.$PMI_RANK; sync /var/tmp/$SCRATCH_FILE.$PMI_RANK; rm /var/tmp/$SCRATCH_FILE.$PMI_RANK; if [ "$PMI_RANK" = 0 ]; then while :; do :; done; else exec sleep 600; fi';
+
+beforeAll(async () => {
+  cluster = await Cluster.up({ agents: 2 });
+  for (const node of ['node1', 'node2'])
+    await raw(`/apis/muster.dev/v1alpha1/nodemonitors/${node}`, { spec: { intervalSeconds: 1 } });
+  await cluster.done(['run', '-n', '4', '--detach', '--name', 'spin', '--env', `SCRATCH_FILE=monitor.${String(process.pid)}`, 'sh', '-c', script]); // prettier-ignore
+});
+afterAll(async () => {
+  await cluster?.[Symbol.asyncDispose]();
+});
+
+const rowsOf = async (): Promise<Row[]> =>
+  JSON.parse(await cluster.done(['ps', 'spin', '-o', 'json'])) as Row[];
+async function raw(path: string, patch?: object): Promise<unknown> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const socketPath = apiSocketOf(homeOf(cluster.home));
+  const headers = { 'content-type': 'application/merge-patch+json' };
+  const options = { socketPath, path, ...(patch === undefined ? {} : { method: 'PATCH', headers }) };
+  request(options, (response) => void text(response).then(resolve, reject))
+    .on('error', reject)
+    .end(patch && JSON.stringify(patch));
+  return JSON.parse(await promise);
+}
+
+/** Without a chance to say goodbye; it is started again by itself. */
+function kill(daemon: string): void {
+  const file = join(cluster.home, 'run', `${daemon}.pid.json`);
+  process.kill((JSON.parse(readFileSync(file, 'utf8')) as { pid: number }).pid, 'SIGKILL');
+}
+
+const usedSeconds = ({ usage }: Row): number => (usage ? usage.userSeconds + usage.systemSeconds : 0);
+
+test('muster ps tells each rank with its process, its time and its memory', async () => {
+  await eventually(async () => {
+    const rows = await rowsOf();
+    expect(rows.map(({ usage }) => usage?.processes)).toEqual([1, 1, 1, 1]);
+    expect(rows[0]!.usage).toMatchObject({ state: 'R' });
+    expect(rows[3]!.usage).toMatchObject({ state: 'S' });
+    expect(usedSeconds(rows[0]!)).toBeGreaterThan(usedSeconds(rows[3]!));
+    expect(new Set(rows.map(({ usage }) => usage?.pid)).size).toBe(4);
+    for (const { usage } of rows) expect(usage!.memoryBytes).toBeGreaterThan(100_000);
+  });
+  expect(await cluster.done(['ps', 'spin', '-o', 'wide'])).toMatch(/DOES +BUSY +PEAK/);
+});
+
+test('muster top shows who works, as a table where there is no terminal', async () => {
+  await eventually(async () => {
+    const [job] = JSON.parse(await cluster.done(['top', '-o', 'json'])) as {
+      job: string;
+      imbalancePercent: number;
+    }[];
+    expect(job).toMatchObject({ job: 'spin', ranks: 4, nodes: 2, state: 'Running' });
+    expect(job!.imbalancePercent).toBeGreaterThan(100);
+  });
+  expect(await cluster.done(['top'])).toMatch(/^JOB .*IMBALANCE[^]*\nspin +Running +4 +2 .*█▁▁▁/);
+  const ranks = await cluster.done(['top', 'ranks', 'spin', '--sort', 'busy', '--once']);
+  expect(ranks.split('\n')[1]).toMatch(/^spin +0 +node1/);
+  expect(await cluster.done(['top', 'nodes'])).toMatch(/node1 +Connected[^]*node2 +Connected/);
+  const wrong = await cluster.muster(['top', '--sort', 'nosuch']);
+  expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining('expected one of job, state')]);
+});
+
+test('agents and the controller may be killed: what a rank has used never falls', async () => {
+  const before = await rowsOf();
+  for (const daemon of ['node1', 'controller']) {
+    kill(daemon);
+    await eventually(async () => {
+      const now = await rowsOf();
+      expect(now.every(({ usage }) => usage !== undefined)).toBe(true);
+      now.forEach((row, rank) => expect(usedSeconds(row)).toBeGreaterThanOrEqual(usedSeconds(before[rank]!)));
+    });
+  }
+});
+
+test('the last hour of ranks and nodes can be asked for', async () => {
+  await eventually(async () => {
+    const { timelines } = (await raw(`${base}/namespaces/default/processgroups/spin/history?ranks=0,3`)) as {
+      timelines: { rank: number; tiers: { stepSeconds: number; cores: (number | null)[] }[] }[];
+    };
+    expect(timelines.map(({ rank }) => rank)).toEqual([0, 3]);
+    const [fine] = timelines[0]!.tiers;
+    expect(fine).toMatchObject({ stepSeconds: 1 });
+    expect(fine!.cores.at(-1)).toBeGreaterThan(0.01);
+    const node = (await raw(`${base}/nodemonitors/node1/history`)) as {
+      tiers: { memoryBytes: (number | null)[] }[];
+    };
+    expect(node.tiers[0]!.memoryBytes.at(-1)).toBeGreaterThan(1e6);
+  });
+});
+
+test('usage stands in the status in the end, whole', async () => {
+  const used = usedSeconds((await rowsOf())[0]!);
+  await cluster.done(['kill', 'spin']);
+  await cluster.wait('spin', 'Failed');
+  const { status } = (await cluster.get('pg', 'spin')) as unknown as {
+    status: { usage: Record<string, number> };
+  };
+  expect(status.usage['cpuSeconds']).toBeGreaterThanOrEqual(used * 0.9);
+  expect(status.usage['memoryBytes']).toBe(0);
+  expect(status.usage['peakMemoryBytes']).toBeGreaterThan(100_000);
+  expect(status.usage['writtenBytes']).toBeGreaterThanOrEqual(4 * 4_000_000);
+  expect(status.usage['efficiencyPercent']).toBeGreaterThan(0);
+});
