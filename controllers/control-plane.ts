@@ -233,6 +233,7 @@ export async function runControlPlane(
     new CarrierBook({
       store, clock, logger,
       waiter: options.carriers,
+      avoided: () => treatments.ownCordons(),
       ...(options.carriers.policy === undefined ? {} : { policy: options.carriers.policy }),
       changed: (uid) => {
         const key = reconciler.keyOf(uid);

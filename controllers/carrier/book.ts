@@ -19,6 +19,8 @@ export interface CarrierBookOptions {
   readonly logger: Logger;
   readonly waiter: CarrierImage;
   readonly policy?: Partial<CarrierPolicy>;
+  /** Nodes that the scheduler is not to place Pods on, for reasons that Kubernetes does not know. */
+  readonly avoided?: () => readonly string[];
   readonly changed: (groupUid: string) => void;
 }
 
@@ -73,10 +75,11 @@ export class CarrierBook {
     shares: readonly Share[],
     signal: AbortSignal,
   ): Promise<void> {
-    const { store, waiter } = this.#options;
+    const { store, waiter, avoided } = this.#options;
+    const away = avoided?.() ?? [];
     for (const share of shares) {
       try {
-        await store.create<Pod>(podType, carrierPodOf(group, share, incarnation, waiter), signal);
+        await store.create<Pod>(podType, carrierPodOf(group, share, incarnation, waiter, away), signal);
       } catch (error) {
         // The watch has not told of it yet; or it is another's, which the group's status says then.
         if (!isStoreError(error, 'AlreadyExists')) throw error;

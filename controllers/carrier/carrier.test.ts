@@ -192,6 +192,22 @@ describe('the Pod', () => {
     });
   });
 
+  it('keeps the scheduler from nodes that only Muster knows to be cordoned', () => {
+    const fieldsOf = (node?: string): unknown => {
+      const { node: _node, ...share } = shares[1]!;
+      const pod = carrierPodOf(group, { ...share, ...(node ? { node } : {}) }, 3, { image: 'x' }, [
+        'n8',
+        'n9',
+      ]);
+      const { affinity } = pod.spec as unknown as { affinity: { nodeAffinity: Record<string, object> } };
+      return affinity.nodeAffinity['requiredDuringSchedulingIgnoredDuringExecution'];
+    };
+    const apart = ['n8', 'n9'].map((name) => ({ key: 'metadata.name', operator: 'NotIn', values: [name] }));
+    expect(fieldsOf()).toEqual({ nodeSelectorTerms: [{ matchFields: apart }] });
+    const own = { key: 'metadata.name', operator: 'In', values: ['n7'] };
+    expect(fieldsOf('n7')).toEqual({ nodeSelectorTerms: [{ matchFields: [own, ...apart] }] });
+  });
+
   it('asks for what its ranks need together, on a node that will do, by the scheduler', () => {
     expect(made.spec).toMatchObject({
       schedulerName: 'volcano',

@@ -74,12 +74,13 @@ export function carrierPodOf(
   share: Share,
   incarnation: number,
   waiter: CarrierImage,
+  avoided: readonly string[] = [],
 ): Pod {
   const { metadata, spec } = group;
   const template = spec.template ?? {};
   const wished = template.spec ?? {};
   const { uid, gid } = identityOf(group);
-  const { nodeSelector, ...placed } = placementOf(group, share);
+  const { nodeSelector, ...placed } = placementOf(group, share, avoided);
   const mount = { name: waiterVolume, mountPath: waiterDirectory };
   const small = { cpu: '10m', memory: '16Mi' };
   const locked = {
@@ -166,14 +167,22 @@ export function carrierPodOf(
   } as Pod;
 }
 
+/** More than that is not said to the scheduler; a Pod that is large for what it avoids is made by nobody. */
+const mostAvoided = 256;
+
 /** Named nodes by affinity, not by nodeName: that would go past the scheduler, and with it past quota of gangs and taints. */
 function placementOf(
   { spec }: ProcessGroup,
   { node }: Share,
+  avoided: readonly string[],
 ): { nodeSelector: Record<string, string>; affinity?: object } {
   const nodeSelector = { ...spec.template?.spec?.nodeSelector, ...spec.placement?.nodeSelector };
-  if (node === undefined) return { nodeSelector };
-  const matchFields = [{ key: 'metadata.name', operator: 'In', values: [node] }];
+  const key = 'metadata.name';
+  const matchFields = [
+    ...(node === undefined ? [] : [{ key, operator: 'In', values: [node] }]),
+    ...avoided.slice(0, mostAvoided).map((each) => ({ key, operator: 'NotIn', values: [each] })),
+  ];
+  if (matchFields.length === 0) return { nodeSelector };
   const required = { nodeSelectorTerms: [{ matchFields }] };
   return {
     nodeSelector,

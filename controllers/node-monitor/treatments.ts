@@ -31,6 +31,13 @@ export class Treatments {
     return this.#known ? this.#now(node) : notYet;
   }
 
+  /** Nodes that are cordoned by more than Kubernetes itself, whose scheduler knows the rest. */
+  ownCordons(): string[] {
+    return [...this.#ports.monitors.keys()].filter((node) =>
+      this.of(node).cordons.some(({ by }) => by !== 'KubernetesNode'),
+    );
+  }
+
   /** Something of the node is not as it was. */
   look(node: string): void {
     const now = this.#now(node);

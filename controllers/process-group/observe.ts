@@ -136,7 +136,7 @@ function gangOfGroup(group: ProcessGroup, carriers: CarrierBook, ports: ObserveP
   const { spec, metadata, status } = group;
   const uid = metadata.uid ?? '';
   const damaged = ports.reasonToWait?.(group);
-  const wait = (reason: 'StoreDamaged' | 'WaitingForCarriers', message: string): Gang => ({
+  const wait = (reason: 'StoreDamaged' | 'WaitingForCarriers' | 'NodeCordoned', message: string): Gang => ({
     placing: { kind: 'waiting', reason, message },
     make: [],
     release: [],
@@ -145,9 +145,15 @@ function gangOfGroup(group: ProcessGroup, carriers: CarrierBook, ports: ObserveP
   if (!carriers.isKnown)
     return wait('WaitingForCarriers', 'the carrier Pods of the cluster are being listed');
   const offers = new Map(ports.offers(uid).map((offer) => [offer.name, ableFor(group, offer, ports)]));
+  const shares = sharesOf(spec.size ?? 0, spec.placement ?? {});
+  const cordoned = shares.flatMap(({ node }) => offers.get(node ?? '') ?? []).find((offer) => offer.cordoned);
+  if (cordoned && carriers.of(uid).length === 0) {
+    const message = `spec.placement.nodes: ${cordoned.name} ${cordoned.cordonedBecause ?? 'is cordoned'}`;
+    return wait('NodeCordoned', message);
+  }
   return gangOf(
     {
-      shares: sharesOf(spec.size ?? 0, spec.placement ?? {}),
+      shares,
       incarnation: (status?.incarnation ?? 0) + 1,
       views: carriers.of(uid),
       nowMs: ports.clock.now(),

@@ -18,7 +18,10 @@ beforeAll(async () => {
   await cluster.kubectl('apply', '-f', 'crds');
   // One that is there before its agent, one that never is.
   await makeNode('node1', { zone: 'a', role: 'compute' });
-  muster = await MusterOnKube.start(cluster, { nodes: ['node1', 'node2'] });
+  muster = await MusterOnKube.start(cluster, {
+    nodes: ['node1', 'node2'],
+    arguments: ['--carrier-image', 'muster:test'],
+  });
 }, 900_000);
 afterAll(async () => {
   await muster?.[Symbol.asyncDispose]();
@@ -77,6 +80,22 @@ describe('a NodeMonitor on Kubernetes', () => {
     await cluster.kubectl('uncordon', 'node1');
     await muster.until('named', 'Running');
     expect((await monitorOf('node1')).status?.cordoned).toBe(false);
+  });
+
+  it('keeps carrier Pods away, whose scheduler knows nothing of its own cordon', async () => {
+    await muster.command('cordon', 'node2');
+    await muster.apply(groupOf('carried', { spec: { template: {} } }));
+    await eventually(async () => {
+      const pod = await cluster.kubectl('get', 'pod', '-l', 'muster.dev/group=carried', '-o', 'json');
+      expect(pod).toMatch(/"key": "metadata.name",\s*"operator": "NotIn",\s*"values": \[\s*"node2"\s*\]/);
+    });
+    await muster.apply(groupOf('there', { spec: { template: {}, placement: { nodes: ['node2'] } } }));
+    await eventually(async () => {
+      const { status } = await muster.group('there');
+      expect(conditionOf(status?.conditions, 'Placed')).toMatchObject({ reason: 'NodeCordoned' });
+    });
+    await cluster.kubectl('delete', 'pg', 'carried', 'there');
+    await muster.command('uncordon', 'node2');
   });
 
   it('is drained by a taint with the policy that it names, until the taint goes', async () => {
