@@ -147,7 +147,7 @@ export const annotations = {
   lastCheckpoint: name(
     'last-checkpoint',
     'ProcessGroups',
-    'Checkpoint controller',
+    'ProcessGroup controller',
     'schedulers that choose victims',
     'Time of the latest restorable checkpoint, RFC 3339.',
   ),

@@ -3,7 +3,7 @@
  * folder that writes to the store's objects (but not their status) and to the desired book.
  */
 import type { Logger } from 'pino';
-import { finalizers, labels } from '../../crds/names.ts';
+import { annotations, finalizers, labels } from '../../crds/names.ts';
 import type { Checkpoint, ProcessGroup } from '../../crds/types.gen.ts';
 import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
 import type { Carrier } from '../../wire/agent-types.ts';
@@ -80,6 +80,11 @@ export async function perform(
     case 'dropCheckpoints':
       for (const checkpoint of action.checkpoints) await drop(checkpoint, ports, signal);
       return group;
+    case 'noteCheckpoint': {
+      const noted = { [annotations.lastCheckpoint.name]: action.time ?? null };
+      const patch = { metadata: { uid, annotations: noted } };
+      return store.patch<ProcessGroup>(processGroupType, key, { type: 'merge', patch }, undefined, signal);
+    }
     case 'releaseNetwork':
       await ports.networks.release(uid, signal);
       return group;

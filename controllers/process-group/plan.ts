@@ -2,7 +2,7 @@
  * What to do in each phase: pure, idempotent actions in order. Those of `before` are carried out before status is written,
  * those of `after` once it is on disk: agents are told only what a restarted controller would tell them again.
  */
-import { finalizers } from '../../crds/names.ts';
+import { annotations, finalizers } from '../../crds/names.ts';
 import type { Wish } from '../hub/desired-book.ts';
 import { isHeld } from '../carrier/gang.ts';
 import type { Share } from '../carrier/split.ts';
@@ -30,6 +30,8 @@ export type Action =
   /** By the group's own policy. */
   | { readonly kind: 'takeCheckpoint' }
   | { readonly kind: 'dropCheckpoints'; readonly checkpoints: readonly Checkpoint[] }
+  /** The time of the latest checkpoint, for schedulers; undefined: there is none any more. */
+  | { readonly kind: 'noteCheckpoint'; readonly time: string | undefined }
   /** Its network may be another's. */
   | { readonly kind: 'releaseNetwork' }
   /** Agents are to end and forget all of it. */
@@ -95,13 +97,20 @@ const plan = {
 } satisfies Record<Phase, (seen: Seen) => Plan>;
 
 export function planOf(seen: Seen, phase: Phase): Plan {
-  const own = plan[phase](seen);
+  const own = withNote(seen, phase, plan[phase](seen));
   const action = carrierAction(seen, phase, own);
   if (!action) return own;
   // Whoever is deleted has to let its Pods go before nobody looks any more.
   const after = phase === 'Deleting' ? [action, ...own.after] : [...own.after, action];
   const againAfterMs = Math.min(own.againAfterMs ?? Infinity, seen.carriers?.gang?.againAfterMs ?? Infinity);
   return { ...own, after, ...(againAfterMs === Infinity ? {} : { againAfterMs }) };
+}
+
+function withNote({ group, lastCheckpoint }: Seen, phase: Phase, own: Plan): Plan {
+  const noted = group.metadata.annotations?.[annotations.lastCheckpoint.name];
+  const time = lastCheckpoint?.status?.cutTime;
+  if (phase === 'Deleting' || noted === time) return own;
+  return { ...own, after: [...own.after, { kind: 'noteCheckpoint', time }] };
 }
 
 function carrierAction(seen: Seen, phase: Phase, own: Plan): Action | undefined {

@@ -168,5 +168,12 @@ test('a policy takes checkpoints by the clock, and keeps as many as it says', as
   await eventually(async () => expect(await names()).not.toContain(first), 20_000);
   const { status } = await cluster.get('pg', 'clock');
   expect(status).toHaveProperty('lastCheckpoint.time');
+  await eventually(async () => {
+    const { metadata } = await cluster.get('pg', 'clock');
+    expect(metadata.annotations).toHaveProperty(
+      ['muster.dev/last-checkpoint'],
+      expect.stringMatching(/^\d{4}-.*Z$/),
+    );
+  });
   await expectWhole('clock');
 });
