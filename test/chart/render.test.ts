@@ -49,6 +49,7 @@ describe('the chart', () => {
     [{ controllers: { replica: 3 } }, /replica/],
     [{ controllers: { replicas: 0 } }, /controllers\/replicas|controllers\.replicas/],
     [{ controllers: { replicas: 'two' } }, /integer/],
+    [{ controllers: { nodeLeaseSeconds: 1 } }, /nodeLeaseSeconds/],
     [{ uninstall: { policy: 'Force' } }, /Refuse.*Kill.*Checkpoint/s],
     [{ image: { digest: 'latest' } }, /digest/],
     [{ agents: { nodeConfig: { allowedUids: 'all' } } }, /allowedUids/],
