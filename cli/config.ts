@@ -75,11 +75,14 @@ export const nativeDirectory = (): string => join(installRoot(), 'build', 'nativ
 /** The files of the web page. */
 export const pageDirectory = (): string => join(installRoot(), 'build', 'page');
 
-/** CRIU, as set-up brought it or as the machine has it; empty: there is none. */
-export function criuProgram(): string {
+/** Where CRIU may be, in order: as set-up brought it, or as the machine has it. */
+export function criuPrograms(): string[] {
   const brought = join(installRoot(), 'build', 'criu', 'bin', 'criu');
-  return [brought, '/usr/local/sbin/criu', '/usr/sbin/criu'].find((path) => existsSync(path)) ?? '';
+  return [brought, '/usr/local/sbin/criu', '/usr/sbin/criu'];
 }
+
+/** Where the points are at which a daemon is to kill itself, for tests. */
+export const failPointsFile = (): string | undefined => process.env['MUSTER_FAIL_POINTS'];
 
 /** How to start this same program again as a daemon: the running Node and the running script. */
 export function selfCommand(args: readonly string[]): { file: string; args: string[] } {

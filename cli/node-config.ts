@@ -30,6 +30,11 @@ const readers: Readonly<Record<string, (value: unknown, where: string) => Given>
       throw wrong(where, 'a path below the root of all cgroups, such as muster.slice', value);
     return { cgroupParent: path };
   },
+  imageBudget: (value, where) => {
+    const bytes = typeof value === 'string' || typeof value === 'number' ? quantityOf(value) : NaN;
+    if (!(bytes >= 1 << 20)) throw wrong(where, 'a quantity of at least 1Mi, such as 100Gi', value);
+    return { imageBudgetBytes: Math.floor(bytes) };
+  },
   logQuota: (value, where) => {
     const bytes = typeof value === 'string' || typeof value === 'number' ? quantityOf(value) : NaN;
     if (!(bytes >= 4096)) throw wrong(where, 'a quantity of at least 4Ki, such as 256Mi', value);

@@ -22,6 +22,8 @@ export interface NodeConfig {
   readonly processesPerSandbox: number;
   /** Bytes of log kept for each stream of a rank when the group does not say. */
   readonly logQuotaBytes: number;
+  /** Bytes that images of checkpoints may take of the node's disk; 0: as much as there is. */
+  readonly imageBudgetBytes: number;
   /** Cgroup, delegated to the agent, below which those of sandboxes are made. */
   readonly cgroupParent: string;
 }
@@ -33,6 +35,7 @@ export const defaultNodeConfig: NodeConfig = {
   devices: {},
   processesPerSandbox: 10_000,
   logQuotaBytes: 256 * 1024 * 1024,
+  imageBudgetBytes: 0,
   cgroupParent: 'muster.slice',
 };
 
@@ -58,8 +61,10 @@ export interface AgentConfig {
   readonly address?: string;
   /** Path of the socket for `muster run` on this machine; empty: none. */
   readonly localSocket: string;
-  /** CRIU, where the host has it; absent: no checkpoints are taken or restored here. */
-  readonly criu?: string;
+  /** Where CRIU may be, in order; it may come and go. */
+  readonly criu?: readonly string[];
+  /** Told of each step of a protocol once it is on the disk: for tests. */
+  readonly reached?: (point: string) => void;
   /** Holds rank-init and launch. */
   readonly nativeDir: string;
   /** The agent's own mount and cgroup namespaces stand for the host's: sandboxes are built from them. */

@@ -9,6 +9,7 @@ import type { Backend } from './backend.ts';
 import { cgroupParentFileOf, Cgroups, parseHierarchies } from './cgroups.ts';
 import { Checkpoints } from './checkpoint/checkpoints.ts';
 import { cpuFeatures } from './checkpoint/cut.ts';
+import type { Probe } from './checkpoint/engine.ts';
 import { serveImage } from './checkpoint/image-transfer.ts';
 import type { AgentConfig } from './config.ts';
 import { parseUidList } from './credentials.ts';
@@ -72,8 +73,15 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
   const outbound = new OutboundFacts(sandboxes, backend.checkpoints.keeper, (facts) => {
     session.send({ facts });
   });
-  const engine = await backend.checkpoints.probe();
-  const features = featuresOf(backend.agentUid, backend.cgroups, backend.networkTrouble, engine);
+  const { checkpoints } = backend;
+  const featuresWith = (engine: Probe) =>
+    featuresOf(backend.agentUid, backend.cgroups, backend.networkTrouble, engine);
+  let features = featuresWith(await checkpoints.probe());
+  checkpoints.listeners.add((engine) => {
+    features = featuresWith(engine);
+    log.info({ missing: features.missing }, 'what the node can do has changed');
+    session.renew();
+  });
   const instance = randomUUID();
   const underlay = backend.network ? await underlayOf(native, backend.address) : { mtu: 0, routes: [] };
   const monitor = new Monitor({
@@ -165,6 +173,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
   }
   monitor.start();
   session.start();
+  checkpoints.watch(signal);
   log.info({ node: config.node, peer: backend.tree.port, missing: features.missing }, 'agent runs');
   await aborted(signal);
   log.info({ node: config.node }, 'agent stops; ranks run on');

@@ -101,6 +101,13 @@ export class HubSession {
     if (this.#heartbeat && this.#sequence === this.#acknowledged) this.#sendBeat();
   }
 
+  /** Begins anew, with another hello: what the node can do has changed. */
+  renew(): void {
+    if (!this.#call) return;
+    this.#attempt = 0;
+    this.#again();
+  }
+
   /** Says goodbye, and waits a moment for the hub to have heard it. */
   async stop(): Promise<void> {
     this.#stopped = true;

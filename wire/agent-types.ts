@@ -481,6 +481,7 @@ export interface CheckpointOrder {
   hold: boolean;
   engine: string;
   openFiles: string;
+  externalConnections: string;
 }
 
 export interface RestoreOrder {

@@ -11,13 +11,14 @@ import { pino } from 'pino';
 import { readIfThere, writePrivately } from '../../controllers/pki/key-files.ts';
 import { defaultNodeConfig, type TlsPaths } from '../../node-agent/config.ts';
 import { runAgent } from '../../node-agent/main.ts';
-import { type Config, criuProgram, nativeDirectory } from '../config.ts';
+import { type Config, criuPrograms, failPointsFile, nativeDirectory } from '../config.ts';
 import { enrolLocalNode, nodeKeyPaths } from '../daemon/cluster-keys.ts';
 import { runEnrolled } from '../daemon/enrolment.ts';
 import { readHubFile } from '../daemon/hub-file.ts';
 import { logDestination } from '../daemon/log-destination.ts';
 import { stopSignal } from '../daemon/stop-signal.ts';
 import { CommandError } from '../errors.ts';
+import { failPoints } from '../fail-points.ts';
 import { type Home, makeHome, nodeDirectoryOf, nodeSocketOf, nodeStateOf } from '../home.ts';
 import { readNodeConfig } from '../node-config.ts';
 import { ownVersion } from './version.ts';
@@ -54,6 +55,7 @@ export async function agent(config: Config, _args: string[], options: AgentOptio
   mkdirSync(nodeStateOf(home, node), { recursive: true, mode: 0o700 });
   const logger = pino({ base: { part: 'agent', node }, level: 'info' }, logDestination());
   const signal = stopSignal();
+  const reached = failPoints(failPointsFile());
   const run = (place: Place, until: AbortSignal): Promise<void> =>
     runAgent(
       {
@@ -65,7 +67,8 @@ export async function agent(config: Config, _args: string[], options: AgentOptio
         peerPort: 0,
         localSocket: nodeSocketOf(home, node),
         nativeDir: nativeDirectory(),
-        criu: criuProgram(),
+        criu: criuPrograms(),
+        ...(reached === undefined ? {} : { reached }),
         nodeConfig: {
           ...defaultNodeConfig,
           ...given,

@@ -8,7 +8,7 @@ import type { Probe } from '../../node-agent/checkpoint/engine.ts';
 import { networkTrouble } from '../../node-agent/network/underlay.ts';
 import { native as loadNative } from '../../native/addon/index.ts';
 import { featuresOf } from '../../node-agent/features.ts';
-import { type Config, criuProgram, nativeDirectory } from '../config.ts';
+import { type Config, criuPrograms, nativeDirectory } from '../config.ts';
 import { connect } from '../client.ts';
 import { CommandError } from '../errors.ts';
 import type { AnyObject } from '../../store/object-store.ts';
@@ -134,7 +134,6 @@ function isFresh({ spec }: Lease, nowMs: number): boolean {
 /** What CRIU says of itself here. */
 function engineProbe(nativeDir: string, isBroken: boolean): Promise<Probe> {
   if (isBroken) return Promise.resolve({ version: null, why: 'native programs are missing' });
-  const program = criuProgram();
-  const host = { native: loadNative(), nativeDir, program, keepNamespaces: false };
-  return new CriuEngine(program === '' ? null : host).probe(AbortSignal.timeout(probeWithinMs));
+  const host = { native: loadNative(), nativeDir, programs: criuPrograms(), keepNamespaces: false };
+  return new CriuEngine(host).probe(AbortSignal.timeout(probeWithinMs));
 }

@@ -1,6 +1,6 @@
 // What the sandboxes of one agent share for checkpoints: the engine, what it was found able to do, the images of this node.
 import type { RestoreOrder } from '../../wire/agent-types.ts';
-import { AgentError } from '../agent-error.ts';
+import { AgentError, messageOf } from '../agent-error.ts';
 import type { AgentConfig } from '../config.ts';
 import type { TlsMaterial } from '../tls.ts';
 import type { Wire } from '../../wire/load.ts';
@@ -9,42 +9,94 @@ import type { Native } from '../../native/addon/index.ts';
 import { CriuEngine } from './criu-engine.ts';
 import type { CheckpointEngine, Probe } from './engine.ts';
 import { ImageKeeper } from './image-keeper.ts';
-import { ImageStore, isValidImageId, type Image } from './image.ts';
+import { ImageStore, isValidImageId, type Image, type Manifest } from './image.ts';
+import { ImageRoom } from './room.ts';
 
 const probeWithinMs = 10_000;
+const lookEveryMs = 10_000;
 
 export class Checkpoints {
   readonly engine: CheckpointEngine;
   readonly images: ImageStore;
   readonly keeper: ImageKeeper;
+  readonly room: ImageRoom;
+  readonly #node: string;
   #probed: Promise<Probe> | null = null;
+  #identity = '';
+  #told: string | undefined;
+  /** Told when the node can do other things than before. */
+  readonly listeners = new Set<(probe: Probe) => void>();
 
   constructor(native: Native, wire: Wire, tls: TlsMaterial, config: AgentConfig) {
-    const { criu, nativeDir, keepNamespaces, stateDir } = config;
-    this.engine = new CriuEngine(
-      criu === undefined || criu === ''
-        ? null
-        : { native, nativeDir, program: criu, keepNamespaces: keepNamespaces ?? false },
-    );
+    const { criu, nativeDir, keepNamespaces, stateDir, nodeConfig } = config;
+    this.#node = config.node;
+    this.engine = new CriuEngine({
+      native,
+      nativeDir,
+      programs: criu ?? [],
+      keepNamespaces: keepNamespaces ?? false,
+    });
     this.images = new ImageStore(`${stateDir}/images`);
-    this.keeper = new ImageKeeper(this.images, (image, from, signal) =>
-      fetchImage(image, { ...from, wire, tls }, signal),
-    );
+    this.room = new ImageRoom(this.images, nodeConfig.imageBudgetBytes);
+    const checkRoom = (bytes: number) => {
+      this.room.check(bytes);
+    };
+    this.keeper = new ImageKeeper(this.images, (image, from, signal) => {
+      const sources = from.sources.filter(({ node }) => node !== config.node);
+      return fetchImage(image, { ...from, sources, wire, tls, checkRoom }, signal);
+    });
   }
 
-  /** Found out once; a failure is tried again. */
+  /** Found out once for each program; a failure is tried again. */
   async probe(): Promise<Probe> {
+    const { identity } = this.engine;
+    if (identity !== this.#identity) this.#probed = null;
+    this.#identity = identity;
     this.#probed ??= this.engine.probe(AbortSignal.timeout(probeWithinMs));
     const probe = await this.#probed;
     if (probe.version === null) this.#probed = null;
+    const text = probe.version ?? probe.why;
+    if (this.#told !== undefined && this.#told !== text)
+      for (const listener of this.listeners) listener(probe);
+    this.#told = text;
     return probe;
   }
 
-  /** The image that a restore asks for, brought here if need be. */
-  async imageFor({ image: id, digest, sources }: RestoreOrder, signal: AbortSignal): Promise<Image> {
+  /** Looks again now and then, until the signal aborts. */
+  watch(signal: AbortSignal): void {
+    const timer = setInterval(() => {
+      void this.probe();
+      void this.keeper.lookAgain(signal);
+    }, lookEveryMs);
+    timer.unref();
+    signal.addEventListener('abort', () => {
+      clearInterval(timer);
+    });
+  }
+
+  /** The image that a restore asks for, brought here if need be, and checked; a damaged one is replaced by another node's. */
+  async imageFor(
+    { image: id, digest, sources }: RestoreOrder,
+    signal: AbortSignal,
+  ): Promise<{ image: Image; manifest: Manifest }> {
     signal.throwIfAborted();
     if (!isValidImageId(id))
       throw new AgentError('refused', 'ImageDamaged', 'MUSTER_IMAGE_MISSING', 'the order names no image');
-    return this.keeper.have(id, digest, sources);
+    const image = this.images.of(id);
+    if (!image.isWhole) await this.keeper.have(id, digest, sources);
+    try {
+      const manifest = await image.check(digest, signal);
+      if (this.keeper.isDamaged(id)) this.keeper.touched(image);
+      return { image, manifest };
+    } catch (error) {
+      if (!(error instanceof AgentError) || error.reason !== 'ImageDamaged') throw error;
+      this.keeper.damaged(image, error.message);
+      if (!sources.some(({ node }) => node !== this.#node)) throw error;
+      await this.keeper.have(id, digest, sources).catch((second: unknown) => {
+        const message = `${error.message.slice(error.code.length + 2)}; ${messageOf(second)}`;
+        throw new AgentError('failed', 'ImageDamaged', 'MUSTER_IMAGE_DAMAGED', message, { cause: error });
+      });
+      return { image, manifest: await image.check(digest, signal) };
+    }
   }
 }

@@ -1,6 +1,6 @@
 // CRIU as the engine of checkpoints: its options for a sandbox of ours, and what its failures mean. Network namespaces,
 // mounts of the host and the spool of standard input are external to its images; control groups are ours to make.
-import { closeSync, constants, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync, readFileSync, statSync } from 'node:fs';
 import { AgentError, messageOf } from '../agent-error.ts';
 import { manageCgroupsIgnore, networkLocks, type CriuOptions } from './criu-messages.ts';
 import { complaintOf, firstDescriptor, runCriu, type CriuHost } from './criu-process.ts';
@@ -22,22 +22,35 @@ const common = {
   networkLock: networkLocks.nftables,
 } as const satisfies Partial<CriuOptions>;
 
+/** Where CRIU may be, in order. */
+export type CriuPlaces = Omit<CriuHost, 'program'> & { readonly programs: readonly string[] };
+
+const missing = 'there is no CRIU on this node: "make setup" brings one';
+
 const mountKey = (target: string): string => `outer${target.replaceAll('/', ':')}`;
 
 export class CriuEngine implements CheckpointEngine {
   readonly name = 'criu';
-  readonly #host: CriuHost | null;
+  readonly #host: CriuPlaces;
 
-  /** Null: there is no CRIU on this node. */
-  constructor(host: CriuHost | null) {
+  constructor(host: CriuPlaces) {
     this.#host = host;
   }
 
+  /** Changes when another probe may find something else: the program came, went or was replaced. */
+  get identity(): string {
+    for (const program of this.#host.programs) {
+      const stat = statSync(program, { throwIfNoEntry: false });
+      if (stat) return `${program} ${String(stat.ino)} ${String(stat.mtimeMs)}`;
+    }
+    return '';
+  }
+
   async probe(signal: AbortSignal): Promise<Probe> {
-    if (this.#host === null)
-      return { version: null, why: 'there is no CRIU on this node: "make setup" brings one' };
+    const host = this.#find();
+    if (host === null) return { version: null, why: missing };
     try {
-      const { version } = await runCriu(this.#host, { type: 'version', options: null, cgroups: [] }, signal);
+      const { version } = await runCriu(host, { type: 'version', options: null, cgroups: [] }, signal);
       const [major, minor] = [version?.major ?? 0, version?.minor ?? 0];
       const text = `${String(major)}.${String(minor)}${version?.sublevel ? `.${String(version.sublevel)}` : ''}`;
       const [leastMajor, leastMinor] = leastVersion;
@@ -48,7 +61,7 @@ export class CriuEngine implements CheckpointEngine {
         };
       return { version: `criu ${text}`, why: '' };
     } catch (error) {
-      return { version: null, why: `${this.#host.program} does not run: ${messageOf(error)}` };
+      return { version: null, why: `${host.program} does not run: ${messageOf(error)}` };
     }
   }
 
@@ -121,13 +134,15 @@ export class CriuEngine implements CheckpointEngine {
   }
 
   #present(): CriuHost {
-    if (this.#host !== null) return this.#host;
-    throw new AgentError(
-      'refused',
-      'EngineMissing',
-      'MUSTER_CRIU_MISSING',
-      'there is no CRIU on this node: "make setup" brings one',
-    );
+    const host = this.#find();
+    if (host !== null) return host;
+    throw new AgentError('refused', 'EngineMissing', 'MUSTER_CRIU_MISSING', missing);
+  }
+
+  #find(): CriuHost | null {
+    const { programs, ...host } = this.#host;
+    const program = programs.find((path) => existsSync(path));
+    return program === undefined ? null : { ...host, program };
   }
 }
 
@@ -148,6 +163,10 @@ function failureOf(
     return new AgentError('failed', reason, code, `CRIU was stopped: ${messageOf(why)}`, { cause });
   }
   const said = complaintOf(read(logPath));
+  if (what === 'dump' && /No space left on device|ENOSPC/.test(said))
+    return new AgentError('failed', 'StorageFull', 'MUSTER_NO_ROOM', `the image does not fit: ${said}`, {
+      cause,
+    });
   return new AgentError(
     'failed',
     reason,

@@ -13,6 +13,7 @@ import type { InputSpool } from '../input.ts';
 import { scanLogs, streamName } from '../log-stream.ts';
 import { parseMountinfo } from '../mounts.ts';
 import type { OuterFile, OuterMount } from './engine.ts';
+import type { OpenFile } from './snapshots.ts';
 import {
   manifestVersion,
   type Cut,
@@ -125,7 +126,7 @@ export async function cutOf(options: {
   streams: readonly SavedStream[];
   input: SavedInput | null;
   pids: readonly number[];
-  initPid: number;
+  openFiles: readonly SavedFile[];
   ranksStartedNs: number;
   cpuUs: number;
 }): Promise<Cut> {
@@ -146,7 +147,7 @@ export async function cutOf(options: {
     outerFiles: outer.keys.map(({ key }) => key),
     streams,
     input,
-    openFiles: await openFilesOf(options.pids, options.initPid),
+    openFiles: options.openFiles,
     ranksStartedNs: options.ranksStartedNs,
     cpuUs: options.cpuUs,
   };
@@ -191,8 +192,8 @@ const regularFile = 0o100000;
 const typeMask = 0o170000;
 
 /** Files outside of the sandbox's private file systems that a process may write. */
-async function openFilesOf(pids: readonly number[], initPid: number): Promise<SavedFile[]> {
-  const found = new Map<string, SavedFile>();
+export async function openFilesOf(pids: readonly number[], initPid: number): Promise<OpenFile[]> {
+  const found = new Map<string, OpenFile>();
   const privateTypes = new Set(['tmpfs', 'proc', 'sysfs', 'devpts', 'mqueue']);
   const mounts = new Map(
     parseMountinfo(readFileSync(`/proc/${String(initPid)}/mountinfo`, 'utf8')).map((mount) => [
@@ -218,7 +219,8 @@ async function openFilesOf(pids: readonly number[], initPid: number): Promise<Sa
         if ((flags & writable) === 0 || !mount || privateTypes.has(mount.fsType)) continue;
         const stat = statSync(`/proc/${String(pid)}/fd/${name}`);
         if ((stat.mode & typeMask) !== regularFile) continue;
-        found.set(path, { path, bytes: stat.size, inode: stat.ino, ...idsOf(pid) });
+        const file = { path, bytes: stat.size, inode: stat.ino, ...idsOf(pid) };
+        found.set(path, { file, held: `/proc/${String(pid)}/fd/${name}` });
       } catch {
         continue; // closed, or ended, meanwhile
       }

@@ -55,6 +55,8 @@ export interface Probe {
 
 export interface CheckpointEngine {
   readonly name: string;
+  /** Changes when a probe may find something else than before. Cheap. */
+  readonly identity: string;
   /** What this node can do, found out by trying. */
   probe(signal: AbortSignal): Promise<Probe>;
   /** Throws AgentError with the engine's own words; the sandbox is unharmed. */

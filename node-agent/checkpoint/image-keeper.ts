@@ -23,6 +23,8 @@ export class ImageKeeper {
   readonly #store: ImageStore;
   readonly #facts = new Map<string, Sent<ImageFact>>();
   readonly #changed = new Set<string>();
+  /** What they were when that was found. */
+  readonly #damaged = new Map<string, { readonly image: Image; readonly before: string }>();
   readonly #fetches = new Map<string, { readonly done: Promise<void>; readonly stop: AbortController }>();
   readonly #fetch: FetchImage;
   /** Told when there is something to tell. */
@@ -53,6 +55,35 @@ export class ImageKeeper {
     this.#tell(image.id, factOf(image));
   }
 
+  /** It was found not to be what was saved: it is kept until another copy is here. */
+  damaged(image: Image, message: string): void {
+    this.#damaged.set(keyOf(image.id), { image, before: image.signature() });
+    this.#tell(image.id, { id: image.id, state: 'Damaged', bytes: image.bytes(), message });
+  }
+
+  /** Damaged ones that somebody has changed since: an administrator may have put back what was there. */
+  async lookAgain(signal: AbortSignal): Promise<void> {
+    for (const [key, { image, before }] of this.#damaged) {
+      if (!this.isDamaged(image.id)) {
+        this.#damaged.delete(key);
+        continue;
+      }
+      const now = image.signature();
+      if (now === before) continue;
+      this.#damaged.set(key, { image, before: now });
+      await image.check('', signal).then(
+        () => {
+          this.touched(image);
+        },
+        () => undefined,
+      );
+    }
+  }
+
+  isDamaged(id: ImageId): boolean {
+    return this.#facts.get(keyOf(id))?.state === 'Damaged';
+  }
+
   desire(orders: readonly ImageOrder[]): void {
     for (const order of orders) {
       const { id, want } = order;
@@ -65,7 +96,7 @@ export class ImageKeeper {
   /** Settles once the whole image is here; fetches it at most once at a time. Throws AgentError when it cannot be had. */
   async have(id: ImageId, digest: string, sources: readonly ImageSource[]): Promise<Image> {
     const image = this.#store.of(id);
-    if (image.isWhole) {
+    if (image.isWhole && !this.isDamaged(id)) {
       if (!this.#facts.has(keyOf(id))) this.touched(image);
       return image;
     }
@@ -90,6 +121,7 @@ export class ImageKeeper {
     signal: AbortSignal,
   ): Promise<void> {
     const { id } = image;
+    const before = this.#facts.get(keyOf(id));
     let told = 0;
     const onProgress = (bytes: number) => {
       if (bytes - told < progressBytes) return;
@@ -102,7 +134,8 @@ export class ImageKeeper {
       this.touched(image);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
-      this.#tell(id, signal.aborted ? { id, state: 'Gone' } : { id, state: 'Failed', message });
+      if (before?.state === 'Damaged') this.#tell(id, before);
+      else this.#tell(id, signal.aborted ? { id, state: 'Gone' } : { id, state: 'Failed', message });
       throw error;
     }
   }

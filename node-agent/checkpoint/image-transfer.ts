@@ -3,7 +3,7 @@
 // put in place last, so an image that was cut off is none.
 import { createHash, type Hash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { open, statfs, type FileHandle } from 'node:fs/promises';
+import { open, type FileHandle } from 'node:fs/promises';
 import { credentials } from '@grpc/grpc-js';
 import type { ImageChunk, ImageSource } from '../../wire/agent-types.ts';
 import { channelOptions, type ImageCall, type Wire } from '../../wire/load.ts';
@@ -81,6 +81,8 @@ export interface FetchOptions {
   readonly sources: readonly ImageSource[];
   readonly digest: string;
   readonly onProgress: (bytes: number) => void;
+  /** Throws AgentError unless the node has room for so many bytes more of images. */
+  readonly checkRoom: (bytes: number) => void;
 }
 
 /** Tries one source after the other. Throws AgentError with what each of them said. */
@@ -88,10 +90,11 @@ export async function fetchImage(image: Image, options: FetchOptions, signal: Ab
   const trouble: string[] = [];
   for (const source of options.sources) {
     try {
-      await fetchFrom(image, source, options, signal);
+      await fetchFrom(image.part, source, options, signal);
+      image.replaceByPart();
       return;
     } catch (error) {
-      image.remove();
+      image.part.remove();
       signal.throwIfAborted();
       trouble.push(`${source.node}: ${messageOf(error)}`);
     }
@@ -107,7 +110,7 @@ export async function fetchImage(image: Image, options: FetchOptions, signal: Ab
 async function fetchFrom(
   image: Image,
   source: ImageSource,
-  { wire, tls, digest, onProgress }: FetchOptions,
+  { wire, tls, digest, onProgress, checkRoom }: FetchOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const name = nodeServerName(source.node);
@@ -122,7 +125,7 @@ async function fetchFrom(
   };
   signal.addEventListener('abort', cancel);
   try {
-    await using receiver = new Receiver(image, digest);
+    await using receiver = new Receiver(image, digest, checkRoom);
     for await (const chunk of call) {
       await receiver.take(chunk as ImageChunk);
       onProgress(receiver.bytes);
@@ -140,6 +143,7 @@ class Receiver implements AsyncDisposable {
   bytes = 0;
   readonly #image: Image;
   readonly #digest: string;
+  readonly #checkRoom: FetchOptions['checkRoom'];
   readonly #manifestParts: Buffer[] = [];
   #manifest: Manifest | null = null;
   #next = 0;
@@ -147,9 +151,10 @@ class Receiver implements AsyncDisposable {
   #hash: Hash = createHash('sha256');
   #offset = 0;
 
-  constructor(image: Image, digest: string) {
+  constructor(image: Image, digest: string, checkRoom: FetchOptions['checkRoom']) {
     this.#image = image;
     this.#digest = digest;
+    this.#checkRoom = checkRoom;
     image.create();
   }
 
@@ -195,14 +200,7 @@ class Receiver implements AsyncDisposable {
     if (digestOf(bytes) !== this.#digest) throw new Error('its manifest is another one');
     const manifest = JSON.parse(bytes.toString('utf8')) as Manifest;
     const needed = manifest.files.reduce((sum, each) => sum + each.bytes, 0);
-    const { bavail, bsize } = await statfs(this.#image.path);
-    if (bavail * bsize < needed)
-      throw new AgentError(
-        'failed',
-        'StorageFull',
-        'MUSTER_NO_ROOM',
-        `an image of ${String(needed)} bytes does not fit into the ${String(bavail * bsize)} bytes that are free`,
-      );
+    this.#checkRoom(needed);
     for (const { name } of manifest.files)
       if (!isFileName(name)) throw new Error(`its manifest names a file ${JSON.stringify(name)}`);
     this.#manifest = manifest;

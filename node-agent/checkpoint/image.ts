@@ -17,17 +17,19 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { ImageId, SandboxSpec } from '../../wire/agent-types.ts';
 import { AgentError, errnoOf } from '../agent-error.ts';
 import type { StreamNumber } from '../log-stream.ts';
+import { digestFile } from './digests.ts';
 import type { OuterMount } from './engine.ts';
 
 export const manifestVersion = 1;
 export const manifestName = 'manifest.json';
 /** What was seen of the sandbox while it was held; becomes the manifest once the files' digests are known. */
 export const cutName = 'cut.json';
-const chunkBytes = 1 << 18;
+/** Where an image is received until it is whole. */
+const partSuffix = '.part';
 
 export interface SavedStream {
   readonly rank: number;
@@ -60,6 +62,8 @@ export interface SavedFile {
   readonly uid: number;
   readonly gid: number;
   readonly groups: readonly number[];
+  /** The file of the image that is a copy of it, where one was asked for. */
+  readonly copy?: string;
 }
 
 /** All that a restore must know, beside the engine's own files. */
@@ -171,6 +175,14 @@ export class Image {
     return bytes === null ? null : (JSON.parse(bytes.toString('utf8')) as Cut);
   }
 
+  /** Another one when somebody may have changed it. Cheap. */
+  signature(): string {
+    return list(this.path)
+      .map((name) => lstatSync(this.pathOf(name)))
+      .map(({ ino, size, ctimeMs }) => `${String(ino)} ${String(size)} ${String(ctimeMs)}`)
+      .join();
+  }
+
   bytes(): number {
     let sum = 0;
     for (const name of list(this.path)) sum += lstatSync(this.pathOf(name)).size;
@@ -182,7 +194,7 @@ export class Image {
     const files: { name: string; bytes: number; sha256: string }[] = [];
     for (const name of list(this.path).sort()) {
       if (name === cutName || name.startsWith('.')) continue;
-      files.push({ name, ...(await digestFile(this.pathOf(name), true, signal)) });
+      files.push({ name, ...(await digestFile(this.pathOf(name), signal, true)) });
     }
     const manifest: Manifest = { ...cut, files };
     const bytes = Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`);
@@ -218,7 +230,7 @@ export class Image {
       throw damaged(this.path, `its manifest names checkpoint ${manifest.checkpointUid}, another one`);
     for (const { name, bytes: length, sha256 } of manifest.files) {
       if (!isFileName(name)) throw damaged(this.path, `its manifest names a file ${JSON.stringify(name)}`);
-      const now = await digestFile(this.pathOf(name), false, signal).catch((error: unknown) => {
+      const now = await digestFile(this.pathOf(name), signal).catch((error: unknown) => {
         throw damaged(this.path, `file ${name} cannot be read: ${errnoOf(error) ?? String(error)}`, error);
       });
       if (now.bytes !== length || now.sha256 !== sha256)
@@ -232,6 +244,18 @@ export class Image {
 
   remove(): void {
     rmSync(this.path, { recursive: true, force: true });
+  }
+
+  /** A place beside it, to be filled and then put in its place. */
+  get part(): Image {
+    return new Image(`${this.path}${partSuffix}`, this.id);
+  }
+
+  /** What was filled beside it becomes the image. */
+  replaceByPart(): void {
+    this.remove();
+    renameSync(this.part.path, this.path);
+    syncDirectory(dirname(this.path));
   }
 
   /** An image that somebody else could have written is not restored. */
@@ -250,11 +274,18 @@ export class ImageStore {
   constructor(root: string) {
     this.root = root;
     mkdirSync(root, { recursive: true, mode: 0o700 });
+    for (const name of list(root))
+      if (name.endsWith(partSuffix)) rmSync(`${root}/${name}`, { recursive: true, force: true });
   }
 
   of(id: ImageId): Image {
     if (!isValidImageId(id)) throw new Error(`MUSTER_BUG: no image can have the name ${JSON.stringify(id)}`);
     return new Image(`${this.root}/${id.checkpointUid}-${String(id.ordinal)}`, id);
+  }
+
+  /** Of all that is in it. */
+  bytes(): number {
+    return this.list().reduce((sum, image) => sum + image.bytes(), 0);
   }
 
   list(): Image[] {
@@ -265,31 +296,6 @@ export class ImageStore {
       if (isValidImageId(id)) images.push(this.of(id));
     }
     return images;
-  }
-}
-
-/** No link is followed: what an image consists of lies in it. */
-async function digestFile(
-  path: string,
-  sync: boolean,
-  signal: AbortSignal,
-): Promise<{ bytes: number; sha256: string }> {
-  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-  try {
-    const hash = createHash('sha256');
-    const buffer = Buffer.allocUnsafe(chunkBytes);
-    let bytes = 0;
-    for (;;) {
-      signal.throwIfAborted();
-      const { bytesRead } = await file.read(buffer, 0, buffer.length, bytes);
-      if (bytesRead === 0) break;
-      hash.update(buffer.subarray(0, bytesRead));
-      bytes += bytesRead;
-    }
-    if (sync) await file.sync();
-    return { bytes, sha256: hash.digest('hex') };
-  } finally {
-    await file.close();
   }
 }
 

@@ -7,8 +7,17 @@ import type { SandboxSpec } from '../../wire/agent-types.ts';
 import type { AdoptedSandbox } from '../adopted-sandbox.ts';
 import { AgentError } from '../agent-error.ts';
 import { isPrivatePath, parseMountinfo } from '../mounts.ts';
+import { openFilesOf } from './cut.ts';
 import type { OuterMount } from './engine.ts';
 import { heldSockets, outerConnections, unixSockets } from './sockets.ts';
+import {
+  endTcpConnections,
+  outerTcpConnections,
+  peerOf,
+  tcpConnections,
+  tcpListeners,
+  type TcpSocket,
+} from './tcp-connections.ts';
 
 const looks = 4;
 const lookAgainMs = 50;
@@ -22,7 +31,11 @@ export interface PreflightSubject {
   /** Its processes, as of the moment. */
   readonly pids: () => readonly number[];
   readonly when: 'before' | 'frozen';
+  /** Refuse: none may be open for writing. */
   readonly openFiles: string;
+  /** Reset: connections to outside are ended once nothing moves. */
+  readonly externalConnections: string;
+  /** Of what the node lets images have. */
   readonly freeBytes: number;
   readonly neededBytes: number;
 }
@@ -31,11 +44,11 @@ export interface PreflightSubject {
 export async function preflight(subject: PreflightSubject): Promise<void> {
   const trouble = [
     ...carrierTrouble(subject),
-    ...policyTrouble(subject),
     ...networkTrouble(subject),
     ...roomTrouble(subject),
     ...mountTrouble(subject),
     ...descriptorTrouble(subject),
+    ...(await openFileTrouble(subject)),
     ...(await connectionTrouble(subject)),
   ];
   if (trouble.length === 0) return;
@@ -50,10 +63,6 @@ export async function preflight(subject: PreflightSubject): Promise<void> {
 function* carrierTrouble({ spec }: PreflightSubject): Generator<string> {
   if (spec.carrier)
     yield `it lives in carrier Pod ${spec.carrier.pod}, whose root this build cannot bring along`;
-}
-
-function* policyTrouble({ openFiles }: PreflightSubject): Generator<string> {
-  if (openFiles === 'Snapshot') yield 'openFiles Snapshot is not in this build: use Truncate or Refuse';
 }
 
 /** Between sandboxes on the nodes' own network nothing could be kept from passing while one is saved and another is not. */
@@ -72,20 +81,54 @@ async function connectionTrouble(subject: PreflightSubject): Promise<string[]> {
   return trouble;
 }
 
-async function connectionsNow({ native, adopted, pids }: PreflightSubject): Promise<string[]> {
+async function connectionsNow(subject: PreflightSubject): Promise<string[]> {
+  const { native, adopted, pids, spec, when } = subject;
   const pidfd = native.pidfdOpen(adopted.identity.pid);
   let netns: number | null = null;
   try {
     netns = native.netnsOf(pidfd);
     const sockets = await unixSockets(native, netns);
-    return outerConnections(sockets, heldSockets(pids())).map(
+    const held = heldSockets(pids());
+    const unix = outerConnections(sockets, held).map(
       ({ pid, peerName, accepted }) =>
         `${nameOf(pid)} ${accepted ? 'is connected' : 'is being connected'} to ${peerName === '' ? 'a socket' : peerName} outside of the sandbox: close the connection first`,
     );
+    const subnet = spec.network?.subnet;
+    const outer = outerTcpConnections(
+      await tcpConnections(native, netns),
+      await tcpListeners(native, netns),
+      { held, subnet },
+    );
+    if (subject.externalConnections !== 'Reset')
+      return [...unix, ...outer.map((each) => tcpText(each, held))];
+    if (when === 'before') return unix;
+    const failed = await endTcpConnections(native, netns, outer);
+    return failed.length === 0
+      ? unix
+      : [
+          ...unix,
+          `connections to outside cannot be ended (error ${failed.join(', ')}): the kernel has no INET_DIAG_DESTROY`,
+        ];
   } finally {
     native.close(pidfd);
     if (netns !== null) native.close(netns);
   }
+}
+
+async function openFileTrouble({ openFiles, pids, adopted }: PreflightSubject): Promise<string[]> {
+  if (openFiles !== 'Refuse') return [];
+  const open = await openFilesOf(pids(), adopted.identity.pid);
+  return open.map(
+    ({ file }) =>
+      `file ${file.path} is open for writing, and openFiles is Refuse: close it, or use Truncate or Snapshot`,
+  );
+}
+
+function tcpText(socket: TcpSocket, held: ReadonlyMap<number, number>): string {
+  const pid = held.get(socket.inode);
+  const who =
+    pid === undefined ? 'a connection that nobody has accepted yet comes' : `${nameOf(pid)} is connected`;
+  return `${who} ${pid === undefined ? 'from' : 'to'} ${peerOf(socket)} outside of the group: close it first, or use externalConnections Reset`;
 }
 
 function* roomTrouble({ freeBytes, neededBytes, when }: PreflightSubject): Generator<string> {

@@ -38,8 +38,7 @@ export async function restoreSandbox(
 ): Promise<void> {
   const { checkpoints, config } = backend;
   const { directory, network } = sandbox;
-  const image = await checkpoints.imageFor(order, signal);
-  const manifest = await image.check(order.digest, signal);
+  const { image, manifest } = await checkpoints.imageFor(order, signal);
   checkFits(manifest, { architecture: arch(), features: cpuFeatures() }, config.node);
   sandbox.spec = restoredSpecOf(sandbox.spec, manifest);
   const { launch } = preparationOf(sandbox.spec, sandbox.key, backend);

@@ -154,7 +154,7 @@ export async function restoreProcesses(options: {
   mkdirSync(stage, { recursive: true, mode: 0o700 });
   mkdirSync(standIn, { recursive: true, mode: 0o555 });
   const mounts = mountsOn(manifest, launch, config.node, standIn);
-  await rollBack(manifest, openFiles, mounts);
+  await rollBack(manifest, { image, policy: openFiles, mounts }, signal);
   const files = manifest.outerFiles.map((key) => ({ key, fd: openSync(`${directory.input}/spool`, 'r') }));
   try {
     const pid = await checkpoints.engine.restore(

@@ -6,7 +6,8 @@ import { lstatSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { AgentError, messageOf } from '../agent-error.ts';
 import type { OuterMount } from './engine.ts';
-import type { Manifest, SavedFile } from './image.ts';
+import type { Image, Manifest, SavedFile } from './image.ts';
+import { putBack } from './snapshots.ts';
 
 const run = promisify(execFile);
 const script = 'tail -c "+$(($3 + 1))" -- "$1" >>"$2" && truncate -s "$3" -- "$1"';
@@ -22,12 +23,19 @@ export function hostPathOf(path: string, root: string, mounts: readonly OuterMou
 
 /** Throws AgentError when a file cannot be taken back, or must not be by `policy`. Done again, it does nothing. */
 export async function rollBack(
-  { openFiles, checkpointUid, root }: Manifest,
-  policy: string,
-  mounts: readonly OuterMount[],
+  manifest: Manifest,
+  { image, policy, mounts }: { image: Image; policy: string; mounts: readonly OuterMount[] },
+  signal: AbortSignal,
 ): Promise<void> {
+  const { openFiles, checkpointUid, root } = manifest;
   for (const file of openFiles) {
     const path = hostPathOf(file.path, root, mounts);
+    if (policy === 'Snapshot' && file.copy !== undefined) {
+      await putBack({ ...file, path }, image, manifest, signal).catch((cause: unknown) => {
+        throw failure(file, `its copy cannot be put back: ${messageOf(cause)}`, cause);
+      });
+      continue;
+    }
     const now = lstatSync(path, { throwIfNoEntry: false });
     if (!now?.isFile() || now.size <= file.bytes) continue; // what is missing or short the engine tells
     if (policy === 'Refuse')

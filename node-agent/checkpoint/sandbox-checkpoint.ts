@@ -3,10 +3,9 @@
 // gone. An agent that finds a checkpoint it had not brought to Committed gives it up the same way. What others of the group
 // do, and when it is their turn, is the controllers' business.
 import { statSync } from 'node:fs';
-import { statfs } from 'node:fs/promises';
 import type { CheckpointFact, CheckpointOrder, SandboxId, SandboxSpec } from '../../wire/agent-types.ts';
 import type { AdoptedSandbox } from '../adopted-sandbox.ts';
-import { AgentError, messageOf } from '../agent-error.ts';
+import { AgentError, errnoOf, messageOf } from '../agent-error.ts';
 import type { Backend } from '../backend.ts';
 import type { SandboxCgroup } from '../cgroups.ts';
 import type { Freezer } from '../freezer.ts';
@@ -14,18 +13,20 @@ import type { InputSpool } from '../input.ts';
 import type { RankProcesses } from '../rank-processes.ts';
 import type { SandboxDirectory } from '../sandbox-directory.ts';
 import { until } from '../until.ts';
-import { cutOf, keepLogs, outerFilesOf, saveInput, settleLogs } from './cut.ts';
+import { cutOf, keepLogs, openFilesOf, outerFilesOf, saveInput, settleLogs } from './cut.ts';
 import type { Image } from './image.ts';
 import { engineCgroupOf } from './criu-process.ts';
 import { checkpointActionOf, type CheckpointState } from './plan.ts';
 import { preflight } from './preflight.ts';
 import { readLog, repair } from './repair.ts';
+import { takeSnapshots } from './snapshots.ts';
 
 /** What is kept of it on disk. */
 export interface CheckpointRecord extends CheckpointFact {
   readonly state: CheckpointState;
   readonly name: string;
   readonly openFiles: string;
+  readonly externalConnections?: string;
   readonly holdUntilMs: number;
 }
 
@@ -81,7 +82,13 @@ export class SandboxCheckpoint {
 
   fact(): CheckpointFact | null {
     if (this.#record === null) return null;
-    const { name: _name, openFiles: _openFiles, holdUntilMs: _holdUntilMs, ...fact } = this.#record;
+    const {
+      name: _name,
+      openFiles: _openFiles,
+      externalConnections: _externalConnections,
+      holdUntilMs: _holdUntilMs,
+      ...fact
+    } = this.#record;
     return fact;
   }
 
@@ -129,7 +136,6 @@ export class SandboxCheckpoint {
           this.#start('prepare', (signal) => this.#prepare(signal));
           return;
         case 'dump':
-          this.#update({ state: 'Dumping' });
           this.#start('dump', (signal) => this.#dump(signal));
           return;
         case 'seal':
@@ -144,14 +150,29 @@ export class SandboxCheckpoint {
   /** On disk before anybody is told. */
   #update(change: Partial<CheckpointRecord>): void {
     if (this.#record === null) return;
-    this.#record = { ...this.#record, ...change };
-    this.#sandbox.directory.write('checkpoint', this.#record);
+    const record = { ...this.#record, ...change };
+    this.#sandbox.directory.write('checkpoint', record);
+    if (change.state !== undefined) this.#backend.config.reached?.(`member ${change.state}`);
+    this.#told(record);
+  }
+
+  /** The same for what an agent that finds the older record comes to as well: a full disk does not stop it. */
+  #giveBack(change: Partial<CheckpointRecord>): void {
+    if (this.#record === null) return;
+    unlessFull(() => {
+      this.#update(change);
+    });
+    this.#told({ ...this.#record, ...change });
+  }
+
+  #told(record: CheckpointRecord): void {
+    this.#record = record;
     this.#sandbox.changed();
   }
 
   #begin(order: CheckpointOrder): void {
     const holdMs = order.holdAtMostMs > 0 ? order.holdAtMostMs : holdByDefaultMs;
-    this.#record = {
+    const record: CheckpointRecord = {
       checkpointUid: order.checkpointUid,
       state: 'Preparing',
       reason: '',
@@ -165,9 +186,17 @@ export class SandboxCheckpoint {
       dumpUs: 0,
       name: order.name,
       openFiles: order.openFiles,
+      externalConnections: order.externalConnections,
       holdUntilMs: this.#backend.nowMs() + holdMs,
     };
-    this.#update({});
+    this.#record = record;
+    try {
+      this.#update({});
+      this.#backend.config.reached?.('member Preparing');
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOSPC') throw error;
+      this.#told({ ...record, state: 'Aborted', reason: 'StorageFull', message: messageOf(error) });
+    }
   }
 
   #start(what: string, work: (signal: AbortSignal) => Promise<void>): void {
@@ -228,7 +257,6 @@ export class SandboxCheckpoint {
   async #check(adopted: AdoptedSandbox, when: 'before' | 'frozen'): Promise<void> {
     const { spec, directory, cgroup } = this.#sandbox;
     const { checkpoints, config } = this.#backend;
-    const room = await statfs(checkpoints.images.root);
     await preflight({
       native: this.#backend.native,
       node: config.node,
@@ -237,13 +265,15 @@ export class SandboxCheckpoint {
       mounts: directory.read('mounts'),
       pids: () => cgroup?.pids() ?? [],
       when,
+      externalConnections: this.#record?.externalConnections ?? '',
       openFiles: this.#record?.openFiles ?? '',
-      freeBytes: Number(room.bavail) * Number(room.bsize),
+      freeBytes: checkpoints.room.leftBytes,
       neededBytes: cgroup?.usage().memoryBytes ?? 0,
     });
   }
 
   async #dump(signal: AbortSignal): Promise<void> {
+    this.#update({ state: 'Dumping' });
     const { adopted, cgroup, directory, input, spec, key } = this.#sandbox;
     const record = this.#record;
     const { checkpoints } = this.#backend;
@@ -254,6 +284,9 @@ export class SandboxCheckpoint {
     const outer = outerFilesOf(adopted, this.#backend.native);
     const streams = keepLogs(directory.logs, image);
     const savedInput = saveInput(input, outer, image);
+    const open = await openFilesOf(cgroup.pids(), adopted.identity.pid);
+    const openFiles =
+      record.openFiles === 'Snapshot' ? await takeSnapshots(open, image) : open.map(({ file }) => file);
     const cut = await cutOf({
       backend: this.#backend,
       spec,
@@ -263,7 +296,7 @@ export class SandboxCheckpoint {
       streams,
       input: savedInput,
       pids: cgroup.pids(),
-      initPid: adopted.identity.pid,
+      openFiles,
       ranksStartedNs: this.#sandbox.processes?.startedNs ?? 0,
       cpuUs: cgroup.usage().cpuUs,
     });
@@ -336,8 +369,10 @@ export class SandboxCheckpoint {
       await this.#sandbox.setPlugged(true);
       processes?.resume();
     }
-    await this.#sandbox.freezer.thaw('checkpoint');
-    this.#update({ held: false, thawedNs: this.#backend.nowMs() * 1e6 });
+    await this.#sandbox.freezer.thaw('checkpoint').catch((error: unknown) => {
+      if (errnoOf(error) !== 'ENOSPC') throw error;
+    });
+    this.#giveBack({ held: false, thawedNs: this.#backend.nowMs() * 1e6 });
   }
 
   async #abort(cause: unknown): Promise<void> {
@@ -347,9 +382,19 @@ export class SandboxCheckpoint {
     this.#sandbox.input?.keepFrom(null);
     await this.#releaseNow();
     this.#image.remove();
-    const reason = cause instanceof AgentError ? cause.reason : 'DumpFailed';
-    this.#update({ state: 'Aborted', reason, message: messageOf(cause), bytes: 0, digest: '' });
+    const reason =
+      cause instanceof AgentError ? cause.reason : errnoOf(cause) === 'ENOSPC' ? 'StorageFull' : 'DumpFailed';
+    this.#giveBack({ state: 'Aborted', reason, message: messageOf(cause), bytes: 0, digest: '' });
     this.#backend.checkpoints.keeper.touched(this.#image);
+  }
+}
+
+/** The effect has been had; what could not be written does no harm. */
+function unlessFull(act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOSPC') throw error;
   }
 }
 

@@ -50,7 +50,7 @@ export class AgentProcess implements AsyncDisposable {
       peerPort: 0,
       localSocket: join(uid === undefined ? hub.directory : stateDir, `${node}.sock`),
       nativeDir,
-      criu: overrides.criu ?? '',
+      criu: overrides.criu === undefined ? [] : [overrides.criu],
       nodeConfig: { ...defaultNodeConfig, ...overrides.nodeConfig },
       keepNamespaces: overrides.mounts !== undefined,
       build: 'test',

@@ -1,5 +1,5 @@
 // Sandboxes of real jobs under real agents, and the orders of a checkpoint given step by step as the controllers would.
-import type { CheckpointFact, SandboxFact, SandboxSpec, Sent } from '../../wire/agent-types.ts';
+import type { CheckpointFact, ImageSource, SandboxFact, SandboxSpec, Sent } from '../../wire/agent-types.ts';
 import { AgentProcess, specOf, type SpecOptions } from '../agent/harness.ts';
 import { TestHub } from '../agent/hub.ts';
 import { criuProgram } from '../criu/criu.ts';
@@ -95,6 +95,13 @@ export class Scene implements AsyncDisposable {
   }
 }
 
+export interface OrderOptions {
+  readonly hold?: boolean;
+  readonly holdAtMostMs?: number;
+  readonly openFiles?: string;
+  readonly externalConnections?: string;
+}
+
 export interface Saved {
   readonly checkpointUid: string;
   readonly fact: CheckpointFact;
@@ -122,11 +129,7 @@ export class Job {
     this.hub.desire(this.node, this.spec);
   }
 
-  order(
-    checkpointUid: string,
-    step: string,
-    more: { hold?: boolean; holdAtMostMs?: number; openFiles?: string } = {},
-  ): void {
+  order(checkpointUid: string, step: string, more: OrderOptions = {}): void {
     this.want({
       checkpoint: {
         checkpointUid,
@@ -156,11 +159,11 @@ export class Job {
   }
 
   /** All steps of a checkpoint. `hold`: the sandbox stays frozen afterwards. */
-  async save(more: { hold?: boolean } = {}): Promise<Saved> {
+  async save(more: OrderOptions = {}): Promise<Saved> {
     const checkpointUid = `c${String(process.pid)}-${String(++checkpoints)}`;
-    this.order(checkpointUid, 'Prepare');
+    this.order(checkpointUid, 'Prepare', more);
     await this.reached(checkpointUid, 'Prepared');
-    this.order(checkpointUid, 'Dump');
+    this.order(checkpointUid, 'Dump', more);
     await this.reached(checkpointUid, 'Dumped');
     this.order(checkpointUid, 'Commit', more);
     const fact = await this.reached(checkpointUid, 'Saved');
@@ -178,6 +181,10 @@ export class Job {
     { checkpointUid, fact }: Saved,
     node = this.node,
     tree: Sent<SandboxSpec>['tree'] = this.spec.tree,
+    sources: Sent<ImageSource>[] = [
+      { node: this.node, address: this.hub.nodes.get(this.node)?.hello.peerAddress ?? '' },
+    ],
+    openFiles = 'Truncate',
   ): Promise<Job> {
     const { id } = this.spec;
     const spec: Spec = {
@@ -188,8 +195,8 @@ export class Job {
       restore: {
         image: { checkpointUid, ordinal: id.ordinal },
         digest: fact.digest,
-        sources: [{ node: this.node, address: this.hub.nodes.get(this.node)?.hello.peerAddress ?? '' }],
-        openFiles: 'Truncate',
+        sources,
+        openFiles,
         checkpoint: `default/${checkpointUid}`,
       },
     };
