@@ -12,6 +12,7 @@ import { CarrierBook } from './carrier/book.ts';
 import type { CarrierPolicy } from './carrier/gang.ts';
 import type { CarrierImage } from './carrier/pod.ts';
 import { keepersOf } from './checkpoint/observe.ts';
+import { removeOrphans } from './checkpoint/orphans.ts';
 import { CheckpointReconciler } from './checkpoint/reconcile.ts';
 import { Saves } from './checkpoint/saves.ts';
 import { cutStateOf, isDone } from './checkpoint/seen.ts';
@@ -63,6 +64,8 @@ export interface ControlPlaneOptions {
   readonly carriers?: CarrierImage & { readonly policy?: Partial<CarrierPolicy> };
   /** On Kubernetes: NodeMonitors follow the cluster's Nodes. */
   readonly followNodes?: boolean;
+  /** Told of each step of a protocol, before it is written, once it is, and once agents are told: for tests. */
+  readonly reached?: (point: string) => void;
   /** Where Leases of the controllers are; default: default. */
   readonly namespace?: string;
 }
@@ -266,6 +269,7 @@ export async function runControlPlane(
 
   const checkpointer = new CheckpointReconciler({
     store, hub, clock, events, logger,
+    ...(options.reached === undefined ? {} : { reached: options.reached }),
     groups: groups.objects,
     checkpoints: checkpoints.objects,
     isDrained: (node) => treatments.of(node).drain !== undefined,
@@ -299,6 +303,7 @@ export async function runControlPlane(
           nodes: hub.nodes,
           loadEveryMs: () => measuredEveryMs(hub.connectedNodes),
           ...(kubeNode ? { kubeNode } : {}),
+          tidy: (monitor, stop) => removeOrphans({ store, hub }, monitor, stop),
         }), // prettier-ignore
         queue: nodeQueue,
         parallel: 4,

@@ -51,7 +51,8 @@ export const reasons = {
   NotStarted: 'Nothing to do: nothing was started yet.',
   Stopping: 'Wait: ranks were told to end; they are killed after spec.gracePeriodSeconds.',
   Finished: 'Nothing to do: the group has ended; Succeeded or Failed tells how.',
-  Restarting: 'Wait: a node is lost, and the group starts again once none of its ranks can run any more.',
+  Restarting:
+    'Wait: a node is lost or could not bring ranks back, and the group starts again once none of its ranks can run any more.',
   AgentUnreachable:
     'Ranks go on running. Start the agent on the node named in the message again; nothing is lost.',
   // Suspended
@@ -76,6 +77,10 @@ export const reasons = {
   SandboxFailed: "See the agent's log on the node named in the message: the sandbox could not be built.",
   NotAllowed:
     "Ask the administrator of the node named in the message, or ask for what its agent's configuration lets ranks have.",
+  RestoreFailed:
+    'The message says what each node lacks or found; the Checkpoint is kept, and `muster restart` tries again.',
+  ImageDamaged:
+    'No node has a whole image any more: the message names image and file. Delete the Checkpoint and use an older one.',
   CarrierLost:
     'The Pod that the ranks lived in was deleted, evicted or ended: the message says which, and by what. Create the group anew.',
   NodeLost: "Start the node's agent again or remove the node; then create the group anew.",

@@ -67,6 +67,8 @@ export const chapters: readonly Chapter[] = [
       'NotAllowed',
       'NodeLost',
       'CarrierLost',
+      'RestoreFailed',
+      'ImageDamaged',
       'LeaseExpired',
       'RestartsExhausted',
       'WallTimeExceeded',

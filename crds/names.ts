@@ -151,6 +151,13 @@ export const annotations = {
     'schedulers that choose victims',
     'Time of the latest restorable checkpoint, RFC 3339.',
   ),
+  orphanedImages: name(
+    'orphaned-images',
+    'NodeMonitors',
+    'Checkpoint controller',
+    'NodeMonitor controller',
+    'UIDs of Checkpoints that were deleted while the node was lost: what it still has of their images goes when it is back.',
+  ),
   manifestFile: name(
     'manifest-file',
     'objects from a manifests directory',

@@ -28,10 +28,7 @@ describe('unsupported', () => {
     const whole = readCases().find((each) => each.name.endsWith('everything there is'))!
       .object as ProcessGroup;
     expect(unsupported(whole).map((each) => each.field)).toEqual([
-      'spec.externalConnections',
       'spec.checkpointPolicy.storage',
-      'spec.checkpointPolicy.onSuspend',
-      'spec.checkpointPolicy.beforeWallTime',
       'spec.queueName',
       'spec.dependsOn',
       'spec.processes[].coProcess',

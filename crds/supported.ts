@@ -22,11 +22,6 @@ const when = <T>(value: T | undefined, ...values: T[]) =>
 
 const rows: readonly Row[] = [
   {
-    field: 'externalConnections',
-    asks: (spec) => spec.externalConnections,
-    why: 'there are no checkpoints; leave it out',
-  },
-  {
     field: 'suspendPolicy',
     asks: (spec) => (spec.template ? when(spec.suspendPolicy, 'Checkpoint') : undefined),
     why: 'ranks in carrier Pods cannot be brought back; use Freeze or Stop',
@@ -40,16 +35,6 @@ const rows: readonly Row[] = [
     field: 'checkpointPolicy.storage',
     asks: (spec) => spec.checkpointPolicy?.storage,
     why: 'images are kept on nodes; leave it out',
-  },
-  {
-    field: 'checkpointPolicy.onSuspend',
-    asks: (spec) => when(spec.checkpointPolicy?.onSuspend, true),
-    why: 'use suspendPolicy Checkpoint',
-  },
-  {
-    field: 'checkpointPolicy.beforeWallTime',
-    asks: (spec) => when(spec.checkpointPolicy?.beforeWallTime, true),
-    why: 'leave it out',
   },
   {
     field: 'failurePolicy.node',

@@ -533,6 +533,18 @@ export interface ProcessGroupRestore {
   checkpointUid: string;
   /** Digest of its image manifest. */
   manifestDigest: string;
+  /** Nodes that could not bring a sandbox back; none is tried twice. */
+  failures?: ProcessGroupRestoreFailures[];
+}
+
+/** One try. */
+export interface ProcessGroupRestoreFailures {
+  /** Name of the node. */
+  node: string;
+  /** Ordinal of the sandbox. */
+  ordinal: number;
+  /** What stood in the way, for people. */
+  message: string;
 }
 
 /** The network of a group whose network is Isolated, which no other group has while this one runs. */
@@ -613,6 +625,10 @@ export interface CheckpointStatus {
   imageSize?: string;
   /** Nodes that hold images, as a node list such as "node[1-4]". Absent where the storage is outside of the nodes. */
   nodes?: string;
+  /** Nodes that held images and are lost. What they still have is removed when they come back after this object was deleted. */
+  lostNodes?: string;
+  /** Nodes that could bring back each of its sandboxes when it became ready, by their engine, network and processors. */
+  candidateNodes?: number;
   /** Smallest number of copies that any image has now. */
   copies?: number;
   /** How far it has come. */

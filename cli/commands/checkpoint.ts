@@ -67,6 +67,8 @@ function doneText({ metadata, status = {} }: Checkpoint): string {
   const parts = [`${status.size ?? 0} ranks`, `${status.imageSize ?? ''}B`];
   if (status.downtimeMilliseconds !== undefined)
     parts.push(`stood still for ${status.downtimeMilliseconds} ms`);
+  if (status.candidateNodes !== undefined)
+    parts.push(`${status.candidateNodes} node${status.candidateNodes === 1 ? '' : 's'} can bring it back`);
   return `checkpoint/${metadata.name} ready: ${parts.join(', ')}`;
 }
 

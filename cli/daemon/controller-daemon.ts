@@ -22,7 +22,8 @@ import { musterAdmit, musterTypes } from '../../store/muster-types.ts';
 import { ApiServer } from '../../store/server/api-server.ts';
 import { NamespaceLifecycle } from '../../store/namespace-lifecycle.ts';
 import { ownVersion } from '../commands/version.ts';
-import { clientLeaseMs, pageDirectory } from '../config.ts';
+import { clientLeaseMs, failPointsFile, pageDirectory } from '../config.ts';
+import { failPoints } from '../fail-points.ts';
 import { apiSocketOf, frontSocketOf, type Home, hubFileOf, makeHome } from '../home.ts';
 import { ApiTokens } from './api-tokens.ts';
 import { isTls, tlsUser } from './api-users.ts';
@@ -78,6 +79,7 @@ export async function runController(
 
   const before = await readHubFile(home);
   const leaseMs = clientLeaseMs();
+  const reached = failPoints(failPointsFile());
   const secretsInStore = environmentSecrets(store);
   const planeOptions = {
     store,
@@ -85,6 +87,7 @@ export async function runController(
     tls: { ca: authority.cert, cert: server.cert, key: server.key },
     clusterId,
     logger,
+    ...(reached === undefined ? {} : { reached }),
     ...(leaseMs === undefined ? {} : { clientLeaseMs: leaseMs }),
     ...(network === undefined ? {} : { network }),
     ...(networkPool === undefined ? {} : { networkPool }),

@@ -8,6 +8,7 @@ import { expandPlacement, type Assignment } from '../placement/placement-status.
 import { assignmentsOf } from '../process-group/observe.ts';
 import type { Clock } from '../runtime/clock.ts';
 import { keyOf, type Key } from '../runtime/reconciler.ts';
+import { candidatesFor, feature } from './candidates.ts';
 import { cutStateOf, isDone, type CheckpointSeen, type Member } from './seen.ts';
 
 export interface ObservePorts {
@@ -18,9 +19,6 @@ export interface ObservePorts {
   /** Images there are as good as gone. */
   readonly isDrained?: (node: string) => boolean;
 }
-
-/** What a node's agent offers that can save and bring back sandboxes. */
-export const feature = 'checkpoint';
 
 /** Nodes that are there and can keep images. */
 export function keepersOf({ nodes }: Pick<Hub, 'nodes'>): string[] {
@@ -53,9 +51,19 @@ export function observe(checkpoint: Checkpoint, ports: ObservePorts): Checkpoint
     members: assignments.map((each) => memberOf(uid, groupUid, each, ports)),
     images: hub.facts.imagesOf(uid).map((held) => ({ ...held, standing: standingOf(held.node) })),
     waitsFor: earlierOf(checkpoint, ports),
+    restoring: restoringOf(uid, ports),
+    candidates: candidatesFor(assignments, group?.status?.network !== undefined, hub.nodes),
     keepers: keepersOf(hub).filter((node) => !isDrained(node)),
     isDrained,
     standingOf,
+  });
+}
+
+function restoringOf(checkpointUid: string, { groups }: ObservePorts): string[] {
+  return [...groups.values()].flatMap(({ metadata, status }) => {
+    const { restore, placement, runningTime, finishTime } = status ?? {};
+    const begun = placement !== undefined && runningTime === undefined && finishTime === undefined;
+    return begun && restore?.checkpointUid === checkpointUid ? [metadata.name ?? ''] : [];
   });
 }
 

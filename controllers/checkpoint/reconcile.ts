@@ -6,6 +6,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import { finalizers } from '../../crds/names.ts';
+import { parseNodeList } from '../../crds/node-list.ts';
 import type { Checkpoint, CheckpointStatus } from '../../crds/types.gen.ts';
 import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
 import type { CheckpointOrder, Sent } from '../../wire/agent-types.ts';
@@ -17,6 +18,7 @@ import type { EventRecorder } from '../runtime/event-recorder.ts';
 import { nameOf, settled, type Key, type Outcome, type Reconciler } from '../runtime/reconciler.ts';
 import { advanceOf, timeLeftMs, type Advance } from './advance.ts';
 import { copyWishes, removalWishes } from './copies.ts';
+import { keepOrphans } from './orphans.ts';
 import { observe, type ObservePorts } from './observe.ts';
 import { isDone, type CheckpointSeen } from './seen.ts';
 import { statusOf } from './status.ts';
@@ -26,6 +28,8 @@ export interface CheckpointPorts extends ObservePorts {
   readonly hub: Pick<Hub, 'facts' | 'nodes' | 'desired'>;
   readonly events: EventRecorder;
   readonly logger: Logger;
+  /** For tests: see ControlPlaneOptions. */
+  readonly reached?: (point: string) => void;
   /** A group may have waited for this. */
   readonly groupChanged: (uid: string) => void;
 }
@@ -59,15 +63,21 @@ export class CheckpointReconciler implements Reconciler {
     const advance = advanceOf(seen);
     let current = await this.#keepFinalizers(checkpoint, advance.to, signal);
     const status = statusOf(seen, advance);
+    const isStep = advance.from !== advance.to;
+    if (isStep) this.#ports.reached?.(`cut ${advance.to} decided`);
     const waitMs = await this.#writeStatus(current, status, advance, signal);
     if (waitMs > 0) return { kind: 'again', afterMs: waitMs };
+    if (isStep) this.#ports.reached?.(`cut ${advance.to} written`);
     this.#tell(seen, advance);
-    if (advance.from !== advance.to) {
+    if (isStep) {
+      this.#ports.reached?.(`cut ${advance.to} told`);
       this.#told(seen, advance, status);
       return { kind: 'again', afterMs: 1 };
     }
     if (checkpoint.metadata.deletionTimestamp !== undefined && isDone(advance.to)) {
       current = { ...current, status };
+      // Who is being brought back needs the images until it runs.
+      if (seen.restoring.length > 0) return { kind: 'again', afterMs: removedWithinMs };
       return this.#remove(seen, current, signal);
     }
     if (isDone(advance.to)) return settled;
@@ -177,6 +187,8 @@ export class CheckpointReconciler implements Reconciler {
       const held = seen.members.some(({ fact, standing }) => fact?.held === true && standing !== 'Lost');
       if (held || seen.images.some(({ standing }) => standing !== 'Lost'))
         return { kind: 'again', afterMs: removedWithinMs };
+      for (const node of lostHolders(seen))
+        await keepOrphans(this.#ports.store, node, metadata.uid ?? '', signal);
     }
     const own: readonly string[] = [finalizers.checkpoint.name, finalizers.images.name];
     const held = metadata.finalizers ?? [];
@@ -193,6 +205,18 @@ export class CheckpointReconciler implements Reconciler {
     }
     return settled;
   }
+}
+
+/** Lost nodes that may have images of it. */
+function lostHolders({ checkpoint, members, images, standingOf }: CheckpointSeen): string[] {
+  const { nodes = '', lostNodes = '' } = checkpoint.status ?? {};
+  const all = [
+    ...members.map(({ node }) => node),
+    ...images.map(({ node }) => node),
+    ...parseNodeList(nodes),
+    ...parseNodeList(lostNodes),
+  ];
+  return [...new Set(all)].filter((node) => standingOf(node) === 'Lost');
 }
 
 /** The group still has the sandboxes that were saved. */
@@ -220,5 +244,6 @@ function orderOf(seen: CheckpointSeen, to: CutState): Sent<CheckpointOrder> | un
     hold: isStop && metadata.deletionTimestamp === undefined,
     engine: policy?.engine ?? 'Auto',
     openFiles: policy?.openFiles ?? 'Truncate',
+    externalConnections: group?.spec.externalConnections ?? 'Refuse',
   };
 }

@@ -35,6 +35,10 @@ export interface CheckpointSeen {
   readonly images: readonly HeldImage[];
   /** Another checkpoint of the group, asked for earlier, that is not done. */
   readonly waitsFor: string | undefined;
+  /** Groups that are being brought back from it. */
+  readonly restoring: readonly string[];
+  /** Nodes that could bring back each of its sandboxes: the fewest of all. */
+  readonly candidates: number;
   /** Nodes that could take copies. */
   readonly keepers: readonly string[];
   /** Images there are as good as gone. */

@@ -73,7 +73,7 @@ function ownerOf({ metadata }: ProcessGroup): Pick<CheckpointStatus, 'owner'> {
 }
 
 /** From what all sandboxes say: every one of them is saved. */
-function readyStatus({ members }: CheckpointSeen, now: string): CheckpointStatus {
+function readyStatus({ members, candidates }: CheckpointSeen, now: string): CheckpointStatus {
   const facts = members.flatMap(({ fact, ordinal }) => (fact ? [{ ...fact, ordinal }] : []));
   const imageBytes = facts.reduce((sum, { bytes }) => sum + bytes, 0);
   const frozenMs = facts.map(({ frozenNs }) => frozenNs / 1e6);
@@ -89,6 +89,7 @@ function readyStatus({ members }: CheckpointSeen, now: string): CheckpointStatus
     finishTime: now,
     nodes: nodeListText([...new Set(members.map(({ node }) => node))]),
     copies: 1,
+    candidateNodes: candidates,
     ...(thawed ? { downtimeMilliseconds: downtime } : {}),
   };
 }
@@ -115,9 +116,10 @@ function keptOf(
   const known = new Set(images.flatMap(({ nodes }) => nodes));
   const away = parseNodeList(before.nodes ?? '').filter((node) => seen.standingOf(node) === 'Away');
   const nodes = [...new Set([...known, ...away])].sort();
-  if (away.length > 0 || images.length === 0) return { nodes: nodeListText(nodes) };
+  const held = { nodes: nodeListText(nodes), ...lostOf(seen, before) };
+  if (away.length > 0 || images.length === 0) return held;
   return {
-    nodes: nodeListText(nodes),
+    ...held,
     copies: Math.min(...images.map((image) => image.nodes.length)),
     progress: {
       ...before.progress,
@@ -127,6 +129,13 @@ function keptOf(
       bytesWritten: before.imageBytes ?? 0,
     },
   };
+}
+
+/** Nodes that had images and are lost: what they have is still theirs when they come back. */
+function lostOf({ standingOf }: CheckpointSeen, before: CheckpointStatus): CheckpointStatus {
+  const known = [...parseNodeList(before.nodes ?? ''), ...parseNodeList(before.lostNodes ?? '')];
+  const lost = [...new Set(known)].filter((node) => standingOf(node) === 'Lost').sort();
+  return { lostNodes: lost.length === 0 ? undefined : nodeListText(lost) } as CheckpointStatus;
 }
 
 const expectedImages = ({ members }: CheckpointSeen): number => members.length;

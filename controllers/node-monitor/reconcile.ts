@@ -31,6 +31,8 @@ export interface NodeMonitorPorts {
   /** Its Node on Kubernetes. */
   readonly kubeNode?: (name: string, monitor: NodeMonitor) => KubeNode | 'Deleted' | undefined;
   readonly loadEveryMs?: () => number;
+  /** Looks after what a node has and nobody needs; how long until it is to look again. */
+  readonly tidy?: (monitor: NodeMonitor, signal: AbortSignal) => Promise<number | undefined>;
 }
 
 const knownWithinMs = 200;
@@ -63,6 +65,7 @@ export class NodeMonitorReconciler implements Reconciler {
     // An empty node may only seem so.
     if (treatment.drain && !tenants.isKnown) return { kind: 'again', afterMs: knownWithinMs };
     const drain = await this.#drain(monitor, treatment, signal);
+    const tidyMs = (await this.#ports.tidy?.(monitor, signal)) ?? Infinity;
     const seen = {
       monitor,
       state,
@@ -72,16 +75,15 @@ export class NodeMonitorReconciler implements Reconciler {
       silentMs: nodes.silentMs(key),
       nowMs: clock.now(),
     };
-    const again: Outcome =
-      drain?.againAfterMs === undefined ? settled : { kind: 'again', afterMs: Math.ceil(drain.againAfterMs) };
+    const againMs = Math.min(drain?.againAfterMs ?? Infinity, tidyMs);
+    const again: Outcome = againMs === Infinity ? settled : { kind: 'again', afterMs: Math.ceil(againMs) };
     const status = plain(nodeStatusOf(seen)) as NodeMonitorStatus;
     if (isDeepStrictEqual(status, plain(monitor.status))) return again;
     const waitMs = (this.#writtenMs.get(key) ?? -loadEveryMs) + loadEveryMs - clock.steady();
     const urgent = !isDeepStrictEqual(plain(urgentPartOf(status)), plain(urgentPartOf(monitor.status)));
     // Whoever waits until a node is empty is not to wait for the next round.
     const emptied = status.sandboxes?.count === 0 && (monitor.status?.sandboxes?.count ?? 0) > 0;
-    if (!urgent && !emptied && waitMs > 0)
-      return { kind: 'again', afterMs: Math.min(waitMs, drain?.againAfterMs ?? Infinity) };
+    if (!urgent && !emptied && waitMs > 0) return { kind: 'again', afterMs: Math.min(waitMs, againMs) };
     this.#writtenMs.set(key, clock.steady());
     await store.updateStatus<NodeMonitor>(nodeMonitorType, { ...monitor, status }, signal);
     for (const note of drainEventsOf(monitor.status, status)) events.record(monitor, note);

@@ -6,7 +6,9 @@ import { labels } from '../../crds/names.ts';
 import { apiVersion } from '../../crds/objects.ts';
 import type { Checkpoint, ProcessGroup } from '../../crds/types.gen.ts';
 import { cutStateOf, isDone } from '../checkpoint/seen.ts';
+import { conditionOf } from '../../crds/conditions.ts';
 import type { Seen } from './seen.ts';
+import { suspendPolicyOf } from './suspend-policy.ts';
 import { activeMsOf } from './wall-time.ts';
 
 /** Of one node, where nothing is known of its failures: a month. */
@@ -38,6 +40,15 @@ export function dueInMs(seen: Seen): number | undefined {
   const runMs = activeMsOf(group.status, nowMs);
   const passedMs = Number.isNaN(sinceMs) ? runMs : Math.min(runMs, nowMs - sinceMs);
   return Math.max(0, seconds * 1000 - passedMs);
+}
+
+/** Whether the suspension that is on record lacks its checkpoint: one that failed is not tried again. */
+export function isDueOnSuspend({ group, policyCheckpoints }: Seen): boolean {
+  if (group.spec.checkpointPolicy?.onSuspend !== true || suspendPolicyOf(group) !== 'Freeze') return false;
+  const suspended = conditionOf(group.status?.conditions, 'Suspended');
+  if (suspended?.status !== 'True') return false;
+  const sinceMs = Date.parse(suspended.lastTransitionTime);
+  return policyCheckpoints.every(({ metadata }) => Date.parse(metadata.creationTimestamp ?? '') < sinceMs);
 }
 
 /** What a checkpoint costs the group: how long its ranks stood still. */

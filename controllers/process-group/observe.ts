@@ -20,7 +20,9 @@ import { defaultNodeLeaseSeconds } from '../../wire/fencing.ts';
 import type { Saves } from '../checkpoint/saves.ts';
 import { drainOf, type DrainPorts } from './drain.ts';
 import { endRequestOf, savedRequestOf } from './end-request.ts';
+import { finalNameOf, finalRequestOf } from './final-checkpoint.ts';
 import { placingOfRestore, restoreNameOf, type RestoreSeen } from './restore.ts';
+import { newFailures, type Retry } from './restore-retry.ts';
 import { suspensionNameOf } from './suspension.ts';
 import { startsElsewhere } from './warden.ts';
 import { suspendPolicyTrouble } from './suspend-policy.ts';
@@ -44,7 +46,8 @@ export interface ObservePorts {
   readonly drains?: DrainPorts;
 }
 
-export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
+/** `restoreName`: of the checkpoint that it goes on from, which stands in a restored group's spec no more. */
+export function observe(group: ProcessGroup, ports: ObservePorts, restoreName = restoreNameOf(group)): Seen {
   const { clock, leases } = ports;
   const { metadata, spec, status } = group;
   const uid = metadata.uid ?? '';
@@ -56,13 +59,14 @@ export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
   const trouble = suspendPolicyTrouble(group);
   const invalid = unplaced ? [...checkSpec(group).map(errorText), ...(trouble ? [trouble] : [])] : [];
   const refused = unplaced ? unsupportedOf(group, ports) : [];
-  const saving = savingOf(group, assignments, ports);
+  const saving = ownOf(group, suspensionNameOf, assignments, ports);
   const drain = ports.drains && drainOf(group, assignments, savedImagesOf(saving, ports), ports.drains);
   const isHeld = spec.suspend === true || drain !== undefined;
   const placeable = unplaced && invalid.length === 0 && refused.length === 0 && !isHeld;
   const carriers = spec.template === undefined ? undefined : ports.carriers;
   const gang = placeable && carriers ? gangOfGroup(group, carriers, ports) : undefined;
-  const restore = restoreOf(group, ports);
+  const restore = restoreOf(group, restoreName, ports);
+  const final = ownOf(group, finalNameOf, assignments, ports);
   const placing = placeable ? (gang?.placing ?? placingOf(group, restore, ports)) : undefined;
   const isForeground = metadata.annotations?.[annotations.clientLease.name] !== undefined && !done;
   return Object.freeze({
@@ -77,19 +81,40 @@ export function observe(group: ProcessGroup, ports: ObservePorts): Seen {
     invalid,
     unsupported: refused,
     clientLeaseLeftMs: isForeground ? leases.leftMs(uid) : undefined,
-    endRequest: endRequestOf(group) ?? (done ? undefined : savedRequestOf(ports.saves?.stopOf(group))),
+    endRequest:
+      endRequestOf(group) ??
+      (done ? undefined : (savedRequestOf(ports.saves?.stopOf(group)) ?? finalRequestOf(final))),
     restore,
+    retry: restore && !done ? retryOf(group, sandboxes, restore, ports) : undefined,
     lastCheckpoint: ports.saves?.latestOf(group),
     fallback:
       spec.failurePolicy?.node === 'RestoreLatestCheckpoint' ? ports.saves?.fallbackOf(group) : undefined,
     policyCheckpoints: ports.saves?.madeFor(group) ?? [],
     saving,
     drain,
+    final,
     removedForMs: ports.removedForMs(uid),
   });
 }
 
-function placingOf(group: ProcessGroup, restore: RestoreSeen | undefined, ports: ObservePorts): Placing {
+function retryOf(
+  group: ProcessGroup,
+  sandboxes: readonly SandboxView[],
+  restore: RestoreSeen,
+  ports: ObservePorts,
+): Retry | undefined {
+  const failures = newFailures(group, sandboxes);
+  return failures.length === 0
+    ? undefined
+    : { failures, placing: placingOf(group, restore, ports, failures) };
+}
+
+function placingOf(
+  group: ProcessGroup,
+  restore: RestoreSeen | undefined,
+  ports: ObservePorts,
+  failures: Retry['failures'] = [],
+): Placing {
   const { spec, metadata } = group;
   const message = ports.reasonToWait?.(group);
   if (message !== undefined) return { kind: 'waiting', reason: 'StoreDamaged', message };
@@ -99,13 +124,16 @@ function placingOf(group: ProcessGroup, restore: RestoreSeen | undefined, ports:
   if (restore) {
     const isolated = restore.checkpoint?.status?.network !== undefined;
     const fit = isolated ? offers.map((offer) => isolating(offer, ports)) : offers;
-    return placingOfRestore(group, restore, fit, (node) => ports.hub.nodes.get(node));
+    return placingOfRestore(group, restore, fit, (node) => ports.hub.nodes.get(node), failures);
   }
   return place(wish, offers);
 }
 
-function restoreOf(group: ProcessGroup, { saves }: ObservePorts): RestoreSeen | undefined {
-  const name = restoreNameOf(group);
+function restoreOf(
+  group: ProcessGroup,
+  name: string | undefined,
+  { saves }: ObservePorts,
+): RestoreSeen | undefined {
   if (name === undefined) return undefined;
   const found = saves?.named(group.metadata, name);
   const uid = group.status?.restore?.checkpointUid;
@@ -113,14 +141,16 @@ function restoreOf(group: ProcessGroup, { saves }: ObservePorts): RestoreSeen | 
   return { name, checkpoint, images: checkpoint && saves?.imagesOf(checkpoint) };
 }
 
-function savingOf(
+/** The one that has the name of this run's. */
+function ownOf(
   group: ProcessGroup,
+  nameOf: (group: ProcessGroup, incarnation: number) => string,
   assignments: readonly Assignment[],
   { saves }: ObservePorts,
 ): Checkpoint | undefined {
   if (!saves || assignments.length === 0) return undefined;
   const incarnation = Math.max(...assignments.map((each) => each.incarnation));
-  const found = saves.named(group.metadata, suspensionNameOf(group, incarnation));
+  const found = saves.named(group.metadata, nameOf(group, incarnation));
   return found?.metadata.labels?.[labels.groupUid.name] === group.metadata.uid ? found : undefined;
 }
 

@@ -15,6 +15,7 @@ import type { EventRecorder } from '../runtime/event-recorder.ts';
 import type { NetworkClaims } from '../network/claims.ts';
 import { checkpointType, processGroupType } from '../resource-types.ts';
 import { cutStateOf, isDone } from '../checkpoint/seen.ts';
+import { finalCheckpointOf, finalNameOf } from './final-checkpoint.ts';
 import { policyCheckpointOf } from './checkpoint-policy.ts';
 import { suspensionNameOf, suspensionOf } from './suspension.ts';
 import { specsOf, warningSignalOf, type GroupSecret } from '../spec-of.ts';
@@ -77,6 +78,9 @@ export async function perform(
     case 'takeCheckpoint':
       await takeCheckpoint(group, ports, signal);
       return group;
+    case 'takeFinal':
+      await takeFinal(seen, group, ports, signal);
+      return group;
     case 'dropCheckpoints':
       for (const checkpoint of action.checkpoints) await drop(checkpoint, ports, signal);
       return group;
@@ -137,8 +141,23 @@ async function save(
   { store }: PerformPorts,
   signal: AbortSignal,
 ): Promise<void> {
-  const incarnation = Math.max(...seen.sandboxes.map((view) => view.incarnation));
-  const checkpoint = suspensionOf(group, suspensionNameOf(group, incarnation), seen.drain !== undefined);
+  const name = suspensionNameOf(group, incarnationOf(seen));
+  await create(suspensionOf(group, name, seen.drain !== undefined), store, signal);
+}
+
+async function takeFinal(
+  seen: Seen,
+  group: ProcessGroup,
+  { store }: PerformPorts,
+  signal: AbortSignal,
+): Promise<void> {
+  await create(finalCheckpointOf(group, finalNameOf(group, incarnationOf(seen))), store, signal);
+}
+
+const incarnationOf = ({ sandboxes }: Seen): number =>
+  Math.max(...sandboxes.map(({ incarnation }) => incarnation));
+
+async function create(checkpoint: Checkpoint, store: ObjectStore, signal: AbortSignal): Promise<void> {
   try {
     await store.create(checkpointType, checkpoint, signal);
   } catch (error) {

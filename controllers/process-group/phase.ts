@@ -4,9 +4,10 @@
 import { isTrue } from '../../crds/conditions.ts';
 import { mayEndSaved, suspensionWish } from './drain.ts';
 import type { SandboxView, Seen } from './seen.ts';
+import { isRetried } from './restore-retry.ts';
 import { suspensionStateOf } from './suspension.ts';
 import { isVacating, verdictOf } from './verdict.ts';
-import { wardenStep } from './warden.ts';
+import { isClearing, wardenStep } from './warden.ts';
 
 export type Phase =
   | 'Deleting'
@@ -29,7 +30,7 @@ export type Phase =
   | 'Vacating'
   /** They have ended; the nodes are to be given back. */
   | 'Vacated'
-  /** A node is lost: ranks are being ended, or fenced off, for the group to start again. */
+  /** A node is lost, or could not bring back what was saved: ranks are being ended, or fenced off, for the group to start again. */
   | 'Restarting'
   /** It is certain that none of them runs any more; the group may be placed anew. */
   | 'Restarted'
@@ -48,6 +49,7 @@ export function phaseOf(seen: Seen): Phase {
   // A lost node is waited for: what runs there must not run twice.
   if (vacating && !verdict) return isVacated(seen) ? 'Vacated' : 'Vacating';
   if (!verdict) {
+    if (isRetried(seen) && !isClearing(group)) return 'Restarting';
     const step = wardenStep(seen);
     if (step.state === 'Clearing') return 'Restarting';
     if (step.actions.includes('StartCopy')) return 'Restarted';

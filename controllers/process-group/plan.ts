@@ -8,8 +8,9 @@ import { isHeld } from '../carrier/gang.ts';
 import type { Share } from '../carrier/split.ts';
 import type { CarrierView } from '../carrier/view.ts';
 import type { Checkpoint } from '../../crds/types.gen.ts';
-import { dueInMs, notKept } from './checkpoint-policy.ts';
+import { dueInMs, isDueOnSuspend, notKept } from './checkpoint-policy.ts';
 import { drainDueInMs, isSpent, suspensionWish } from './drain.ts';
+import { finalDueInMs } from './final-checkpoint.ts';
 import type { Phase } from './phase.ts';
 import { isOver } from './phase.ts';
 import type { SandboxView, Seen } from './seen.ts';
@@ -29,6 +30,8 @@ export type Action =
   | { readonly kind: 'dropSaving' }
   /** By the group's own policy. */
   | { readonly kind: 'takeCheckpoint' }
+  /** Before the wall time ends. */
+  | { readonly kind: 'takeFinal' }
   | { readonly kind: 'dropCheckpoints'; readonly checkpoints: readonly Checkpoint[] }
   /** The time of the latest checkpoint, for schedulers; undefined: there is none any more. */
   | { readonly kind: 'noteCheckpoint'; readonly time: string | undefined }
@@ -73,7 +76,10 @@ const plan = {
   Starting: run,
   Running: running,
   Suspending: (seen) => freeze(seen, true),
-  Frozen: (seen) => freeze(seen, false),
+  Frozen: (seen) => {
+    const own = freeze(seen, false);
+    return isDueOnSuspend(seen) ? { ...own, after: [...own.after, { kind: 'takeCheckpoint' }] } : own;
+  },
   Saving: (seen) => ({ ...run(seen), before: seen.saving ? [] : [{ kind: 'save' }] }),
   Resuming: run,
   Vacating: (seen) => ({
@@ -89,7 +95,7 @@ const plan = {
   Restarting: (seen) => ({ ...nothing, after: [wanted(seen, 'Kill')], againAfterMs: nextMs(seen, false) }),
   Restarted: (seen) => ({
     ...nothing,
-    after: [{ kind: 'vacate', keepNetwork: seen.fallback !== undefined }],
+    after: [{ kind: 'vacate', keepNetwork: (seen.retry ?? seen.fallback) !== undefined }],
     againAfterMs: soonMs,
   }),
   Ending: ending,
@@ -177,15 +183,20 @@ const drops = (seen: Seen): Action[] => (isSpent(seen) ? [{ kind: 'dropSaving' }
 
 function running(seen: Seen): Plan {
   const own = run(seen);
-  const dueMs = suspensionWish(seen) === undefined ? dueInMs(seen) : undefined;
+  const suspends = suspensionWish(seen) !== undefined;
+  const dueMs = suspends ? undefined : dueInMs(seen);
+  const finalMs = suspends ? undefined : finalDueInMs(seen);
   const old = notKept(seen);
   const after: Action[] = [
     ...own.after,
     ...(dueMs === 0 ? [{ kind: 'takeCheckpoint' } as const] : []),
+    ...(finalMs === 0 ? [{ kind: 'takeFinal' } as const] : []),
     ...(old.length > 0 ? [{ kind: 'dropCheckpoints', checkpoints: old } as const] : []),
   ];
-  if (dueMs === undefined || dueMs === 0) return { ...own, after };
-  return { ...own, after, againAfterMs: Math.min(own.againAfterMs ?? Infinity, dueMs) };
+  const times = [own.againAfterMs, dueMs, finalMs].filter((ms) => ms !== undefined && ms > 0);
+  return times.length === 0
+    ? { ...own, after }
+    : { ...own, after, againAfterMs: Math.min(...(times as number[])) };
 }
 
 function ending(seen: Seen): Plan {

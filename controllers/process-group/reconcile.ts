@@ -73,7 +73,7 @@ export class ProcessGroupReconciler implements Reconciler {
     const { saves } = this.#ports;
     const from = restoreNameOf(group);
     const whole = restoredGroup(group, from === undefined ? undefined : saves?.named(group.metadata, from));
-    const seen = await this.#withNetwork(observe(whole, this.#ports), signal);
+    const seen = await this.#withNetwork(observe(whole, this.#ports, from), signal);
     const phase = phaseOf(seen);
     const plan = planOf(seen, phase);
     const warns = plan.after.some(({ kind }) => kind === 'warn');

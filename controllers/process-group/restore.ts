@@ -6,12 +6,13 @@ import { annotations } from '../../crds/names.ts';
 import type { Checkpoint, ProcessGroup, ProcessGroupSpec } from '../../crds/types.gen.ts';
 import type { RestoreOrder, Sent } from '../../wire/agent-types.ts';
 import type { PlacedImage } from '../checkpoint/copies.ts';
-import { feature } from '../checkpoint/observe.ts';
+import { unableBecause } from '../checkpoint/candidates.ts';
 import { isRestorable } from '../checkpoint/saves.ts';
 import type { NodeState } from '../hub/node-table.ts';
 import { placeRestored } from '../placement/place-restored.ts';
 import type { NodeOffer, Placing } from '../placement/place.ts';
 import { expandPlacement } from '../placement/placement-status.ts';
+import { recordedFailures, type RestoreFailure } from './restore-retry.ts';
 
 export interface RestoreSeen {
   readonly name: string;
@@ -58,6 +59,7 @@ export function placingOfRestore(
   { name, checkpoint, images }: RestoreSeen,
   offers: readonly NodeOffer[],
   nodeOf: (node: string) => NodeState | undefined,
+  newFailures: readonly RestoreFailure[] = [],
 ): Placing {
   const wait = (message: string): Placing => ({
     kind: 'waiting',
@@ -76,27 +78,21 @@ export function placingOfRestore(
   if (!images || absent)
     return wait(`nodes that hold its images are not there${absent ? `: ${absent.nodes.join(', ')}` : ''}`);
   const byOrdinal = new Map(images.map((image) => [image.ordinal, image]));
+  const failures = [...recordedFailures(group), ...newFailures];
+  const tried = (node: string, ordinal: number): string | undefined => {
+    const failure = failures.find((each) => each.node === node && each.ordinal === ordinal);
+    return failure && `could not bring it back: ${failure.message}`;
+  };
   return placeRestored(
     {
       sandboxes: expandPlacement(placement),
       placement: group.spec.placement ?? {},
       imageOn: (ordinal) => byOrdinal.get(ordinal)?.nodes ?? [],
-      trouble: (node, ordinal) => troubleOf(nodeOf(node), nodeOf(byOrdinal.get(ordinal)?.nodes[0] ?? '')),
+      trouble: (node, ordinal) =>
+        tried(node, ordinal) ?? unableBecause(nodeOf(node), nodeOf(byOrdinal.get(ordinal)?.nodes[0] ?? '')),
     },
     offers,
   );
-}
-
-function troubleOf(target: NodeState | undefined, source: NodeState | undefined): string | undefined {
-  const hello = target?.hello;
-  if (!hello?.features.includes(feature)) {
-    const why = hello?.missing.find((text) => text.startsWith(`${feature}: `))?.slice(feature.length + 2);
-    return `cannot bring back what was saved: ${why ?? 'update its agent'}`;
-  }
-  const has = new Set(hello.cpuFeatures);
-  const lacks = source?.hello?.cpuFeatures.filter((name) => !has.has(name)) ?? [];
-  if (lacks.length === 0) return undefined;
-  return `has processors without ${lacks.slice(0, 8).join(', ')}, which the ranks may use`;
 }
 
 /** What the agent of a sandbox is told; who has its image is filled in when it is told. */

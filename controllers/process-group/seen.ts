@@ -4,6 +4,7 @@
  */
 import type { DrainSeen } from './drain.ts';
 import type { RestoreSeen } from './restore.ts';
+import type { Retry } from './restore-retry.ts';
 import type { Standing } from '../hub/node-table.ts';
 import type { Want } from '../hub/desired-book.ts';
 import type { KnownFact, Loss } from '../hub/fact-table.ts';
@@ -72,6 +73,8 @@ export interface Seen {
   readonly endRequest: EndRequest | undefined;
   /** The checkpoint that the group goes on from, of one that does. */
   readonly restore: RestoreSeen | undefined;
+  /** Some of it could not be brought back. */
+  readonly retry?: Retry | undefined;
   /** The latest that can be restored. */
   readonly lastCheckpoint: Checkpoint | undefined;
   /** Where a group goes back to that loses a node, by its policy; undefined: to its beginning. */
@@ -82,6 +85,8 @@ export interface Seen {
   readonly saving: Checkpoint | undefined;
   /** What drains of its nodes ask of it. */
   readonly drain?: DrainSeen | undefined;
+  /** The one that is taken before the wall time of this run ends. */
+  readonly final?: Checkpoint | undefined;
   /** Since the group was struck from the desired book; undefined while it stands there. */
   readonly removedForMs: number | undefined;
 }

@@ -26,6 +26,7 @@ import { identityOf } from '../spec-of.ts';
 import { drainHold, drainHoldOf } from './drain.ts';
 import type { Phase } from './phase.ts';
 import type { SandboxView, Seen } from './seen.ts';
+import { failureText, withFailures } from './restore-retry.ts';
 import { isSaved, suspensionFailure, suspensionStateOf } from './suspension.ts';
 import { suspendPolicyOf } from './suspend-policy.ts';
 import { exitOf, firstFailure, unaccounted, verdictOf, type Verdict } from './verdict.ts';
@@ -63,7 +64,8 @@ export function statusOf(seen: Seen, phase: Phase, warns = false): ProcessGroupS
   if (phase === 'Finished') return { ...before, ...observed };
   if (phase === 'Vacated') return { ...vacatedStatus(seen, phase), ...observed };
   if (phase === 'Restarted') {
-    return { ...vacatedStatus(seen, phase), restarts: (before.restarts ?? 0) + 1, ...observed };
+    const restarts = (before.restarts ?? 0) + (seen.retry ? 0 : 1);
+    return { ...vacatedStatus(seen, phase), restarts, ...observed };
   }
   const verdict = phase === 'Ending' || phase === 'Ended' ? verdictOf(seen) : undefined;
   const end = phase === 'Ended' ? (verdict ?? firstFailure(seen) ?? unaccounted(seen)) : verdict;
@@ -114,13 +116,13 @@ function vacatedStatus(seen: Seen, phase: 'Vacated' | 'Restarted'): ProcessGroup
   const unplaced: Seen = { ...seen, sandboxes: [] };
   const before = seen.group.status ?? {};
   // Ranks that are brought back go on where they were, addresses, time and all.
-  const back = phase === 'Restarted' ? seen.fallback : undefined;
+  const back = phase === 'Restarted' ? againFrom(seen) : undefined;
   const kept =
     (phase === 'Vacated' && isSaved(seen)) || back
       ? {
           network: before.network,
           ...without(countedTime(before, false, seen.nowMs)),
-          restore: back ? recordOf(back) : before.restore,
+          restore: back ?? before.restore,
         }
       : { restore: undefined };
   return {
@@ -338,13 +340,21 @@ function lastCheckpointOf({ lastCheckpoint }: Seen): ProcessGroupStatus['lastChe
   };
 }
 
+/** Where a group that is started again goes on; undefined: at its beginning. */
+function againFrom({ group, retry, fallback }: Seen): ProcessGroupStatus['restore'] {
+  const { restore } = group.status ?? {};
+  if (retry && restore) return withFailures(restore, retry.failures);
+  return fallback && recordOf(fallback);
+}
+
 /** Of a group that begins at its beginning there is none. */
 function restoreOf(seen: Seen, phase: Phase): ProcessGroupStatus['restore'] {
   const { group, restore, saving } = seen;
   const from =
     phase === 'Vacating' && isSaved(seen) ? saving : phase === 'Placing' ? restore?.checkpoint : undefined;
   if (!from) return phase === 'Vacating' ? undefined : group.status?.restore;
-  return recordOf(from);
+  const { restore: before } = group.status ?? {};
+  return before?.checkpointUid === from.metadata.uid ? { ...before, ...recordOf(from) } : recordOf(from);
 }
 
 const recordOf = ({ metadata, status }: Checkpoint): NonNullable<ProcessGroupStatus['restore']> => ({
@@ -369,6 +379,7 @@ function holdsOf(seen: Seen, phase: Phase): object {
 }
 
 function restartText(seen: Seen): string {
+  if (seen.retry) return `${failureText(seen.retry.failures)}; the group is brought back elsewhere`;
   const silent = silentOf(seen);
   const lost = nodesOf([...seen.sandboxes.filter(isLostWithNode), ...silent]);
   const wait = silent.length === 0 ? '' : `; waiting until the lease on ${nodesOf(silent)} is over`;

@@ -10,6 +10,8 @@ import type { ProcessGroupExitSummary, ProcessGroupSpec } from '../../crds/types
 import type { BrokenFence, RankEnd, SandboxFact } from '../../wire/agent-types.ts';
 import { causeOf, isOriginal, type FoundCause } from './cause.ts';
 import type { SandboxView, Seen } from './seen.ts';
+import { putsOffEnd, unsavedText } from './final-checkpoint.ts';
+import { failureText, isRetried, recordedFailures } from './restore-retry.ts';
 import { fencedOf, isClearing, isLostWithNode, mostRestarts, restarts, startsElsewhere } from './warden.ts';
 import { activeMsOf } from './wall-time.ts';
 
@@ -60,6 +62,7 @@ function failureOf(seen: Seen): Verdict | undefined {
     ({ state, carrierLoss }) => carrierLoss !== undefined && (state === 'Live' || state === 'Waiting'),
   );
   if (uncarried) return carrierVerdict(uncarried);
+  if (isRetried(seen)) return undefined;
   const exhausted = exhaustedVerdict(seen);
   if (exhausted) return exhausted;
   const found = causeOf(seen.sandboxes, seen.group.spec.failurePolicy?.rank === 'Continue');
@@ -123,6 +126,8 @@ const sandboxReasons = [
   'NodeLost',
   'StartFailed',
   'NotAllowed',
+  'RestoreFailed',
+  'ImageDamaged',
 ] as const satisfies Reason[];
 
 function causeVerdict({ view, cause }: FoundCause, seen: Seen): Verdict {
@@ -159,10 +164,12 @@ function causeVerdict({ view, cause }: FoundCause, seen: Seen): Verdict {
 }
 
 /** What failed before it ran is not lost with the group. */
-function keptText({ group: { status } }: Seen): string {
+function keptText({ group }: Seen): string {
+  const { status } = group;
   if (!status?.restore || status.runningTime !== undefined) return '';
   const { checkpointName } = status.restore;
-  return `; Checkpoint ${checkpointName} is kept: muster restart ${checkpointName} tries again`;
+  const before = failureText(recordedFailures(group));
+  return `${before === '' ? '' : `; before that, ${before}`}; Checkpoint ${checkpointName} is kept: muster restart ${checkpointName} tries again`;
 }
 
 /** The cause is the rank that left: those that wait for it are on any node. */
@@ -260,8 +267,11 @@ function lossVerdict(view: SandboxView): Verdict {
 
 function limitOf(seen: Seen): Verdict | undefined {
   const { wallTimeSeconds, cpuTimeSeconds } = seen.group.spec.limits ?? {};
-  if (wallTimeSeconds !== undefined && activeMsOf(seen.group.status, seen.nowMs) >= wallTimeSeconds * 1000) {
-    return verdict('WallTimeExceeded', {}, `the group ran for limits.wallTimeSeconds, ${wallTimeSeconds} s`);
+  const isUp =
+    wallTimeSeconds !== undefined && activeMsOf(seen.group.status, seen.nowMs) >= wallTimeSeconds * 1000;
+  if (isUp && !putsOffEnd(seen)) {
+    const text = `the group ran for limits.wallTimeSeconds, ${wallTimeSeconds} s${unsavedText(seen)}`;
+    return verdict('WallTimeExceeded', {}, text);
   }
   if (cpuTimeSeconds !== undefined) {
     const usedSeconds = seen.sandboxes.reduce((sum, view) => sum + (view.known?.fact.cpuUs ?? 0), 0) / 1e6;
@@ -299,7 +309,7 @@ function reasonOf(text: string): Reason {
   const known: readonly Reason[] = [
     'RankFailed', 'RankSignaled', 'StartFailed', 'SandboxFailed', 'NodeLost', 'WallTimeExceeded', 'CpuTimeExceeded',
     'MemoryExceeded', 'ClientGone', 'Aborted', 'NotAllowed', 'Saved', 'CarrierLost', 'LeaseExpired', 'RestartsExhausted',
-    'NodeDrained',
+    'NodeDrained', 'RestoreFailed', 'ImageDamaged',
   ]; // prettier-ignore
   return known.find((reason) => reason === text) ?? 'Deleted';
 }

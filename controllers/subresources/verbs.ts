@@ -3,11 +3,12 @@
  * store's. Each asks for a right of its own; nothing that they do is stored.
  */
 import { annotations } from '../../crds/names.ts';
-import type { ProcessGroup } from '../../crds/types.gen.ts';
-import { type ObjectStore, StoreError } from '../../store/object-store.ts';
+import type { Checkpoint, ProcessGroup } from '../../crds/types.gen.ts';
+import { isStoreError, type ObjectStore, StoreError } from '../../store/object-store.ts';
 import type { RouteContext, Routes } from '../../store/server/routes.ts';
 import type { Hub } from '../hub/hub.ts';
-import { processGroupType } from '../resource-types.ts';
+import { restoredGroup, restoreNameOf } from '../process-group/restore.ts';
+import { checkpointType, processGroupType } from '../resource-types.ts';
 import { serveAttach } from './attach.ts';
 import { serveExec } from './exec.ts';
 import type { GroupBook } from './group-book.ts';
@@ -52,7 +53,7 @@ export function addVerbs(routes: Routes, ports: VerbPorts): void {
   onGroup('GET', 'exec', (context) => serveExec(context, ports));
   onGroup('GET', 'ps', async (context) => {
     const group = await groupOf(context, store, 'ps');
-    context.sendJson(200, { ranks: await measuredRankRows(group, hub) });
+    context.sendJson(200, { ranks: await measuredRankRows(await wholeOf(group, store), hub) });
   });
   onGroup('GET', 'top', async (context) => {
     const group = await groupOf(context, store, 'top');
@@ -113,4 +114,17 @@ async function bodyOf(context: RouteContext): Promise<Readonly<Record<string, un
   if (typeof body !== 'object' || body === null || Array.isArray(body))
     throw new StoreError('BadRequest', 'the body: expected a JSON object');
   return body as Readonly<Record<string, unknown>>;
+}
+
+/** With the programs of the checkpoint that it goes on from, as long as that is there. */
+async function wholeOf(group: ProcessGroup, store: Pick<ObjectStore, 'get'>): Promise<ProcessGroup> {
+  const name = group.spec.restoreFrom === undefined ? undefined : restoreNameOf(group);
+  if (name === undefined) return group;
+  try {
+    const key = { namespace: group.metadata.namespace, name };
+    return restoredGroup(group, await store.get<Checkpoint>(checkpointType, key));
+  } catch (error) {
+    if (isStoreError(error, 'NotFound')) return group;
+    throw error;
+  }
 }

@@ -66,7 +66,9 @@ describe('a checkpoint', () => {
     await ring('on', 6);
     const made = await cluster.muster(['checkpoint', 'on', '--name', 'on-1']);
     expect(made.stderr).toBe('');
-    expect(made.stdout).toMatch(/^checkpoint\/on-1 ready: 2 ranks, [\d.]+MiB, stood still for \d+ ms\n$/);
+    expect(made.stdout).toMatch(
+      /^checkpoint\/on-1 ready: 2 ranks, [\d.]+MiB, stood still for \d+ ms, 2 nodes can bring it back\n$/,
+    );
     await eventually(async () =>
       expect(await conditionOf('on-1', 'Durable')).toMatchObject({ status: 'True', reason: 'Copied' }),
     );
@@ -124,6 +126,7 @@ describe('a group', () => {
     expect(await cluster.condition('here', 'Failed')).toMatchObject({ reason: 'Saved' });
     await cluster.done(['restart', 'moved', '--name', 'there', '--nodes', 'node2']);
     expect(await cluster.done(['ps', 'there'])).toMatch(/^there +0 +node2 /m);
+    expect((await cluster.get('pg', 'there')).status).toHaveProperty('restore.checkpointName', 'moved');
     await expectWhole('there');
   });
 
