@@ -70,7 +70,7 @@ export function planOf(
   const filled = nodes.map((node) => fillRow(node, byNode.get(node.name) ?? [], cache));
   const room = Math.max(40, width - labelWidth - 2);
   const cell = sizes.find((size) => heightOf(filled, size, room) <= height) ?? sizes.at(-1)!;
-  const perLine = Math.max(1, Math.floor(room / cell));
+  const perLine = perLineOf(room, cell);
   let top = 0;
   const rows = filled.map((row) => {
     const rowHeight = lineHeight(row.cells.length, perLine, cell);
@@ -88,11 +88,17 @@ export function planOf(
   };
 }
 
+/** A round number where there is room for many, so that the same place in two lines is as far apart everywhere. */
+function perLineOf(room: number, cell: number): number {
+  const most = Math.max(1, Math.floor(room / cell));
+  return most >= 64 ? most - (most % 16) : most >= 16 ? most - (most % 8) : most;
+}
+
 const lineHeight = (cells: number, perLine: number, cell: number): number =>
   Math.max(leastRow, Math.ceil(cells / perLine) * cell);
 
 function heightOf(rows: readonly { readonly cells: Uint8Array }[], cell: number, room: number): number {
-  const perLine = Math.max(1, Math.floor(room / cell));
+  const perLine = perLineOf(room, cell);
   return rows.reduce((sum, { cells }) => sum + lineHeight(cells.length, perLine, cell) + rowGap, -rowGap);
 }
 

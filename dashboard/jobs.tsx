@@ -69,7 +69,11 @@ export function Jobs({ groups, uses, nowMs, chosen, choose }: JobsProps) {
                   <i class={`dot ${looks[group.phase] ?? ''}`} /> {spaces ? keyOf(group) : group.name}
                 </td>
                 <td>{group.phase}</td>
-                <td class="number">{over ? group.size : `${group.running}/${group.size}`}</td>
+                <td class="number">
+                  {over || group.running === group.size
+                    ? group.size.toLocaleString('en')
+                    : `${group.running}/${group.size}`}
+                </td>
                 <td class="number">{over || !use ? '' : coresText(use.cores)}</td>
                 <td class="number">{bytesText(over || !use ? group.memoryBytes : use.memoryBytes)}</td>
                 <td class="number">{ageText(lastedMs(group, nowMs))}</td>

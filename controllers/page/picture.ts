@@ -7,6 +7,7 @@ import type { Logger } from 'pino';
 import type { Checkpoint, Migration, NodeMonitor, ProcessGroup } from '../../crds/types.gen.ts';
 import type { AnyObject, KubernetesObject, ObjectStore } from '../../store/object-store.ts';
 import { builtinTypes, type ResourceType } from '../../store/resource.ts';
+import type { SandboxId } from '../../wire/agent-types.ts';
 import type { FeedItem } from '../../wire/page-feed.ts';
 import type { Hub } from '../hub/hub.ts';
 import { sandboxKey } from '../hub/sandbox-key.ts';
@@ -35,6 +36,8 @@ export interface PictureOptions {
   readonly groups: () => Iterable<ProcessGroup>;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** What each rank of a sandbox uses, as in FeedSandbox.load, where the node tells it. */
+  readonly loadOf?: (node: string, id: SandboxId) => string | undefined;
   /** Which of the cluster's events are ours; all when left out. */
   readonly eventSelector?: string;
 }
@@ -223,7 +226,10 @@ export class Picture implements AsyncDisposable {
       const fact = this.#options.hub.facts.get(node, id)?.fact;
       const key = `sandbox/${sandboxKey(id)}`;
       seen.add(key);
-      const use: SandboxUse = { cores: fact ? this.#use.coresOf(key, fact.cpuUs, nowMs) : 0 };
+      const use: SandboxUse = {
+        cores: fact ? this.#use.coresOf(key, fact.cpuUs, nowMs) : 0,
+        load: this.#options.loadOf?.(node, id),
+      };
       const text = JSON.stringify(sandboxItem(group, place, fact, use));
       this.ledger.set(key, { text, scope: `processgroups/${namespace}` });
     }
