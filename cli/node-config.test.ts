@@ -18,6 +18,8 @@ test('every key is read', () => {
     devices: { fuse: [/dev/fuse] }
     processesPerSandbox: 50
     cgroupParent: muster.slice/muster-sandboxes.service
+    healthChecks: /srv/checks
+    ownerFile: /run/owner
     logQuota: 1Mi`;
   expect(nodeConfigOf(load(text), 'node.yaml')).toEqual({
     binds: [{ source: '/run/munge' }, { source: '/data', target: '/scratch', readOnly: true }],
@@ -25,6 +27,8 @@ test('every key is read', () => {
     allowedRoots: ['/srv/debian'],
     devices: { fuse: ['/dev/fuse'] },
     processesPerSandbox: 50,
+    healthChecks: '/srv/checks',
+    ownerFile: '/run/owner',
     cgroupParent: 'muster.slice/muster-sandboxes.service',
     logQuotaBytes: 1 << 20,
   });

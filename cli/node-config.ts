@@ -24,6 +24,8 @@ const readers: Readonly<Record<string, (value: unknown, where: string) => Given>
     ),
   }),
   processesPerSandbox: (value, where) => ({ processesPerSandbox: countOf(value, where) }),
+  healthChecks: (value, where) => ({ healthChecks: pathOf(value, where) }),
+  ownerFile: (value, where) => ({ ownerFile: pathOf(value, where) }),
   cgroupParent: (value, where) => {
     const path = textOf(value, where);
     if (path === '' || path.split('/').some((part) => ['', '.', '..'].includes(part)))

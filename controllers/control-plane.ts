@@ -45,6 +45,8 @@ export interface ControlPlaneOptions {
   readonly hubListen: string;
   readonly tls: HubTls;
   readonly clusterId: string;
+  /** Version of this program, told to agents. */
+  readonly build?: string;
   readonly secrets: GroupSecrets;
   readonly logger: Logger;
   readonly clock?: Clock;
@@ -187,6 +189,7 @@ export async function runControlPlane(
     listen: options.hubListen,
     tls: options.tls,
     clusterId,
+    ...(options.build === undefined ? {} : { build: options.build }),
     clock,
     logger,
     ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),

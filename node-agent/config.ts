@@ -24,6 +24,10 @@ export interface NodeConfig {
   readonly logQuotaBytes: number;
   /** Bytes that images of checkpoints may take of the node's disk; 0: as much as there is. */
   readonly imageBudgetBytes: number;
+  /** Directory of the programs that a NodeMonitor may name as health checks; root's, and nobody else may write there. */
+  readonly healthChecks: string;
+  /** While this file is there, the node's owner counts as using it (spec.ownerReclaim). */
+  readonly ownerFile?: string;
   /** Cgroup, delegated to the agent, below which those of sandboxes are made. */
   readonly cgroupParent: string;
 }
@@ -36,6 +40,7 @@ export const defaultNodeConfig: NodeConfig = {
   processesPerSandbox: 10_000,
   logQuotaBytes: 256 * 1024 * 1024,
   imageBudgetBytes: 0,
+  healthChecks: '/etc/muster/checks',
   cgroupParent: 'muster.slice',
 };
 

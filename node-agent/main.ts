@@ -87,6 +87,14 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
   const monitor = new Monitor({
     sandboxes,
     stateDir: config.stateDir,
+    node: config.node,
+    nodeConfig: config.nodeConfig,
+    build: config.build,
+    engineTrouble: async () => {
+      if ((config.criu ?? '') === '') return undefined;
+      const { version, why } = await backend.checkpoints.probe();
+      return version === null ? why : null;
+    },
     paths: [...new Set([config.stateDir, '/', ...config.nodeConfig.binds.map(({ source }) => source)])],
     log,
     report: (report) => {
@@ -115,7 +123,8 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
     }),
     load: () => monitor.load(),
     events: {
-      opened: () => {
+      opened: (_cluster, hubBuild) => {
+        monitor.hubBuild = hubBuild;
         outbound.open();
       },
       closed: () => {

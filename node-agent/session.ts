@@ -50,7 +50,7 @@ export interface SessionOptions {
 
 export interface SessionEvents {
   /** Accepted: facts are to be sent. */
-  opened: (clusterId: string) => void;
+  opened: (clusterId: string, hubBuild: string) => void;
   closed: () => void;
   desired: (desired: Desired) => void;
   verb: (verb: Verb) => Promise<Sent<VerbReply>>;
@@ -175,7 +175,7 @@ export class HubSession {
       this.#attempt = 0;
       this.#lastTrouble = '';
       log.info({ cluster: message.welcome.clusterId }, 'hub reached');
-      events.opened(message.welcome.clusterId);
+      events.opened(message.welcome.clusterId, message.welcome.build);
       this.#beat(
         message.welcome.heartbeatSeconds > 0 ? message.welcome.heartbeatSeconds : defaultHeartbeatSeconds,
       );

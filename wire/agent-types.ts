@@ -196,6 +196,7 @@ export interface Welcome {
   clusterId: string;
   heartbeatSeconds: number;
   clockNs: number;
+  build: string;
 }
 
 export interface Refused {

@@ -86,6 +86,7 @@ export async function runController(
     doubtful: store,
     tls: { ca: authority.cert, cert: server.cert, key: server.key },
     clusterId,
+    build: ownVersion(),
     logger,
     ...(reached === undefined ? {} : { reached }),
     ...(leaseMs === undefined ? {} : { clientLeaseMs: leaseMs }),

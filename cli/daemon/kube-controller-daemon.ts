@@ -27,6 +27,7 @@ import type { KubeTarget } from '../../store/client/kubeconfig.ts';
 import { ClusterDoubtRecord } from '../../store/kubernetes/doubt.ts';
 import { KubernetesStore } from '../../store/kubernetes/kubernetes-store.ts';
 import { isStoreError } from '../../store/object-store.ts';
+import { ownVersion } from '../commands/version.ts';
 import { environmentSecrets } from './environment-secrets.ts';
 import { KubeVerbs } from './kube-verbs.ts';
 import { logDestination } from './log-destination.ts';
@@ -234,6 +235,7 @@ async function runReplica(options: KubeControllerOptions, parts: Parts, signal: 
           hubListen: listen,
           tls,
           clusterId,
+          build: ownVersion(),
           logger,
           namespace,
           followNodes: true,

@@ -56,6 +56,8 @@ export interface HubOptions {
   readonly listen: string;
   readonly tls: HubTls;
   readonly clusterId: string;
+  /** Version of this program, told to agents. */
+  readonly build?: string;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly leaseMs?: number;
@@ -290,7 +292,7 @@ export class Hub implements AsyncDisposable {
   }
 
   #welcome(call: SessionCall, certified: string | undefined, hello: AgentHello): Session | undefined {
-    const { clock, clusterId, logger, heartbeatSeconds = 5 } = this.#options;
+    const { build = '', clock, clusterId, logger, heartbeatSeconds = 5 } = this.#options;
     const refused = this.#refusalOf(certified, hello);
     if (refused) {
       logger.warn({ node: hello.node, certified, ...refused }, 'agent refused');
@@ -311,7 +313,7 @@ export class Hub implements AsyncDisposable {
     const version = Math.min(hello.versionMax, protocolVersionMax);
     session.send({
       body: 'welcome',
-      welcome: { version, clusterId, heartbeatSeconds, clockNs: clock.now() * 1e6 },
+      welcome: { version, clusterId, heartbeatSeconds, clockNs: clock.now() * 1e6, build },
     });
     session.send({ body: 'monitor', monitor: this.#monitorOrders.get(hello.node) ?? {} });
     logger.info(

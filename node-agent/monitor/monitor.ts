@@ -7,6 +7,8 @@ import type {
   Load,
   MonitorOrder,
   NodeReport,
+  OwnerFinding,
+  OwnerRule,
   Query,
   SandboxId,
   Sent,
@@ -14,13 +16,17 @@ import type {
 } from '../../wire/agent-types.ts';
 import { RankSet } from '../../crds/rank-set.ts';
 import { messageOf } from '../agent-error.ts';
+import type { NodeConfig } from '../config.ts';
 import type { Sandbox } from '../sandbox.ts';
 import { keyOf } from '../sandbox-id.ts';
 import type { Sandboxes } from '../sandboxes.ts';
+import { builtInChecks, type Figures } from './built-in-checks.ts';
+import { Checks } from './checks.ts';
 import { ClockOffset } from './clock-offset.ts';
 import { FileSystems } from './file-systems.ts';
 import { History, type HistoryTier, type Step } from './history.ts';
-import { NodeSampler, steadyMs, type Measured } from './node-sampler.ts';
+import { memoryErrors, NodeSampler, steadyMs, type Measured } from './node-sampler.ts';
+import { inputAgoMs, Owner, ownerFileIsThere } from './owner.ts';
 import { RankSampler } from './rank-sampler.ts';
 import { rankSourceOf } from './sandbox-ranks.ts';
 import { Sensors } from './sensors.ts';
@@ -44,6 +50,11 @@ export interface MonitorOptions {
   readonly stateDir: string;
   /** File systems whose room and health counts, the first that of the state directory. */
   readonly paths: readonly string[];
+  readonly node: string;
+  readonly nodeConfig: NodeConfig;
+  readonly build: string;
+  /** Why CRIU does not work; null: it does, undefined: it is not installed. */
+  readonly engineTrouble: () => Promise<string | null | undefined>;
   readonly log: Logger;
   readonly report: (report: Sent<NodeReport>) => void;
 }
@@ -52,6 +63,13 @@ export class Monitor {
   readonly clock = new ClockOffset();
   readonly fileSystems: FileSystems;
   readonly sensors = new Sensors();
+  readonly checks: Checks;
+  readonly #owner = new Owner();
+  #ownerRule: OwnerRule | null = null;
+  #ownerFinding: OwnerFinding | null = null;
+  #engineTrouble: string | null | undefined;
+  /** Version of the controllers; empty: not known. */
+  hubBuild = '';
   readonly #options: MonitorOptions;
   readonly #sampler = new NodeSampler();
   readonly #ranks = new Map<Sandbox, RankSampler>();
@@ -70,22 +88,40 @@ export class Monitor {
     this.fileSystems = new FileSystems({ paths: options.paths });
     this.#history = new History(6, stepsFor(this.#intervalMs));
     this.#measured = this.#sampler.measure();
+    const { node, nodeConfig, stateDir, log } = options;
+    this.checks = new Checks({
+      node,
+      directory: nodeConfig.healthChecks,
+      file: `${stateDir}/checks.json`,
+      builtIn: Object.fromEntries(
+        Object.entries(builtInChecks).map(([name, check]) => [name, () => check(this.#figures())]),
+      ),
+      turned: ({ name, passed, message }) => {
+        log.warn({ check: name, passed, message }, 'health check has turned');
+        this.#report();
+      },
+    });
   }
 
   start(): void {
     this.#lookAround();
+    this.checks.order([]);
     this.#schedule();
   }
 
   stop(): void {
     this.#stopped = true;
     if (this.#timer) clearTimeout(this.#timer);
+    this.checks.stop();
     this.#sampler[Symbol.dispose]();
   }
 
   /** The hub wants reports, and this is how the node is to be watched. */
   order(order: MonitorOrder): void {
     this.#asked = true;
+    this.#ownerRule = order.owner;
+    if (!order.owner) this.#ownerFinding = null;
+    this.checks.order(order.checks);
     const intervalMs = Math.max(1, order.intervalSeconds || defaultIntervalSeconds) * 1000;
     if (intervalMs !== this.#intervalMs) {
       this.#intervalMs = intervalMs;
@@ -217,8 +253,38 @@ export class Monitor {
         log.warn({ sandbox: sandbox.key, err: error }, 'ranks cannot be measured');
       }
     }
+    this.#lookForOwner();
     this.#lookAround();
-    if (this.#asked && nowMs - this.#reportedMs >= Math.min(shortReportMs, this.#intervalMs)) this.#report();
+    if (nowMs - this.#reportedMs >= Math.min(shortReportMs, this.#intervalMs)) this.#report();
+  }
+
+  #lookForOwner(): void {
+    const rule = this.#ownerRule;
+    if (!rule) return;
+    const before = this.#ownerFinding?.active;
+    const { busy, cores } = this.#measured;
+    let ranks = 0;
+    for (const sampler of this.#ranks.values()) for (const sample of sampler.samples) ranks += sample.cores;
+    this.#ownerFinding = this.#owner.look(rule, {
+      inputAgoMs: inputAgoMs(Date.now()),
+      othersCores: Math.max(0, busy * cores.length - ranks),
+      hasFile: ownerFileIsThere(this.#options.nodeConfig.ownerFile),
+    });
+    if (this.#ownerFinding.active !== before) this.#reportedMs = -Infinity;
+  }
+
+  #figures(): Figures {
+    const { stateDir, build } = this.#options;
+    return {
+      stateDir,
+      build,
+      disks: this.fileSystems.figures,
+      clockOffsetMs: this.clock.offsetMs,
+      memoryErrors: memoryErrors(),
+      hasEngine: this.#engineTrouble !== undefined,
+      engineTrouble: this.#engineTrouble ?? null,
+      hubBuild: this.hubBuild,
+    };
   }
 
   /** What may take its time, or ask firmware: beside the rounds, once a minute. */
@@ -227,13 +293,17 @@ export class Monitor {
     if (nowMs - this.#lookedMs < minuteMs) return;
     this.#lookedMs = nowMs;
     const { log } = this.#options;
-    for (const looking of [this.fileSystems.probe(nowMs), this.sensors.read()])
+    const engine = this.#options.engineTrouble().then((trouble) => {
+      this.#engineTrouble = trouble;
+    });
+    for (const looking of [this.fileSystems.probe(nowMs), this.sensors.read(), engine])
       looking.catch((error: unknown) => {
         log.warn({ err: error }, 'the node cannot be looked at');
       });
   }
 
   #report(): void {
+    if (!this.#asked) return;
     this.#reportedMs = steadyMs();
     const { sandboxes, report } = this.#options;
     const { networks, ...figures } = this.#measured;
@@ -250,6 +320,8 @@ export class Monitor {
       disks: this.fileSystems.figures,
       networks,
       sensors: this.sensors.values,
+      checks: this.checks.results,
+      owner: this.#ownerFinding ?? undefined,
     });
   }
 }

@@ -1,5 +1,5 @@
 /** What people and programs are told of ranks and nodes: live figures, history, totals that outlive daemons. */
-import { readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -10,6 +10,7 @@ import { Cluster } from './cluster.ts';
 
 const base = '/apis/subresources.muster.dev/v1alpha1';
 let cluster: Cluster;
+let scratch: string;
 
 interface Usage {
   pid: number;
@@ -30,13 +31,18 @@ const script =
   'head -c 4000000 /dev/zero >/var/tmp/$SCRATCH_FILE.$PMI_RANK; sync /var/tmp/$SCRATCH_FILE.$PMI_RANK; rm /var/tmp/$SCRATCH_FILE.$PMI_RANK; if [ "$PMI_RANK" = 0 ]; then while :; do :; done; else exec sleep 600; fi';
 
 beforeAll(async () => {
-  cluster = await Cluster.up({ agents: 2 });
+  scratch = mkdtempSync('/var/tmp/monitor-');
+  mkdirSync(join(scratch, 'checks'), { mode: 0o755 });
+  const config = join(scratch, 'node.yaml');
+  writeFileSync(config, `healthChecks: ${scratch}/checks\nownerFile: ${scratch}/owner\n`);
+  cluster = await Cluster.up({ agents: 2, args: ['--node-config', config] });
   for (const node of ['node1', 'node2'])
     await raw(`/apis/muster.dev/v1alpha1/nodemonitors/${node}`, { spec: { intervalSeconds: 1 } });
   await cluster.done(['run', '-n', '4', '--detach', '--name', 'spin', '--env', `SCRATCH_FILE=monitor.${String(process.pid)}`, 'sh', '-c', script]); // prettier-ignore
 });
 afterAll(async () => {
   await cluster?.[Symbol.asyncDispose]();
+  rmSync(scratch, { recursive: true, force: true });
 });
 
 const rowsOf = async (): Promise<Row[]> =>
@@ -130,4 +136,44 @@ test('usage stands in the status in the end, whole', async () => {
   expect(status.usage['peakMemoryBytes']).toBeGreaterThan(100_000);
   expect(status.usage['writtenBytes']).toBeGreaterThanOrEqual(4 * 4_000_000);
   expect(status.usage['efficiencyPercent']).toBeGreaterThan(0);
+});
+
+const conditionOf = async (node: string, type: string) =>
+  (await cluster.get('nm', node)).status?.conditions?.find((each) => each.type === type);
+
+test('a check that fails cordons its node, and its owner gets it back; both are taken back', async () => {
+  const program = `#!/bin/sh\ntest -e ${scratch}/broken || exit 0\necho the scratch disk is gone\nexit 1\n`;
+  writeFileSync(join(scratch, 'checks', 'scratch'), program, { mode: 0o755 });
+  const check = {
+    name: 'scratch',
+    intervalSeconds: 1,
+    timeoutSeconds: 5,
+    failureThreshold: 1,
+    action: 'Cordon',
+  };
+  const path = '/apis/muster.dev/v1alpha1/nodemonitors/node2';
+  await raw(path, { spec: { healthChecks: [check], ownerReclaim: { idleSeconds: 1, policy: 'Suspend' } } });
+  await eventually(async () => expect(await conditionOf('node2', 'Healthy')).toMatchObject({ status: 'True', reason: 'ChecksPassed' })); // prettier-ignore
+  writeFileSync(join(scratch, 'broken'), '');
+  await eventually(async () => {
+    const { status } = (await cluster.get('nm', 'node2')) as { status?: { cordoned?: boolean } };
+    expect(status).toMatchObject({ cordoned: true, phase: 'Cordoned' });
+    expect(await conditionOf('node2', 'Healthy')).toMatchObject({
+      status: 'False',
+      reason: 'CheckFailed',
+      message: 'scratch: exit code 1: the scratch disk is gone',
+    });
+  });
+  rmSync(join(scratch, 'broken'));
+  await eventually(async () => {
+    expect((await cluster.get('nm', 'node2')).status).toMatchObject({ cordoned: false });
+  });
+  writeFileSync(join(scratch, 'owner'), '');
+  await eventually(async () => expect(await conditionOf('node2', 'Reclaimed')).toMatchObject({ status: 'True', reason: 'OwnerActive' })); // prettier-ignore
+  expect((await cluster.get('nm', 'node2')).status).toMatchObject({ cordoned: true });
+  rmSync(join(scratch, 'owner'));
+  await eventually(async () => expect(await conditionOf('node2', 'Reclaimed')).toMatchObject({ status: 'False', reason: 'OwnerIdle' })); // prettier-ignore
+  await eventually(async () =>
+    expect((await cluster.get('nm', 'node2')).status).toMatchObject({ cordoned: false }),
+  );
 });
