@@ -91,8 +91,8 @@ afterAll(async () => {
 });
 
 describe('kstatus, by helm --wait', () => {
-  /** A release of one group, whose status is written as soon as it is there. */
-  async function verdictOn(phase: Shown): Promise<string> {
+  /** A release of one group, whose status is written as soon as it is there; `seen` false: by nobody. */
+  async function verdictOn(phase: Shown, seen = true): Promise<string> {
     const { metadata, ...rest } = groupIn(phase);
     const chart = join(work, phase);
     mkdirSync(join(chart, 'templates'), { recursive: true });
@@ -102,7 +102,6 @@ describe('kstatus, by helm --wait', () => {
     );
     const hook = { ...rest, metadata: { name: metadata.name } };
     writeFileSync(join(chart, 'templates/group.yaml'), JSON.stringify(hook));
-    // Waited for, unlike what is there at once, which counts as current before anybody has seen it.
     await cluster.kubectlWith(
       { input: JSON.stringify(owned(hook, phase)) },
       'apply',
@@ -111,15 +110,16 @@ describe('kstatus, by helm --wait', () => {
       '-',
     );
     const status = JSON.stringify({ status: statusIn(phase) });
-    await cluster.kubectl(
-      'patch',
-      'pg',
-      hook.metadata.name,
-      '--subresource=status',
-      '--type=merge',
-      '-p',
-      status,
-    );
+    if (seen)
+      await cluster.kubectl(
+        'patch',
+        'pg',
+        hook.metadata.name,
+        '--subresource=status',
+        '--type=merge',
+        '-p',
+        status,
+      );
     const args = [
       'install',
       phase.toLowerCase(),
@@ -156,6 +156,11 @@ describe('kstatus, by helm --wait', () => {
       await Promise.all(phases.slice(i, i + 4).map(async (phase) => (said[phase] = await verdictOn(phase))));
     expect(said).toEqual(Object.fromEntries(phases.map((phase) => [phase, verdicts[phase][0]])));
   }, 120_000);
+
+  it('waits for what nobody has looked at yet', async () => {
+    await helm(['uninstall', 'running'], cluster.kubeconfig);
+    expect(await verdictOn('Running', false)).toBe('InProgress');
+  });
 });
 
 const settings = load(readFileSync('examples/gitops/argocd/argocd-cm.yaml', 'utf8')) as {
@@ -242,6 +247,8 @@ describe('the example repository', () => {
           ...['get', 'pg', metadata.name, '-n', metadata.namespace ?? '', '-o'],
           'jsonpath={.metadata.resourceVersion}/{.metadata.generation}',
         );
+      await apply();
+      // Nobody has written its status here, so its default is kept by the next write of anybody.
       await apply();
       const before = await version();
       await apply();

@@ -236,7 +236,9 @@ export function describeKubectl(name: string, start: () => Promise<KubectlUnderT
         message: '',
         lastTransitionTime: '2026-01-01T00:00:00Z',
       };
-      const patch = JSON.stringify({ status: { phase: 'Running', conditions: [condition] } });
+      const generation = await kubectl.run('get', 'pg', 'a', '-o', 'jsonpath={.metadata.generation}');
+      const status = { observedGeneration: Number(generation), phase: 'Running', conditions: [condition] };
+      const patch = JSON.stringify({ status });
       await kubectl.run('patch', 'pg', 'a', '--subresource=status', '--type=merge', '-p', patch);
       expect((await waiting).stdout).toContain('condition met');
       await eventually(() => expect(seen).toMatch(/MODIFIED +a +Running/));
