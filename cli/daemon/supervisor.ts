@@ -6,7 +6,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { selfCommand } from '../config.ts';
+import { failPointsFile, selfCommand } from '../config.ts';
 import { type Home, processFileOf } from '../home.ts';
 import { livingProcess, removeProcessRecord, writeProcessRecord } from '../process-record.ts';
 
@@ -20,7 +20,8 @@ export interface Daemon {
 }
 
 const firstPauseMs = 100;
-const longestPauseMs = 5_000;
+/** Where tests kill daemons again and again, that is no reason to wait. */
+const longestPauseMs = (): number => (failPointsFile() === undefined ? 5_000 : firstPauseMs);
 /** A daemon that ran this long has recovered: its next restart is quick again. */
 const settledMs = 30_000;
 const stopWithinMs = 20_000;
@@ -49,7 +50,7 @@ export async function superviseDaemon(
     onRestart(daemon.name, how);
     if (Date.now() - startedAt > settledMs) pauseMs = firstPauseMs;
     await pause(pauseMs, undefined, { signal }).catch(() => undefined);
-    pauseMs = Math.min(pauseMs * 2, longestPauseMs);
+    pauseMs = Math.min(pauseMs * 2, longestPauseMs());
   }
 }
 
