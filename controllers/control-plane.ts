@@ -7,7 +7,7 @@ import { NetworkClaims } from './network/claims.ts';
 import { networkPoolOf } from './network/pool.ts';
 import { isTrue } from '../crds/conditions.ts';
 import type { Checkpoint, Migration, NodeMonitor, ProcessGroup } from '../crds/types.gen.ts';
-import type { KubernetesObject, ObjectStore, ResourceType } from '../store/object-store.ts';
+import type { KubernetesObject, ObjectStore } from '../store/object-store.ts';
 import { CarrierBook } from './carrier/book.ts';
 import type { CarrierPolicy } from './carrier/gang.ts';
 import type { CarrierImage } from './carrier/pod.ts';
@@ -18,13 +18,15 @@ import { Saves } from './checkpoint/saves.ts';
 import { cutStateOf, isDone } from './checkpoint/seen.ts';
 import { ClientLeaseBook } from './client-lease.ts';
 import { Hub, type HubTls } from './hub/hub.ts';
-import { migrationReconciler } from './migration/reconcile.ts';
+import { groupKeyOf, MigrationReconciler } from './migration/reconcile.ts';
+import { isMoveDone, moveStateOf } from './migration/seen.ts';
 import { offersOf } from './node-monitor/offers.ts';
 import { KubeNodes } from './node-monitor/kube-nodes.ts';
 import { monitorOrderOf } from './node-monitor/monitor-order.ts';
 import { measuredEveryMs, NodeMonitorReconciler } from './node-monitor/reconcile.ts';
 import { Tenants } from './node-monitor/tenants.ts';
 import { Treatments } from './node-monitor/treatments.ts';
+import type { NodeOffer } from './placement/place.ts';
 import type { GroupSecrets } from './process-group/perform.ts';
 import { ProcessGroupReconciler } from './process-group/reconcile.ts';
 import { assignmentsOf } from './process-group/observe.ts';
@@ -33,7 +35,7 @@ import { systemClock, type Clock } from './runtime/clock.ts';
 import { EventRecorder } from './runtime/event-recorder.ts';
 import { runReconciler } from './runtime/manager.ts';
 import { ObjectSource, pause } from './runtime/object-source.ts';
-import { keyOf, type Key, type Reconciler } from './runtime/reconciler.ts';
+import { keyOf, type Key } from './runtime/reconciler.ts';
 import { WorkQueue } from './runtime/work-queue.ts';
 import { UnknownSandboxes, type DoubtfulStore } from './unknown-sandboxes.ts';
 
@@ -100,6 +102,7 @@ export async function runControlPlane(
   const groupQueue = new WorkQueue(clock);
   const nodeQueue = new WorkQueue(clock);
   const checkpointQueue = new WorkQueue(clock);
+  const migrationQueue = new WorkQueue(clock);
   const events = new EventRecorder(store, clock, logger);
   const leases = new ClientLeaseBook(clock, options.clientLeaseMs);
   const waiting = new Set<Key>();
@@ -113,6 +116,7 @@ export async function runControlPlane(
       groupQueue.add(key);
       checkpointsOf(key);
       tenants.changed(before, after);
+      migrationsOf(key);
     },
   }); // prettier-ignore
   const checkpoints = new ObjectSource<Checkpoint>({
@@ -125,8 +129,26 @@ export async function runControlPlane(
       const group = keyOf({ metadata: { namespace, name: object?.spec.processGroupName ?? '' } });
       groupQueue.add(group);
       checkpointsOf(group);
+      migrationsOf(group);
     },
   }); // prettier-ignore
+  const migrations = new ObjectSource<Migration>({
+    store, clock, logger,
+    type: migrationType,
+    changed: (key, after, before) => {
+      migrationQueue.add(key);
+      tenants.migrationChanged();
+      const object = after ?? before;
+      if (!object) return;
+      checkpointsOf(groupKeyOf(object));
+      migrationsOf(groupKeyOf(object));
+    },
+  }); // prettier-ignore
+  /** Those of a group that are not done. */
+  const migrationsOf = (group: Key): void => {
+    for (const [key, migration] of migrations.objects)
+      if (groupKeyOf(migration) === group && !isMoveDone(moveStateOf({ migration }))) migrationQueue.add(key);
+  };
   /** Those of a group that are not done. */
   const checkpointsOf = (group: Key): void => {
     for (const [key, object] of checkpoints.objects) {
@@ -149,11 +171,6 @@ export async function runControlPlane(
     },
   }); // prettier-ignore
 
-  const migrations = new ObjectSource<Migration>({
-    store, clock, logger,
-    type: migrationType,
-    changed: () => tenants.migrationChanged(),
-  }); // prettier-ignore
   const kubeNodes = options.followNodes
     ? new KubeNodes({
         store, clock, logger,
@@ -201,6 +218,7 @@ export async function runControlPlane(
       if (key === undefined) return;
       groupQueue.add(key);
       checkpointsOf(key);
+      migrationsOf(key);
     },
     imagesChanged: (uid) => {
       const key = checkpointer.keyOf(uid);
@@ -215,6 +233,8 @@ export async function runControlPlane(
       offersChanged();
       for (const key of groupsOn(node, groups.objects)) groupQueue.add(key);
       for (const key of checkpoints.objects.keys()) checkpointQueue.add(key);
+      for (const [key, migration] of migrations.objects)
+        if (!isMoveDone(moveStateOf({ migration }))) migrationQueue.add(key);
     },
     nodeMeasured: (node) => nodeQueue.addAfter(node, measuredEveryMs(hub.connectedNodes)),
     agentEvent: (_node, event) => {
@@ -246,6 +266,15 @@ export async function runControlPlane(
         if (key !== undefined) groupQueue.add(key);
       },
     }); // prettier-ignore
+  const offers = (exceptUid: string): NodeOffer[] =>
+    offersOf({
+      monitors: monitors.objects,
+      treatment: (node) => treatments.of(node),
+      states: hub.nodes.all(),
+      standing: (node) => hub.nodes.standing(node),
+      silentMs: (node) => hub.nodes.silentMs(node),
+      ranksOn: (node) => hub.desired.ranksOn(node, exceptUid),
+    });
   const saves = new Saves({ checkpoints: checkpoints.objects, hub: () => hub });
   const reconciler = new ProcessGroupReconciler({
     saves,
@@ -259,15 +288,7 @@ export async function runControlPlane(
     },
     reasonToWait: (group) => unknown.reasonToWait(group),
     keepsVanished: (key, uid) => unknown.keepsVanished(key, uid),
-    offers: (exceptUid) =>
-      offersOf({
-        monitors: monitors.objects,
-        treatment: (node) => treatments.of(node),
-        states: hub.nodes.all(),
-        standing: (node) => hub.nodes.standing(node),
-        silentMs: (node) => hub.nodes.silentMs(node),
-        ranksOn: (node) => hub.desired.ranksOn(node, exceptUid),
-      }),
+    offers,
   }); // prettier-ignore
 
   const checkpointer = new CheckpointReconciler({
@@ -282,7 +303,19 @@ export async function runControlPlane(
     },
   }); // prettier-ignore
 
+  const mover = new MigrationReconciler({
+    store, hub, clock, events, logger, offers,
+    groups: groups.objects,
+    checkpoints: checkpoints.objects,
+    migrations: migrations.objects,
+    groupChanged: (key) => {
+      groupQueue.add(key);
+      checkpointsOf(key);
+    },
+  }); // prettier-ignore
+
   const first = new FirstRound(groups);
+  const firstMoves = new FirstRound(migrations);
   const started = [
     ...(carriers ? [carriers.run(both)] : []),
     monitors.run(both),
@@ -319,7 +352,19 @@ export async function runControlPlane(
     Promise.all([groups.listed, checkpoints.listed]).then(() =>
       runReconciler({ reconciler: checkpointer, queue: checkpointQueue, parallel: 4, logger }, both),
     ),
-    runKind(migrationType, migrationReconciler(store, clock), { store, clock, logger }, both),
+    // Agents are told of moves once they are told of groups.
+    Promise.race([Promise.all([checkpoints.listed, migrations.listed, first.done]), aborted(both)]).then(() =>
+      runReconciler(
+        {
+          reconciler: mover,
+          queue: migrationQueue,
+          parallel: 4,
+          logger,
+          visited: (key) => firstMoves.visited(key),
+        },
+        both,
+      ),
+    ),
   ];
   void Promise.all([groups.listed, migrations.listed]).then(() => tenants.known());
   // Controllers that may not look at Nodes are not to stand still for it.
@@ -333,6 +378,7 @@ export async function runControlPlane(
       for (const { node } of assignmentsOf(group)) hub.nodes.expect(node);
     for (const node of monitors.objects.keys()) hub.nodes.expect(node);
     await first.done;
+    await Promise.race([firstMoves.done, aborted(both)]);
     if (both.aborted) return;
     unknown.listed(groups.objects.values(), both);
     if (unknown.doubt !== undefined) return;
@@ -360,13 +406,13 @@ export async function runControlPlane(
 }
 
 /** Every group that the first list showed has been visited without a failure, or is gone. */
-class FirstRound {
-  readonly #groups: ObjectSource<ProcessGroup>;
+class FirstRound<T extends KubernetesObject> {
+  readonly #groups: ObjectSource<T>;
   readonly #visited = new Set<Key>();
   readonly #done = Promise.withResolvers<void>();
   #left: Set<Key> | undefined;
 
-  constructor(groups: ObjectSource<ProcessGroup>) {
+  constructor(groups: ObjectSource<T>) {
     this.#groups = groups;
     void groups.listed.then(() => {
       this.#left = new Set([...groups.objects.values()].map(keyOf).filter((key) => !this.#visited.has(key)));
@@ -394,15 +440,11 @@ class FirstRound {
   }
 }
 
-async function runKind<T extends KubernetesObject>(
-  type: ResourceType,
-  reconciler: Reconciler,
-  { store, clock, logger }: { store: ObjectStore; clock: Clock; logger: Logger },
-  signal: AbortSignal,
-): Promise<void> {
-  const queue = new WorkQueue(clock);
-  const source = new ObjectSource<T>({ store, type, clock, logger, changed: (key) => queue.add(key) });
-  await Promise.all([source.run(signal), runReconciler({ reconciler, queue, parallel: 1, logger }, signal)]);
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 }
 
 /** Groups that have not ended. */

@@ -375,6 +375,8 @@ export interface ProcessGroupStatus {
   incarnation?: number;
   /** The checkpoint that the group goes on from, or will when it is resumed. Absent, it began at its beginning. */
   restore?: ProcessGroupRestore;
+  /** The Migration that is at work on the group. Where its ranks are changes by one write that also ends this. */
+  migration?: ProcessGroupMigration;
   /** The lease under which its ranks run since they were placed, since they may be started elsewhere. A node that hears of no controller for so long stops them, and for a quarter longer kills them. */
   nodeLeaseSeconds?: number;
   /** How often the whole group was started again. */
@@ -545,6 +547,14 @@ export interface ProcessGroupRestoreFailures {
   ordinal: number;
   /** What stood in the way, for people. */
   message: string;
+}
+
+/** The Migration that is at work on the group. Where its ranks are changes by one write that also ends this. */
+export interface ProcessGroupMigration {
+  /** Name of the Migration. */
+  name: string;
+  /** Its UID, since names come back. */
+  uid: string;
 }
 
 /** The network of a group whose network is Isolated, which no other group has while this one runs. */
@@ -721,6 +731,8 @@ export interface MigrationStatus {
   phase?: 'Pending' | 'Preparing' | 'Copying' | 'Switching' | 'Completed' | 'Aborting' | 'Failed';
   /** Completed (reason NothingToDo too), Failed, Reconciling and Stalled. */
   conditions?: Condition[];
+  /** UID of the group whose ranks move, since names come back. */
+  processGroupUid?: string;
   /** Strategy in use. */
   strategy?: 'StopAndCopy' | 'PreCopy' | 'PostCopy';
   /** Nodes that ranks leave, as a node list. */
@@ -753,6 +765,8 @@ export interface MigrationMove {
   incarnation?: number;
   /** How far it has come. */
   state?: 'Pending' | 'Copying' | 'Switching' | 'Completed' | 'Failed';
+  /** When its ranks were stopped, RFC 3339 with milliseconds. */
+  frozenTime?: string;
   /** Bytes sent for it. */
   bytes?: number;
   /** How long its ranks stood still. */

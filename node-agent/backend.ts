@@ -9,6 +9,7 @@ import type { AgentConfig } from './config.ts';
 import type { MachineTopology } from './hwloc.ts';
 import type { InputSpools } from './input.ts';
 import type { JobTree } from './job-tree.ts';
+import type { Moves } from './migration/moves.ts';
 import type { JobNetwork } from './network/job-network.ts';
 import type { OutputSpool } from './output.ts';
 import type { ProcessorLedger } from './processors.ts';
@@ -28,6 +29,7 @@ export interface Backend {
   /** null without root or where none are mounted. */
   readonly cgroups: Cgroups | null;
   readonly checkpoints: Checkpoints;
+  readonly moves: Moves;
   readonly output: OutputSpool;
   readonly input: InputSpools;
   readonly pmi: PmiSockets;

@@ -37,6 +37,7 @@ export function factOf(sandbox: Sandbox): Sent<SandboxFact> {
     failuresTotal: summary.failuresTotal,
     abort: sandbox.abort ?? undefined,
     checkpoint: sandbox.checkpoint,
+    move: sandbox.move,
     brokenFence: sandbox.broken ?? undefined,
     frozen: sandbox.isFrozen && !ended,
     startedNs: sandbox.startedNs,

@@ -1,4 +1,4 @@
-// Who holds a sandbox frozen, and the freezing itself: the user's suspend, a checkpoint at work on it, a lease that is over. It
+// Who holds a sandbox frozen, and the freezing itself: the user's suspend, a checkpoint at work on it, a lease that is over, a move. It
 // runs on when the last of them lets go. Holders are on disk before anything is frozen, so that an agent that comes after a dead
 // one neither thaws what is held nor leaves frozen what nobody holds. Without a cgroup that can freeze, rank-init stops the ranks.
 import type { AdoptedSandbox } from './adopted-sandbox.ts';
@@ -6,7 +6,10 @@ import type { SandboxCgroup } from './cgroups.ts';
 import type { SandboxDirectory } from './sandbox-directory.ts';
 import { until } from './until.ts';
 
-export type Holder = 'suspend' | 'checkpoint' | 'fence';
+export type Holder = 'suspend' | 'checkpoint' | 'fence' | 'move';
+
+/** An engine may be at work on what they hold. */
+const engines: readonly Holder[] = ['checkpoint', 'move'];
 
 export interface FreezablePorts {
   readonly directory: SandboxDirectory;
@@ -41,9 +44,9 @@ export class Freezer {
     return cgroup?.canFreeze === true ? cgroup.frozen() : this.isHeld;
   }
 
-  /** Comes back once every process is frozen. What a checkpoint holds is left to its engine. */
+  /** Comes back once every process is frozen. What a checkpoint or a move holds is left to its engine. */
   async freeze(holder: Holder): Promise<void> {
-    const isEngines = this.#holders.has('checkpoint') && holder !== 'checkpoint';
+    const isEngines = engines.some((each) => each !== holder && this.#holders.has(each));
     this.#holders.add(holder);
     this.#keep();
     if (isEngines) return;
@@ -52,6 +55,13 @@ export class Freezer {
       cgroup.freeze(true);
       await until(() => cgroup.frozen(), 2000, 'every process of the sandbox to be frozen');
     } else await adopted?.request('stop');
+  }
+
+  /** Holds it from now on, without waiting for what is in the middle of something. */
+  freezeSoon(holder: Holder): void {
+    this.#holders.add(holder);
+    this.#keep();
+    this.#sandbox.cgroup?.freeze(true);
   }
 
   /** Whoever else holds the sandbox keeps it frozen. On disk only once it runs: a crash in between thaws it again. */

@@ -12,7 +12,7 @@ import type { Logger } from 'pino';
 import { endpointOf } from '../wire/endpoint.ts';
 import type { NameReply, NameRequest, SandboxId, Sent, TreeMessage, Tree } from '../wire/agent-types.ts';
 import { FenceNode, type FenceEffect, type FenceOutcome } from '../wire/fence.ts';
-import { channelOptions, type ImageCall, type PeerClient, type TreeCall, type Wire } from '../wire/load.ts';
+import { channelOptions, type PeerClient, type PeerHandlers, type TreeCall, type Wire } from '../wire/load.ts';
 import { messageOf } from './agent-error.ts';
 import { backoff } from './backoff.ts';
 import { Names } from './names.ts';
@@ -312,15 +312,15 @@ export class JobTree {
   readonly #log: Logger;
   #port = 0;
 
-  /** `image`: what answers other agents that ask for images of this node. */
-  constructor(wire: Wire, log: Logger, image: (call: ImageCall) => void) {
+  /** `others`: what answers other agents that ask for images, or for sandboxes that leave. */
+  constructor(wire: Wire, log: Logger, others: Omit<PeerHandlers, 'tree'>) {
     this.#log = log;
     this.#server = new Server(channelOptions as unknown as ServerOptions);
     this.#server.addService(wire.peerService, {
       tree: (call: TreeCall) => {
         this.#accept(call);
       },
-      image,
+      ...others,
     });
   }
 

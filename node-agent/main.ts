@@ -4,7 +4,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'nod
 import { randomUUID } from 'node:crypto';
 import { native as loadNative } from '../native/addon/index.ts';
 import { endpointOf } from '../wire/endpoint.ts';
-import { loadWire, type ImageCall } from '../wire/load.ts';
+import { loadWire, type PeerHandlers } from '../wire/load.ts';
 import type { Backend } from './backend.ts';
 import { cgroupParentFileOf, Cgroups, parseHierarchies } from './cgroups.ts';
 import { Checkpoints } from './checkpoint/checkpoints.ts';
@@ -18,6 +18,7 @@ import { findTopology } from './hwloc.ts';
 import { InputSpools } from './input.ts';
 import { JobTree } from './job-tree.ts';
 import { LocalSocket } from './local-socket.ts';
+import { Moves } from './migration/moves.ts';
 import { capacityOf } from './monitor/capacity.ts';
 import { Monitor } from './monitor/monitor.ts';
 import { clusterOfAuthority } from '../wire/authority-name.ts';
@@ -174,6 +175,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
   });
   await sandboxes.recover();
   backend.checkpoints.keeper.sweep(sandboxes.imagesInWork);
+  backend.moves.transit.sweep(sandboxes.moving);
   if (config.localSocket !== '') {
     const local = new LocalSocket(config.localSocket, native, sandboxes, backend.output, log);
     giving.defer(() => {
@@ -203,8 +205,12 @@ function makeBackend(config: AgentConfig, giving: AsyncDisposableStack, signal: 
   });
   const tls = readTls(config.tls);
   const checkpoints = new Checkpoints(native, wire, tls, config);
-  const serve = (call: ImageCall) => void serveImage(checkpoints.images, call);
-  const tree = giving.adopt(new JobTree(wire, config.logger, serve), (each) => {
+  const moves = new Moves(config, config.logger);
+  const others: Omit<PeerHandlers, 'tree'> = {
+    image: (call) => void serveImage(checkpoints.images, call),
+    leaver: (call) => void moves.serve(call),
+  };
+  const tree = giving.adopt(new JobTree(wire, config.logger, others), (each) => {
     each.close();
   });
   const topology = readTopology();
@@ -231,6 +237,7 @@ function makeBackend(config: AgentConfig, giving: AsyncDisposableStack, signal: 
     processors: new ProcessorLedger(topology),
     cgroups: agentUid === 0 ? findCgroups(config) : null,
     checkpoints,
+    moves,
     output,
     input,
     pmi,

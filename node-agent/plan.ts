@@ -33,6 +33,8 @@ export interface Seen {
   readonly frozen: boolean;
   /** It is frozen and saved: whoever ends it now wants it brought back from its image. */
   readonly saved: boolean;
+  /** It has left for another node, or comes from one: others decide what becomes of it. */
+  readonly moving: boolean;
   /** Undefined: the ranks run without one. */
   readonly lease: KeeperState | undefined;
   /** Every stream has been read to its end. */
@@ -60,6 +62,7 @@ export type Action =
 export function planOf(seen: Seen): Action[] {
   if (seen.want === 'Unknown' && seen.stage === 'New') return [];
   if (seen.want === 'Gone') return gonePlan(seen);
+  if (seen.moving && (seen.stage === 'New' || seen.stage === 'Live')) return [];
   switch (seen.stage) {
     case 'New':
       return newPlan(seen);

@@ -18,6 +18,7 @@ import { errnoOf } from './agent-error.ts';
 import type { CheckpointRecord } from './checkpoint/sandbox-checkpoint.ts';
 import type { SavedInput } from './checkpoint/image.ts';
 import type { CarrierRecord } from './carrier.ts';
+import type { ComingRecord, LeavingRecord } from './migration/record.ts';
 import type { RankIo } from './monitor/sandbox-ranks.ts';
 import type { Binding } from './processors.ts';
 
@@ -71,6 +72,8 @@ interface Files {
   carrier: CarrierRecord;
   holders: string[];
   checkpoint: CheckpointRecord;
+  leaving: LeavingRecord;
+  coming: ComingRecord;
   /** The mounts it was built with. */
   mounts: { root: string; binds: { source: string; target: string }[] };
   /** A restore is under way: who reads standard input, and where each stood. */

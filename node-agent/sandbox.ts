@@ -9,6 +9,7 @@ import type {
   BrokenFence,
   CheckpointFact,
   LogPosition,
+  MoveFact,
   RestoreOrder,
   SandboxFact,
   SandboxId,
@@ -30,6 +31,9 @@ import { factOf } from './fact.ts';
 import { Freezer } from './freezer.ts';
 import { InputSpool } from './input.ts';
 import { LeaseKeeper, type LeasedSandbox } from './lease-keeper.ts';
+import { Coming, type ComingSandbox } from './migration/coming.ts';
+import { Leaving } from './migration/leaving.ts';
+import { isComers } from './migration/record.ts';
 import type { TreeMember } from './job-tree.ts';
 import { earlierAnswer, launch } from './launch.ts';
 import { clearCgroup, clearProcesses } from './leftover.ts';
@@ -61,7 +65,7 @@ export interface SandboxEvents {
   event: (sandbox: Sandbox, type: 'Normal' | 'Warning', reason: string, message: string) => void;
 }
 
-export class Sandbox implements HeldSandbox {
+export class Sandbox implements HeldSandbox, ComingSandbox {
   readonly id: SandboxId;
   readonly key: string;
   readonly logs: SandboxLogs;
@@ -101,6 +105,8 @@ export class Sandbox implements HeldSandbox {
   readonly #backend: Backend;
   readonly #events: SandboxEvents;
   readonly #checkpoint: SandboxCheckpoint;
+  readonly #leaving: Leaving;
+  readonly #coming: Coming;
   #restoring = new AbortController();
   readonly #lease: LeaseKeeper | null;
 
@@ -116,7 +122,8 @@ export class Sandbox implements HeldSandbox {
     if (spec.id === null) throw new Error('MUSTER_BUG: a spec without id got as far as a sandbox');
     this.id = spec.id;
     this.key = key;
-    this.spec = { ...spec, checkpoint: null }; // an order counts once the hub has said it to this agent
+    // An order counts once the hub has said it to this agent.
+    this.spec = { ...spec, checkpoint: null, move: isFound ? null : spec.move };
     this.directory = directory;
     this.#backend = backend;
     this.#events = events;
@@ -134,6 +141,8 @@ export class Sandbox implements HeldSandbox {
     this.binding = directory.read('binding');
     if (this.binding && !this.ended) backend.processors.hold(key, this.binding);
     this.#checkpoint = new SandboxCheckpoint(this, backend);
+    this.#leaving = new Leaving(this, backend);
+    this.#coming = new Coming(this, backend, isComers(spec.move, spec.id) ? spec.move : null);
     this.#lease = spec.lease ? this.#keeperOf(spec.lease) : null;
     if (this.ended) this.logs.loadEnded(backend.output.nextId);
     if (this.ended) this.#rejoinTree();
@@ -186,6 +195,16 @@ export class Sandbox implements HeldSandbox {
     return this.#checkpoint.fact();
   }
 
+  /** Of a sandbox that is leaving, or that came. */
+  get move(): MoveFact | null {
+    return this.#leaving.fact() ?? this.#coming.fact();
+  }
+
+  /** The migration that has an image of it on its way. */
+  get movingUid(): string | null {
+    return this.#leaving.migrationUid ?? this.#coming.migrationUid;
+  }
+
   get identity(): Identity | null {
     return this.#identity;
   }
@@ -209,8 +228,10 @@ export class Sandbox implements HeldSandbox {
         want: spec.want,
         network: (spec.network?.members.length ?? 0) > 0 ? spec.network : this.spec.network,
         checkpoint: spec.checkpoint,
+        move: spec.move,
       };
-      if (JSON.stringify(spec.checkpoint) !== JSON.stringify(this.spec.checkpoint)) this.poke();
+      const ordersOf = ({ checkpoint, move }: SandboxSpec): string => JSON.stringify([checkpoint, move]);
+      if (ordersOf(spec) !== ordersOf(this.spec)) this.poke();
       const changed = JSON.stringify({ ...this.spec, ...mutable }) !== JSON.stringify(this.spec);
       this.spec = { ...this.spec, ...mutable };
       if (changed && !this.ended) this.#keepSpec();
@@ -328,10 +349,11 @@ export class Sandbox implements HeldSandbox {
 
   async #pass(): Promise<void> {
     await this.#find();
-    await this.#keepLease();
+    if (!this.#coming.isUnderWay) await this.#keepLease();
     this.processes?.look();
     this.#found.resolve();
     await this.#lookAtCheckpoint();
+    await this.#lookAtMove();
     if (this.#hasRun()) this.#backend.output.release(this.logs);
     const before = JSON.stringify(this.#comparable());
     for (const action of planOf(this.#seen())) {
@@ -378,6 +400,7 @@ export class Sandbox implements HeldSandbox {
       graceMs: this.spec.graceSeconds * 1000,
       frozen: this.#want === 'Freeze' ? this.isFrozen : this.freezer.isHeldBy('suspend'),
       saved: this.#checkpoint.isSaved,
+      moving: this.#coming.isUnderWay || this.#leaving.isLeft,
       lease: this.#lease?.state,
       drained: this.logs.allEnded,
       nowMs: this.#backend.nowMs(),
@@ -400,7 +423,8 @@ export class Sandbox implements HeldSandbox {
       this.processes?.look();
       return;
     }
-    if (this.#identity && !isSameProcess(this.#identity) && this.directory.read('restoring') !== null) {
+    const isRestored = this.#coming.fact() === null && this.directory.read('restoring') !== null;
+    if (this.#identity && !isSameProcess(this.#identity) && isRestored) {
       // Placed and never let run: it is restored anew.
       this.directory.unlink('identity');
       this.#identity = null;
@@ -588,10 +612,11 @@ export class Sandbox implements HeldSandbox {
         return;
       case 'clearLeftover':
       case 'dismiss':
-        return this.#clear();
+        return this.clear();
       case 'forget':
         this.stop();
         this.logs.finish();
+        this.#leaving.forget();
         this.directory.remove();
         this.#forgotten = true;
         this.#events.forgotten(this);
@@ -732,8 +757,15 @@ export class Sandbox implements HeldSandbox {
     return new LeaseKeeper(times, sandbox, this.#backend.log);
   }
 
+  /** It may run under its lease, if it has one. */
+  async untilLeased(signal: AbortSignal): Promise<void> {
+    await this.#lease?.untilGranted(signal);
+  }
+
   /** On the host's network only its own connections are cut, and that by the engine. */
-  async setPlugged(plugged: boolean): Promise<void> {
+  async setPlugged(plugged: boolean, holder?: 'move'): Promise<void> {
+    const isAway = this.#leaving.isAway || this.#coming.isUnderWay;
+    if (plugged && isAway && holder !== 'move') return;
     await this.network.setPlugged(this.spec, plugged);
   }
 
@@ -753,6 +785,21 @@ export class Sandbox implements HeldSandbox {
     if (ending && this.#checkpoint.isBusy) await this.#checkpoint.giveUp();
     this.#checkpoint.look(this.spec.checkpoint, alive, alive && running > 0);
     if (ending && this.#checkpoint.isBusy) await this.#checkpoint.giveUp();
+  }
+
+  /** As with a checkpoint, what was begun is given up before the ranks are ended; what has left, or is not here yet, waits. */
+  async #lookAtMove(): Promise<void> {
+    const gone = this.#want === 'Gone';
+    if (this.#coming.isUnderWay) {
+      if (gone) await this.#coming.giveUp();
+      else this.#coming.look(this.spec.move, this.stage === 'Live');
+      return;
+    }
+    const { running = 0 } = this.processes ?? {};
+    const ending = isUnwanted(this.#want) || this.#ending !== null || this.#killed || this.#cause() !== '';
+    const alive = this.stage === 'Live' && !ending && (this.processes === null || running > 0);
+    if (ending && this.#leaving.isBusy) await this.#leaving.giveUp();
+    if (!gone) this.#leaving.look(this.spec.move, alive, alive && running > 0 && !this.#checkpoint.isAtWork);
   }
 
   async #terminate(cause: string): Promise<void> {
@@ -789,7 +836,7 @@ export class Sandbox implements HeldSandbox {
   }
 
   /** rank-init, all that may live in its cgroups, and the cgroups themselves. */
-  async #clear(): Promise<void> {
+  async clear(): Promise<void> {
     await clearProcesses(this.#backend.native, this);
     if (this.cgroup) await clearCgroup(this.cgroup);
     await this.network.end();

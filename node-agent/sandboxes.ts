@@ -96,6 +96,13 @@ export class Sandboxes {
     );
   }
 
+  /** Of sandboxes that have left, or come. */
+  get moving(): ImageId[] {
+    return [...this.#sandboxes.values()].flatMap(({ id, movingUid }) =>
+      movingUid === null ? [] : [{ checkpointUid: movingUid, ordinal: id.ordinal }],
+    );
+  }
+
   find(id: SandboxId | null): Sandbox | null {
     return id === null ? null : (this.#sandboxes.get(keyOf(id)) ?? null);
   }

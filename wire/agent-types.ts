@@ -120,10 +120,23 @@ export interface SandboxFact {
   bindings: string[];
   brokenFence: BrokenFence | null;
   checkpoint: CheckpointFact | null;
+  move: MoveFact | null;
   userUs: number;
   systemUs: number;
   readBytes: number;
   writtenBytes: number;
+}
+
+export interface MoveFact {
+  migrationUid: string;
+  state: string;
+  reason: string;
+  message: string;
+  frozenNs: number;
+  thawedNs: number;
+  bytes: number;
+  engineUs: number;
+  workUs: number;
 }
 
 export interface RankEnd {
@@ -268,6 +281,19 @@ export interface SandboxSpec {
   checkpoint: CheckpointOrder | null;
   restore: RestoreOrder | null;
   lease: Lease | null;
+  move: MoveOrder | null;
+}
+
+export interface MoveOrder {
+  migrationUid: string;
+  step: string;
+  name: string;
+  peerNode: string;
+  peerAddress: string;
+  incarnation: number;
+  neededBytes: number;
+  openFiles: string;
+  externalConnections: string;
 }
 
 export interface Lease {
@@ -508,6 +534,11 @@ export interface ImageOrder {
 export interface ImageRequest {
   id: ImageId | null;
   digest: string;
+}
+
+export interface LeaverRequest {
+  id: SandboxId | null;
+  migrationUid: string;
 }
 
 export interface ImageChunk {

@@ -22,6 +22,7 @@ import type {
   HubMessage,
   ImageChunk,
   ImageRequest,
+  LeaverRequest,
   Sent,
   TreeMessage,
 } from './agent-types.ts';
@@ -50,17 +51,24 @@ export interface HubClient extends Client {
 export interface PeerClient extends Client {
   tree: Duplex<TreeMessage, TreeMessage>;
   image: (request: Sent<ImageRequest>, options?: CallOptions) => ClientReadableStream<ImageChunk>;
+  leaver: (request: Sent<LeaverRequest>, options?: CallOptions) => ClientReadableStream<ImageChunk>;
 }
 
 export type SessionCall = ServerDuplexStream<AgentMessage, Sent<HubMessage>>;
 export type StreamCall = ServerDuplexStream<Chunk, Sent<Chunk>>;
 export type ImageCall = ServerWritableStream<ImageRequest, Sent<ImageChunk>>;
+export type LeaverCall = ServerWritableStream<LeaverRequest, Sent<ImageChunk>>;
 export type TreeCall = ServerDuplexStream<TreeMessage, Sent<TreeMessage>>;
 
 /** Implementations for `server.addService(wire.hubService, {...})`. Type aliases, so that grpc-js takes them as maps of handlers. */
 export type HubHandlers = {
   session: (call: SessionCall) => void;
   stream: (call: StreamCall) => void;
+};
+export type PeerHandlers = {
+  tree: (call: TreeCall) => void;
+  image?: (call: ImageCall) => void;
+  leaver?: (call: LeaverCall) => void;
 };
 
 type ClientConstructor<T> = (new (

@@ -91,6 +91,8 @@ function beginning({ checkpoint, group, members, waitsFor }: CheckpointSeen): Ha
     return givenUp('GroupNotRunning', `ProcessGroup ${processGroupName} has ended`);
   if (isTrue(group.status?.conditions, 'Stalled'))
     return givenUp('GroupNotRunning', `ProcessGroup ${processGroupName} is stalled: nothing of it runs`);
+  if (group.status?.migration !== undefined)
+    return { waiting: `Migration ${group.status.migration.name} of the same group is not done` };
   if (waitsFor !== undefined) return { waiting: `Checkpoint ${waitsFor} of the same group is not done` };
   if (members.length === 0) {
     const vacated = group.status?.phase === 'Suspended';

@@ -4,7 +4,7 @@
  * is there (`complete`) no agent is told "this is everything", so a starting hub never ends what it has not yet read.
  */
 import { isDeepStrictEqual } from 'node:util';
-import type { CheckpointOrder, ImageId, SandboxId, SandboxSpec, Sent } from '../../wire/agent-types.ts';
+import type { CheckpointOrder, ImageId, MoveOrder, SandboxId, SandboxSpec, Sent } from '../../wire/agent-types.ts';
 import { imageKey, sandboxKey } from './sandbox-key.ts';
 
 export type Want = 'Run' | 'Freeze' | 'End' | 'Kill' | 'Keep';
@@ -39,6 +39,12 @@ export interface ImageWish {
   readonly from: readonly string[];
 }
 
+/** What the sandboxes that a Migration moves are told, where they are and where they go to. */
+export interface MoveWish {
+  readonly leavers: ReadonlyMap<number, Sent<MoveOrder>>;
+  readonly comers: readonly { readonly ordinal: number; readonly node: string; readonly incarnation: number; readonly order: Sent<MoveOrder> }[]; // prettier-ignore
+}
+
 export interface Wish {
   readonly want: Want;
   readonly graceSeconds: number;
@@ -60,6 +66,10 @@ export class DesiredBook {
   readonly #waiters = new Map<string, PromiseWithResolvers<void>>();
   /** By group: the checkpoint that its sandboxes are at. */
   readonly #checkpoints = new Map<string, CheckpointWish>();
+  /** By group: the migration that is at work on it. */
+  readonly #moves = new Map<string, MoveWish>();
+  /** Groups of which it is on record that no migration is at work on them. */
+  readonly #settled = new Set<string>();
   readonly #images = new Map<string, Map<string, ImageWish>>();
   readonly #changed: NodeChange;
   #revision: number;
@@ -145,18 +155,92 @@ export class DesiredBook {
     this.#groups.set(uid, { entries });
     this.#waiters.get(uid)?.resolve();
     this.#waiters.delete(uid);
-    for (const entry of entries) {
-      const { node, spec } = entry;
-      const key = sandboxKey(spec.id);
-      if (!this.#nodes.has(node)) this.#nodes.set(node, new Map());
-      this.#nodes.get(node)!.set(key, entry);
-      const parentNode = spec.tree?.parentNode;
-      if (parentNode) {
-        if (!this.#childrenOf.has(parentNode)) this.#childrenOf.set(parentNode, new Set());
-        this.#childrenOf.get(parentNode)!.add(key);
+    for (const entry of entries) this.#put(entry);
+    this.#tell(entries);
+  }
+
+  #put(entry: Entry): void {
+    const { node, spec } = entry;
+    const key = sandboxKey(spec.id);
+    if (!this.#nodes.has(node)) this.#nodes.set(node, new Map());
+    this.#nodes.get(node)!.set(key, entry);
+    const parentNode = spec.tree?.parentNode;
+    if (!parentNode) return;
+    if (!this.#childrenOf.has(parentNode)) this.#childrenOf.set(parentNode, new Set());
+    this.#childrenOf.get(parentNode)!.add(key);
+  }
+
+  #strike({ node, spec }: Entry): void {
+    const key = sandboxKey(spec.id);
+    this.#nodes.get(node)?.delete(key);
+    const parentNode = spec.tree?.parentNode;
+    if (parentNode) this.#childrenOf.get(parentNode)?.delete(key);
+  }
+
+  /** Sandboxes of a group are elsewhere now, by its record. */
+  reassign(uid: string, sandboxes: readonly DesiredSandbox[], wishOf: (ordinal: number) => Wish): void {
+    const before = this.sandboxesOf(uid);
+    this.move(uid, undefined);
+    for (const entry of before) this.#strike(entry);
+    this.assign(uid, sandboxes, wishOf);
+    this.#tell(before);
+  }
+
+  /** Sandboxes of a group are to be moved; undefined: nothing is said of it any more. */
+  move(uid: string, wish: MoveWish | undefined): void {
+    const before = this.#moves.get(uid);
+    if (isDeepStrictEqual(before, wish) || (wish && !this.has(uid))) return;
+    const told = new Set<Entry>();
+    const tellLeavers = ({ leavers }: MoveWish): void => {
+      for (const ordinal of leavers.keys()) {
+        const entry = this.sandboxesOf(uid)[ordinal];
+        if (entry) told.add(entry);
+      }
+    };
+    if (before) {
+      tellLeavers(before);
+      for (const entry of this.#comersOf(uid, before)) {
+        this.#strike(entry);
+        told.add(entry);
+      }
+      this.#moves.delete(uid);
+    }
+    if (wish) {
+      this.#moves.set(uid, wish);
+      tellLeavers(wish);
+      for (const entry of this.#comersOf(uid, wish)) {
+        this.#put(entry);
+        told.add(entry);
       }
     }
-    this.#tell(entries);
+    this.#tell([...told]);
+  }
+
+  /** Whether it is on record that nobody moves sandboxes of the group: then each is told to stay where the record has it. */
+  settle(uid: string, isSettled: boolean): void {
+    if (this.#settled.has(uid) === isSettled) return;
+    if (isSettled) this.#settled.add(uid);
+    else this.#settled.delete(uid);
+    if (isSettled) this.#tell(this.sandboxesOf(uid));
+  }
+
+  moveFor(id: SandboxId): Sent<MoveOrder> | undefined {
+    const wish = this.#moves.get(id.groupUid);
+    const isOnRecord = this.sandboxesOf(id.groupUid)[id.ordinal]?.spec.id.incarnation === id.incarnation;
+    if (wish && isOnRecord) return wish.leavers.get(id.ordinal);
+    if (wish)
+      return wish.comers.find((each) => each.ordinal === id.ordinal && each.incarnation === id.incarnation)?.order;
+    return isOnRecord && this.#settled.has(id.groupUid) ? { step: 'Stay' } : undefined;
+  }
+
+  /** What comes is as what leaves, but for where and in which incarnation. */
+  #comersOf(uid: string, { comers }: MoveWish): Entry[] {
+    return comers.flatMap(({ ordinal, node, incarnation }) => {
+      const entry = this.sandboxesOf(uid)[ordinal];
+      if (!entry) return [];
+      const spec = { ...entry.spec, id: { ...entry.spec.id, incarnation }, restore: undefined };
+      return { ...entry, node, spec, want: 'Run' as const, mayStart: true };
+    });
   }
 
   /** Changes what is wanted of a group's sandboxes; tells only of those for which it is news. */
@@ -218,12 +302,8 @@ export class DesiredBook {
     const group = this.#groups.get(uid);
     if (!group) return this.#revision;
     if (group.removedAt !== undefined) return group.removedAt;
-    for (const { node, spec } of group.entries) {
-      const key = sandboxKey(spec.id);
-      this.#nodes.get(node)?.delete(key);
-      const parentNode = spec.tree?.parentNode;
-      if (parentNode) this.#childrenOf.get(parentNode)?.delete(key);
-    }
+    this.move(uid, undefined);
+    for (const entry of group.entries) this.#strike(entry);
     group.removedAt = this.#revision + 1;
     this.#tell(group.entries);
     return group.removedAt;
@@ -236,26 +316,30 @@ export class DesiredBook {
   forget(uid: string): void {
     this.remove(uid);
     this.#checkpoints.delete(uid);
+    this.#moves.delete(uid);
+    this.#settled.delete(uid);
     this.#groups.delete(uid);
     this.#waiters.delete(uid);
   }
 
   /** Strikes the group out and tells nobody: agents keep what they hold of it. */
   lose(uid: string): void {
-    for (const { node, spec } of this.#groups.get(uid)?.entries ?? []) {
-      this.#nodes.get(node)?.delete(sandboxKey(spec.id));
-      const parentNode = spec.tree?.parentNode;
-      if (parentNode) this.#childrenOf.get(parentNode)?.delete(sandboxKey(spec.id));
-    }
+    for (const entry of this.sandboxesOf(uid)) this.#strike(entry);
+    for (const entry of this.#comersOf(uid, this.#moves.get(uid) ?? { leavers: new Map(), comers: [] }))
+      this.#strike(entry);
+    this.#moves.delete(uid);
+    this.#settled.delete(uid);
     this.#groups.delete(uid);
     this.#waiters.delete(uid);
   }
 
   /** True, or false when it is known to lie elsewhere; undefined while nothing is known of the group. */
   owns(node: string, id: SandboxId): boolean | undefined {
-    const group = this.#groups.get(id.groupUid);
-    if (!group) return undefined;
-    return group.entries[id.ordinal]?.node === node;
+    const entry = this.#groups.get(id.groupUid)?.entries[id.ordinal];
+    if (!this.#groups.has(id.groupUid)) return undefined;
+    // One that comes here may be told of before the migration that moves it is known again.
+    if (entry && id.incarnation > entry.spec.id.incarnation) return undefined;
+    return entry?.node === node;
   }
 
   #tell(entries: readonly Entry[]): void {

@@ -8,6 +8,7 @@ import type {
   AgentMessage,
   HubMessage,
   ImageSource,
+  MoveOrder,
   RestoreOrder,
   SandboxId,
   Sent,
@@ -181,6 +182,7 @@ export class Session {
       network: network && { ...network, ...this.#view.networkOf(spec.id.groupUid) },
       checkpoint: this.#view.desired.orderFor(spec.id),
       restore: entry.mayStart ? this.#restoreOf(spec.restore) : undefined,
+      move: this.#moveOf(spec.id),
     }; // prettier-ignore
     if (!tree?.parentNode) return told;
     return { ...told, tree: { ...tree, parentAddress: this.#view.peerAddressOf(tree.parentNode) } };
@@ -197,6 +199,12 @@ export class Session {
         sources: this.#sourcesOf(image.nodes.map((node) => ({ node }))),
       }
     );
+  }
+
+  #moveOf(id: SandboxId): Sent<MoveOrder> | undefined {
+    const order = this.#view.desired.moveFor(id);
+    if (!order?.peerNode) return order;
+    return { ...order, peerAddress: this.#view.peerAddressOf(order.peerNode) };
   }
 
   /** With the addresses of now. */

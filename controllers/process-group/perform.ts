@@ -10,7 +10,9 @@ import type { Carrier } from '../../wire/agent-types.ts';
 import type { CarrierBook } from '../carrier/book.ts';
 import { carrierRefOf } from '../carrier/view.ts';
 import type { ClientLeaseBook } from '../client-lease.ts';
+import type { Entry } from '../hub/desired-book.ts';
 import type { Hub } from '../hub/hub.ts';
+import { sandboxKey } from '../hub/sandbox-key.ts';
 import type { EventRecorder } from '../runtime/event-recorder.ts';
 import type { NetworkClaims } from '../network/claims.ts';
 import { checkpointType, processGroupType } from '../resource-types.ts';
@@ -206,7 +208,13 @@ async function want(
   if (views.length === 0) return;
   const wish = (ordinal: number): ReturnType<typeof wishOf> => wishOf(views[ordinal]!);
   if (desired.removedAt(uid) !== undefined) return;
-  if (desired.has(uid)) return desired.want(uid, wish);
+  const isSettled = group.status?.migration === undefined;
+  const before = desired.sandboxesOf(uid);
+  const isMoved = before.some((entry, i) => !isAt(entry, views[i]!));
+  if (desired.has(uid) && !isMoved) {
+    desired.settle(uid, isSettled);
+    return desired.want(uid, wish);
+  }
   const secret = await ports.secrets.get(group, signal);
   const carrierOf = ({
     ordinal,
@@ -217,8 +225,22 @@ async function want(
   }): Carrier | undefined => carrierRefOf(seen.carriers?.views ?? [], ordinal, incarnation);
   const whole = { ...group, spec: seen.group.spec };
   const specs = specsOf(whole, views, secret, ports.clusterId, ports.networks.pool.port, carrierOf);
-  desired.assign(uid, specs, wish);
-  for (const { spec } of specs) if (spec.lease !== undefined) ports.hub.leases.begin(spec.id);
+  if (isMoved) desired.reassign(uid, specs, wish);
+  else desired.assign(uid, specs, wish);
+  desired.settle(uid, isSettled);
+  const known = new Set(before.map(({ spec }) => sandboxKey(spec.id)));
+  for (const { spec } of specs)
+    if (spec.lease !== undefined && !known.has(sandboxKey(spec.id))) ports.hub.leases.begin(spec.id);
+  before.forEach((entry, i) => {
+    if (isAt(entry, views[i]!)) return;
+    ports.hub.facts.drop(entry.node, entry.spec.id);
+    ports.hub.leases.drop(entry.spec.id);
+  });
+}
+
+/** The agents are told what the record says. */
+function isAt({ node, spec }: Entry, view: SandboxView): boolean {
+  return node === view.node && spec.id.incarnation === view.incarnation;
 }
 
 function newView(assignment: ReturnType<typeof newAssignments>[number]): SandboxView {

@@ -19,7 +19,7 @@ const fact: SandboxFact = {
   abort: null, frozen: false, startedNs: 1, ranksStartedNs: 1, endedNs: 0, cpuUs: 0, userUs: 0, systemUs: 0, readBytes: 0, writtenBytes: 0, memoryBytes: 0, memoryPeakBytes: 0, oomKills: 0,
   logBytes: 0, logsComplete: false, pmiInitialized: false, pmiFinalized: false, pmiBadLines: 0, limitExceeded: '', bootId: 'b', initPid: 1,
   forksRefused: 0, bindings: [],
-  brokenFence: null, checkpoint: null,
+  brokenFence: null, checkpoint: null, move: null,
 }; // prettier-ignore
 const rankEnd: RankEnd = {
   rank: 0,

@@ -108,7 +108,7 @@ export function statusOf(seen: Seen, phase: Phase, warns = false): ProcessGroupS
 /** Dropped where the status is written. */
 export const ofOneRun = {
   placement: undefined, network: undefined, nodeCount: undefined, startTime: undefined, runningTime: undefined,
-  activeSince: undefined, activeSeconds: undefined, nodeLeaseSeconds: undefined, holds: undefined,
+  activeSince: undefined, activeSeconds: undefined, nodeLeaseSeconds: undefined, holds: undefined, migration: undefined,
 }; // prettier-ignore
 
 /** As of a group that was never started, but for what is said of it and for the incarnations that are used up. */

@@ -1,6 +1,15 @@
 // CRIU as the engine of checkpoints: its options for a sandbox of ours, and what its failures mean. Network namespaces,
 // mounts of the host and the spool of standard input are external to its images; control groups are ours to make.
-import { closeSync, constants, existsSync, openSync, readFileSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { AgentError, messageOf } from '../agent-error.ts';
 import { manageCgroupsIgnore, networkLocks, type CriuOptions } from './criu-messages.ts';
 import { complaintOf, firstDescriptor, runCriu, type CriuHost } from './criu-process.ts';
@@ -120,6 +129,7 @@ export class CriuEngine implements CheckpointEngine {
           onNotify: async (script, pid) => {
             if (script === 'post-restore') request.onPlaced(pid);
             if (script === 'network-unlock') await request.onReachable();
+            if (script === 'pre-resume' && request.standStill) standStill(request, request.standStill);
             return true;
           },
         },
@@ -145,6 +155,22 @@ export class CriuEngine implements CheckpointEngine {
     return program === undefined ? null : { ...host, program };
   }
 }
+
+/** CRIU lives in the cgroup that it restores into: it leaves it first, or it would be frozen too. */
+function standStill({ cgroups }: RestoreRequest, { cgroup, freeze }: NonNullable<RestoreRequest['standStill']>): void {
+  const own = pidNamespaceOf('self');
+  for (const { mount, path } of cgroups) {
+    if (!existsSync(`${mount}/${path}/cgroup.freeze`)) continue;
+    const aside = `${mount}/${path.slice(0, path.lastIndexOf('/'))}/${cgroup}`;
+    mkdirSync(aside, { recursive: true });
+    const pids = readFileSync(`${mount}/${path}/cgroup.procs`, 'utf8').split('\n');
+    for (const pid of pids)
+      if (pid !== '' && pidNamespaceOf(pid) === own) writeFileSync(`${aside}/cgroup.procs`, pid);
+  }
+  freeze();
+}
+
+const pidNamespaceOf = (pid: string): number => statSync(`/proc/${pid}/ns/pid`).ino;
 
 function failureOf(
   what: 'dump' | 'restore',

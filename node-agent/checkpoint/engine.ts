@@ -43,6 +43,11 @@ export interface RestoreRequest {
   readonly netns: number | null;
   /** All is in place and nothing runs yet; `pid` is the host's number of its first process. */
   readonly onPlaced: (pid: number) => void;
+  /**
+   * What is restored is not to run when the engine has ended: called when all of it is there, held by the engine, to have its cgroup
+   * frozen; the engine itself is in the named one by then.
+   */
+  readonly standStill?: { readonly cgroup: string; readonly freeze: () => void };
   /** Its connections are whole: from now on, and not before, its peers may reach it. */
   readonly onReachable: () => Promise<void>;
 }

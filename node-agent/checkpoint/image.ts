@@ -183,6 +183,10 @@ export class Image {
       .join();
   }
 
+  names(): string[] {
+    return list(this.path);
+  }
+
   bytes(): number {
     let sum = 0;
     for (const name of list(this.path)) sum += lstatSync(this.pathOf(name)).size;

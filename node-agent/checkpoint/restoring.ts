@@ -21,7 +21,7 @@ import type { LaunchRequest } from '../launch.ts';
 import { bootId, pidNamespaceOf, startTimeOf } from '../process-table.ts';
 import type { Identity, SandboxDirectory } from '../sandbox-directory.ts';
 import { inputFileName, logFileName } from './cut.ts';
-import type { OuterMount } from './engine.ts';
+import type { OuterMount, RestoreRequest } from './engine.ts';
 import type { Image, Manifest } from './image.ts';
 import { rollBack } from './rollback.ts';
 
@@ -91,6 +91,10 @@ export function placeFiles(image: Image, { streams, input }: Manifest, directory
       );
     }
   }
+  placeInput(image, { input }, directory);
+}
+
+export function placeInput(image: Image, { input }: Pick<Manifest, 'input'>, directory: SandboxDirectory): void {
   if (input === null) return;
   mkdirSync(directory.input, { recursive: true, mode: 0o700 });
   const path = `${directory.input}/spool`;
@@ -140,6 +144,8 @@ export async function restoreProcesses(options: {
   launch: LaunchRequest;
   netns: number | null;
   openFiles: string;
+  /** It is not to run yet. */
+  standStill?: RestoreRequest['standStill'];
   onPlaced: (identity: Identity) => void;
   onReachable: () => Promise<void>;
   signal: AbortSignal;
@@ -165,6 +171,7 @@ export async function restoreProcesses(options: {
         mounts,
         files,
         netns,
+        ...(options.standStill === undefined ? {} : { standStill: options.standStill }),
         onPlaced: (each) => {
           onPlaced(identityOf(each));
         },

@@ -2,7 +2,6 @@
 // disk. Whatever fails before the image is committed ends as Aborted: the sandbox runs on as if never asked and the image is
 // gone. An agent that finds a checkpoint it had not brought to Committed gives it up the same way. What others of the group
 // do, and when it is their turn, is the controllers' business.
-import { statSync } from 'node:fs';
 import type { CheckpointFact, CheckpointOrder, SandboxId, SandboxSpec } from '../../wire/agent-types.ts';
 import type { AdoptedSandbox } from '../adopted-sandbox.ts';
 import { AgentError, errnoOf, messageOf } from '../agent-error.ts';
@@ -16,6 +15,7 @@ import { until } from '../until.ts';
 import { cutOf, keepLogs, openFilesOf, outerFilesOf, saveInput, settleLogs } from './cut.ts';
 import type { Image } from './image.ts';
 import { engineCgroupOf } from './criu-process.ts';
+import { netnsOf } from './netns.ts';
 import { checkpointActionOf, type CheckpointState } from './plan.ts';
 import { preflight } from './preflight.ts';
 import { readLog, repair } from './repair.ts';
@@ -41,8 +41,8 @@ export interface HeldSandbox {
   readonly processes: RankProcesses | null;
   readonly input: InputSpool | null;
   readonly freezer: Freezer;
-  /** Joins it to the job's network, or cuts it off. */
-  setPlugged(plugged: boolean): Promise<void>;
+  /** Joins it to the job's network, or cuts it off; one that is on its way elsewhere is joined by whoever moves it only. */
+  setPlugged(plugged: boolean, holder?: 'move'): Promise<void>;
   changed(): void;
   poke(): void;
   wakeAt(ms: number): void;
@@ -73,6 +73,12 @@ export class SandboxCheckpoint {
 
   get isBusy(): boolean {
     return this.#task !== null;
+  }
+
+  /** It is being saved: whoever else would hold it waits. */
+  get isAtWork(): boolean {
+    if (this.#record === null) return false;
+    return this.#record.held || !['Saved', 'Aborted'].includes(this.#record.state);
   }
 
   /** It is frozen and will be ended rather than run on. */
@@ -420,9 +426,3 @@ function abortError(reason: string): AgentError {
 }
 
 const endedError = (): AgentError => abortError('Ended');
-
-/** The network namespace of a process, when it is not the agent's own. */
-function netnsOf(pid: number): { inode: number } | null {
-  const [its, own] = [String(pid), 'self'].map((each) => statSync(`/proc/${each}/ns/net`).ino);
-  return its === undefined || its === own ? null : { inode: its };
-}

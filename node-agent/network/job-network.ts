@@ -10,7 +10,7 @@ import {
   addAddress, addBridge, addVeth, addVxlan, removeGroup, removeLink, setAlias, setDefaultRoute, setForwarding, setMaster,
   setNeighbour, setRemote, setStaticPort, setUp, type Change,
 } from './link-changes.ts'; // prettier-ignore
-import { LinkError, Links } from './links.ts';
+import { LinkError, Links, type Link } from './links.ts';
 import { networkNames, type NetworkNames } from './names.ts';
 import { forwardFrom, isJobLink } from './underlay.ts';
 
@@ -300,7 +300,7 @@ export class JobNetwork implements AsyncDisposable {
     return [
       removeLink(port),
       addVeth(port, group.mtu, this.#names.linkGroup(group.groupUid), { name: 'eth0', netns, mac }),
-      setAlias(port, `muster: sandbox ${ip} of ${group.title}`),
+      setAlias(port, aliasOfPort(`${ip} of ${group.title}`)),
       setNeighbour(this.#names.bridge(group.groupUid), ip, mac),
       ...(isReachable ? this.#reaching(port, ordinal, group) : []),
       setUp(port),
@@ -326,8 +326,12 @@ export class JobNetwork implements AsyncDisposable {
   async #detach(own: string, groupUid: string): Promise<void> {
     const [bridge, tunnel] = [this.#names.bridge(groupUid), this.#names.vxlan(groupUid)];
     const all = await this.#links.list();
-    const index = all.find(({ name }) => name === bridge)?.index;
-    const others = all.filter(({ name, master }) => master === index && name !== own);
+    const { index, alias = '' } = all.find(({ name }) => name === bridge) ?? {};
+    // One that is cut off, or is not joined yet, is on it all the same.
+    const title = alias.slice(aliasOfBridge('').length);
+    const isApart = ({ master, alias: its }: Link): boolean =>
+      master === 0 && title !== '' && its.startsWith(aliasOfPort('')) && its.endsWith(` of ${title}`);
+    const others = all.filter((each) => (each.master === index || isApart(each)) && each.name !== own);
     if (others.some(({ name }) => this.#names.isOwnPort(name))) return this.#removals.remove(own);
     const isLast = !others.some(({ name }) => this.#names.isAnyPort(name));
     const gone = isLast
@@ -345,13 +349,16 @@ export class JobNetwork implements AsyncDisposable {
   }
 }
 
+const aliasOfBridge = (title: string): string => `muster: network of ${title}`;
+const aliasOfPort = (text: string): string => `muster: sandbox ${text}`;
+
 /** One that is there may be half made: by another agent of this machine, or one that was killed. */
 function bridging(name: string, { subnet: text, mtu, title }: GroupNetwork, linkGroup: number): Change[] {
   const subnet = parseSubnet(text);
   const gateway = gatewayOf(subnet);
   return [
     addBridge(name, macOf(gateway), mtu, linkGroup),
-    setAlias(name, `muster: network of ${title}`),
+    setAlias(name, aliasOfBridge(title)),
     addAddress(name, gateway, subnet.prefix),
     setUp(name),
   ];

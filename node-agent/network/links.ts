@@ -16,7 +16,7 @@ import {
 } from './netlink.ts';
 
 const type = { getLink: 18, getRoute: 26 };
-const link = { name: 3, mtu: 4, master: 10, info: 18 };
+const link = { name: 3, mtu: 4, master: 10, info: 18, alias: 20 };
 const linkInfo = { kind: 1, data: 2 };
 const vxlanId = 1;
 const route = { destination: 1, outInterface: 4 };
@@ -33,6 +33,8 @@ export interface Link {
   readonly mtu: number;
   /** Index of the bridge that it is a port of; 0: none. */
   readonly master: number;
+  /** What it is, for people; empty: nobody has said. */
+  readonly alias: string;
   /** Of a VXLAN device; 0: it is none. */
   readonly vni: number;
 }
@@ -153,6 +155,7 @@ function decodeLink(body: Buffer): Link {
     name: textOf(attributes.get(link.name)),
     mtu: attributes.get(link.mtu)?.readUInt32LE(0) ?? 0,
     master: attributes.get(link.master)?.readUInt32LE(0) ?? 0,
+    alias: textOf(attributes.get(link.alias)),
     vni: textOf(info.get(linkInfo.kind)) === 'vxlan' ? (data.get(vxlanId)?.readUInt32LE(0) ?? 0) : 0,
   };
 }

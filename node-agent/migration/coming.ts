@@ -1,0 +1,293 @@
+// A sandbox that comes to this node, by the table of who comes (wire/migration-protocol.ts): looked at before anything stops, then
+// fetched from where it has left into memory and restored, frozen and reached by nobody. It is let run only once the hub says that
+// the group's record has it here; until then it can be taken away without a trace. How far it is stands on disk before anybody is
+// told, so an agent that comes after takes up what is Placed, and gives up what was in the middle.
+import { arch } from 'node:os';
+import type { MoveFact, MoveOrder, SandboxId, SandboxSpec } from '../../wire/agent-types.ts';
+import { comerEventOf, comerTable, type ComerEvent } from '../../wire/migration-protocol.ts';
+import { stepOf } from '../../wire/state-table.ts';
+import { AgentError, messageOf } from '../agent-error.ts';
+import type { Backend } from '../backend.ts';
+import type { SandboxCgroup } from '../cgroups.ts';
+import { engineCgroupOf } from '../checkpoint/criu-process.ts';
+import { cpuFeatures } from '../checkpoint/cut.ts';
+import type { Manifest } from '../checkpoint/image.ts';
+import { clearEngine } from '../checkpoint/remains.ts';
+import type { RestoringSandbox } from '../checkpoint/restore-sandbox.ts';
+import { checkFits, placeInput, restoreProcesses, restoredSpecOf } from '../checkpoint/restoring.ts';
+import type { Freezer } from '../freezer.ts';
+import type { LaunchRequest } from '../launch.ts';
+import type { Want } from '../plan.ts';
+import { bindsOf, preparationOf } from '../preparation.ts';
+import { until } from '../until.ts';
+import { factOfRecord, namesFileName, nothingMoved, type ComingRecord } from './record.ts';
+import { fetchLeaver } from './transfer.ts';
+
+/** The sandbox as its coming needs it. */
+export interface ComingSandbox extends Omit<RestoringSandbox, 'onReachable'> {
+  readonly id: SandboxId;
+  readonly cgroup: SandboxCgroup | null;
+  readonly freezer: Freezer;
+  readonly want: Want;
+  untilLeased(signal: AbortSignal): Promise<void>;
+  setPlugged(plugged: boolean, holder?: 'move'): Promise<void>;
+  /** Nothing of what was restored is left. */
+  clear(): Promise<void>;
+  changed(): void;
+  poke(): void;
+  wakeAt(ms: number): void;
+}
+
+const frozenWithinMs = 10_000;
+const againAfterMs = 500;
+
+export class Coming {
+  readonly #sandbox: ComingSandbox;
+  readonly #backend: Backend;
+  #record: ComingRecord | null;
+  #task: Promise<void> | null = null;
+  #stop = new AbortController();
+  #interrupted: boolean;
+  #againAtMs = 0;
+
+  /** `order`: of a sandbox that is new here and comes from elsewhere; null: it does not, or is known. */
+  constructor(sandbox: ComingSandbox, backend: Backend, order: MoveOrder | null) {
+    this.#sandbox = sandbox;
+    this.#backend = backend;
+    this.#record = sandbox.directory.read('coming');
+    if (this.#record === null && order !== null) {
+      this.#record = { ...nothingMoved, migrationUid: order.migrationUid, name: order.name, state: 'Absent' };
+      sandbox.directory.write('coming', this.#record);
+    }
+    this.#interrupted = this.#record !== null && ['Preparing', 'Placing'].includes(this.#record.state);
+  }
+
+  /** It is not to be launched, run, or ended as others are: it is not here yet. */
+  get isUnderWay(): boolean {
+    return this.#record !== null && this.#record.state !== 'Running';
+  }
+
+  get isBusy(): boolean {
+    return this.#task !== null;
+  }
+
+  get migrationUid(): string | null {
+    return this.isUnderWay ? (this.#record?.migrationUid ?? null) : null;
+  }
+
+  fact(): MoveFact | null {
+    return this.#record === null ? null : factOfRecord(this.#record);
+  }
+
+  /** Settles when nothing is under way any more: the sandbox is not to come. */
+  async giveUp(): Promise<void> {
+    this.#stop.abort(failure('Cancelled', 'MUSTER_MOVE_ABORTED', 'it was called off'));
+    await this.#task;
+    this.#backend.moves.transit.remove(this.#imageId);
+  }
+
+  /** `alive`: what was placed is still there. */
+  look(order: MoveOrder | null, alive: boolean): void {
+    if (!this.isUnderWay || this.#task !== null) return;
+    if (this.#backend.nowMs() < this.#againAtMs) {
+      this.#sandbox.wakeAt(this.#againAtMs);
+      return;
+    }
+    for (let turn = 0; turn < 4 && this.#task === null; turn++) {
+      const event = this.#eventOf(order, alive);
+      if (event === undefined || !this.#step(event, order)) return;
+    }
+  }
+
+  #eventOf(order: MoveOrder | null, alive: boolean): ComerEvent | undefined {
+    if (this.#interrupted) return 'Restarted';
+    if (this.#record?.state === 'Placed' && !alive) return 'Ended';
+    if (order === null) return undefined;
+    if (order.step !== 'Stay' && order.migrationUid !== this.#record?.migrationUid) return undefined;
+    return comerEventOf(order.step);
+  }
+
+  /** Carries out a row; false when there is none. */
+  #step(event: ComerEvent, order: MoveOrder | null, why?: unknown): boolean {
+    const { state, actions, known } = stepOf(comerTable, this.#record?.state ?? 'Absent', event);
+    this.#interrupted = false;
+    if (!known) return false;
+    if (state === 'Refused') {
+      this.#start('refuse', order, () => this.#refuse(why ?? reasonOf(event)));
+      return true;
+    }
+    if (state === 'Running') {
+      this.#start('run', order, (signal) => this.#run(signal));
+      return true;
+    }
+    this.#update({ state });
+    if (actions.includes('Look')) this.#start('prepare', order, () => this.#look(order));
+    if (actions.includes('Restore')) this.#start('place', order, (signal) => this.#place(order, signal));
+    return true;
+  }
+
+  #update(change: Partial<ComingRecord>): void {
+    if (this.#record === null) return;
+    this.#record = { ...this.#record, ...change };
+    this.#sandbox.directory.write('coming', this.#record);
+    this.#sandbox.changed();
+  }
+
+  #start(what: string, order: MoveOrder | null, work: (signal: AbortSignal) => Promise<void>): void {
+    this.#stop = new AbortController();
+    const { signal } = this.#stop;
+    this.#task = (async () => {
+      let why: unknown = null;
+      try {
+        await work(signal);
+      } catch (error) {
+        why = signal.aborted ? signal.reason : error;
+        this.#backend.log.warn({ sandbox: this.#sandbox.key, what, err: error }, 'sandbox does not come');
+      }
+      this.#task = null;
+      if (what === 'refuse' || what === 'run') {
+        if (why !== null) this.#againAtMs = this.#backend.nowMs() + againAfterMs; // done again
+      } else this.#step(why === null ? 'Done' : 'Failed', order, why);
+      this.#sandbox.poke();
+    })();
+  }
+
+  get #imageId() {
+    return { checkpointUid: this.#record?.migrationUid ?? '', ordinal: this.#sandbox.id.ordinal };
+  }
+
+  async #look(order: MoveOrder | null): Promise<void> {
+    const { checkpoints, config, moves } = this.#backend;
+    const { version, why } = await checkpoints.probe();
+    if (version === null)
+      throw failure('EngineMissing', 'MUSTER_CRIU_MISSING', `node ${config.node}: ${why}`);
+    const needed = order?.neededBytes ?? 0;
+    const free = moves.transit.freeBytes();
+    if (free < needed)
+      throw failure(
+        'StorageFull',
+        'MUSTER_NO_ROOM',
+        `node ${config.node}: a sandbox of ${String(needed)} bytes does not fit into the ${String(free)} bytes that are free in memory or on the disk`,
+      );
+    preparationOf(this.#sandbox.spec, this.#sandbox.key, this.#backend); // what it refuses it refuses now
+  }
+
+  async #place(order: MoveOrder | null, signal: AbortSignal): Promise<void> {
+    if (order === null) throw failure('Cancelled', 'MUSTER_MOVE_ABORTED', 'it was called off');
+    const { wire, tls, config, moves } = this.#backend;
+    const { id, directory, key } = this.#sandbox;
+    const image = moves.transit.create(this.#imageId, order.neededBytes);
+    const began = performance.now();
+    const { manifest, bytes } = await fetchLeaver(
+      {
+        wire,
+        tls,
+        node: order.peerNode,
+        address: order.peerAddress,
+        id: { ...id, incarnation: order.incarnation },
+        migrationUid: order.migrationUid,
+        pathOf: (name) =>
+          name === namesFileName
+            ? `${directory.path}/${name}`
+            : name.startsWith('log.')
+              ? `${directory.logs}/${name.slice('log.'.length)}`
+              : image.pathOf(name),
+      },
+      signal,
+    );
+    checkFits(manifest, { architecture: arch(), features: cpuFeatures() }, config.node);
+    const spec = restoredSpecOf(this.#sandbox.spec, manifest);
+    const { launch } = preparationOf(spec, key, this.#backend);
+    placeInput(image, manifest, directory);
+    this.#become(spec, launch);
+    directory.write('restoring', { readers: manifest.input?.readers ?? [] });
+    const engineBegan = performance.now();
+    await this.#restore(manifest, { image, launch, openFiles: order.openFiles }, signal);
+    const engineUs = microsecondsSince(engineBegan);
+    await until(
+      () => this.#sandbox.cgroup?.frozen() === true,
+      frozenWithinMs,
+      'what was restored to be frozen',
+    );
+    this.#update({ bytes, engineUs, workUs: microsecondsSince(began) });
+  }
+
+  async #restore(
+    manifest: Manifest,
+    {
+      image,
+      launch,
+      openFiles,
+    }: Pick<Parameters<typeof restoreProcesses>[0], 'image' | 'launch' | 'openFiles'>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const sandbox = this.#sandbox;
+    const { key, directory, network } = sandbox;
+    const netns = network.begin(sandbox.spec, false);
+    try {
+      await network.begun();
+      const identity = await restoreProcesses({
+        backend: this.#backend,
+        manifest,
+        image,
+        directory,
+        launch,
+        netns,
+        openFiles,
+        standStill: { cgroup: engineCgroupOf(key), freeze: () => sandbox.freezer.freezeSoon('move') },
+        // Known of only when it stands still: before that it is found by its cgroup.
+        onPlaced: () => undefined,
+        onReachable: () => Promise.resolve(),
+        signal,
+      });
+      sandbox.onPlaced(identity);
+    } finally {
+      network.close(netns);
+      await clearEngine(this.#backend, key);
+    }
+  }
+
+  /** What the image says of it; its logs are in place. */
+  #become(spec: SandboxSpec, { mounts }: LaunchRequest): void {
+    const { directory, logs } = this.#sandbox;
+    this.#sandbox.spec = spec;
+    logs.rescan();
+    directory.write('spec', spec);
+    directory.write('mounts', { root: mounts.root, binds: bindsOf(mounts) });
+    directory.keepRoom();
+    this.#sandbox.onBegun();
+  }
+
+  /** The group's record has it here. */
+  async #run(signal: AbortSignal): Promise<void> {
+    const sandbox = this.#sandbox;
+    await sandbox.untilLeased(signal);
+    await sandbox.setPlugged(true, 'move');
+    if (sandbox.want === 'Freeze') sandbox.freezer.freezeSoon('suspend');
+    await sandbox.freezer.thaw('move');
+    this.#update({ state: 'Running', thawedNs: this.#backend.nowMs() * 1e6 });
+    this.#backend.moves.transit.remove(this.#imageId);
+  }
+
+  async #refuse(why: unknown): Promise<void> {
+    const { log } = this.#backend;
+    await clearEngine(this.#backend, this.#sandbox.key);
+    await this.#sandbox.clear();
+    this.#backend.moves.transit.remove(this.#imageId);
+    const reason = why instanceof AgentError ? why.reason : 'TransferFailed';
+    log.info({ sandbox: this.#sandbox.key, reason }, 'sandbox refused');
+    this.#update({ state: 'Refused', reason, message: messageOf(why) });
+  }
+}
+
+const microsecondsSince = (began: number): number => Math.round((performance.now() - began) * 1000);
+
+function failure(reason: string, code: string, message: string): AgentError {
+  return new AgentError('failed', reason, code, message);
+}
+
+function reasonOf(event: ComerEvent): AgentError {
+  return event === 'Ended'
+    ? failure('RestoreFailed', 'MUSTER_RESTORE_LOST', 'what was restored has ended before it was let run')
+    : failure('AgentRestarted', 'MUSTER_MOVE_ABORTED', 'the agent was started anew in the middle of it');
+}

@@ -1,0 +1,368 @@
+// A sandbox that leaves this node, by the table of who leaves (wire/migration-protocol.ts): looked at while it runs, then frozen, cut
+// off and dumped into memory, from where the node that it goes to fetches it. From `Left` on it stands still until the hub says what
+// became of it, whatever else happens: no time-out, no restart of this agent, no silence lets it run again. How far it is stands on
+// disk before anybody is told.
+import { closeSync, existsSync, openSync, readSync, statSync, writeFileSync } from 'node:fs';
+import type { MoveFact, MoveOrder } from '../../wire/agent-types.ts';
+import type { LeaverCall } from '../../wire/load.ts';
+import {
+  leaverEventOf,
+  leaverTable,
+  type LeaverAction,
+  type LeaverEvent,
+} from '../../wire/migration-protocol.ts';
+import { stepOf } from '../../wire/state-table.ts';
+import { AgentError, messageOf } from '../agent-error.ts';
+import type { Backend } from '../backend.ts';
+import { engineCgroupOf } from '../checkpoint/criu-process.ts';
+import { cutOf, inputFileName, logFileName, outerFilesOf, type OuterFiles } from '../checkpoint/cut.ts';
+import {
+  cutName,
+  isFileName,
+  type Cut,
+  type Image,
+  type Manifest,
+  type SavedInput,
+} from '../checkpoint/image.ts';
+import { netnsOf } from '../checkpoint/netns.ts';
+import { preflight } from '../checkpoint/preflight.ts';
+import { clearEngine, mend } from '../checkpoint/remains.ts';
+import type { HeldSandbox } from '../checkpoint/sandbox-checkpoint.ts';
+import { scanLogs } from '../log-stream.ts';
+import { sendLeaver } from './transfer.ts';
+import { factOfRecord, namesFileName, nothingMoved, type LeavingRecord } from './record.ts';
+
+const unlimited = { memoryBytes: 0, cpuMilli: 0, processes: 0 } as const;
+const againAfterMs = 1000;
+/** Of the engine's files; of no use where the sandbox comes to. */
+const notSent = ['dump.log', 'stats-dump', cutName];
+
+export class Leaving {
+  readonly #sandbox: HeldSandbox;
+  readonly #backend: Backend;
+  #record: LeavingRecord | null;
+  #task: Promise<void> | null = null;
+  #stop = new AbortController();
+  /** An earlier agent was in the middle of it. */
+  #interrupted: boolean;
+  #againAtMs = 0;
+
+  constructor(sandbox: HeldSandbox, backend: Backend) {
+    this.#sandbox = sandbox;
+    this.#backend = backend;
+    this.#record = sandbox.directory.read('leaving');
+    this.#interrupted = this.#record !== null && ['Preparing', 'Leaving'].includes(this.#record.state);
+    if (this.#record?.state === 'Left') this.#offer();
+  }
+
+  get isBusy(): boolean {
+    return this.#task !== null;
+  }
+
+  /** It is cut off from the others, or will be in a moment, and must not be joined to them by anybody else. */
+  get isAway(): boolean {
+    return this.#record?.state === 'Leaving' || this.#record?.state === 'Left';
+  }
+
+  /** Stands still until the hub has spoken. */
+  get isLeft(): boolean {
+    return this.#record?.state === 'Left';
+  }
+
+  get migrationUid(): string | null {
+    return this.isAway ? (this.#record?.migrationUid ?? null) : null;
+  }
+
+  fact(): MoveFact | null {
+    return this.#record === null ? null : factOfRecord(this.#record);
+  }
+
+  /** Settles when nothing is under way any more; whatever is, is given up first, since the sandbox is to be ended. */
+  async giveUp(): Promise<void> {
+    this.#stop.abort(endedError());
+    await this.#task;
+  }
+
+  /** It is gone: nobody can have it any more. */
+  forget(): void {
+    this.#backend.moves.withdraw(this.#sandbox.key);
+    if (this.#record !== null) this.#backend.moves.transit.remove(this.#imageId);
+  }
+
+  /** Does what is next; `alive`: nothing is about to end its ranks; `ready`: they run, and nobody saves them at the moment. */
+  look(order: MoveOrder | null, alive: boolean, ready: boolean): void {
+    const nowMs = this.#backend.nowMs();
+    if (nowMs < this.#againAtMs) {
+      this.#sandbox.wakeAt(this.#againAtMs);
+      return;
+    }
+    for (let turn = 0; turn < 4; turn++) {
+      const event = this.#eventOf(order, alive, ready);
+      if (event === undefined) return;
+      if (this.#task !== null) {
+        this.#stop.abort(event === 'Ended' ? endedError() : cancelledError(event));
+        return;
+      }
+      if (this.#record?.migrationUid !== order?.migrationUid && event === 'ToldPrepare' && order)
+        this.#record = { ...nothingMoved, migrationUid: order.migrationUid, name: order.name, target: order.peerNode, state: 'Here' }; // prettier-ignore
+      if (!this.#step(event)) return;
+    }
+  }
+
+  /** What has happened that the state has a row for. */
+  #eventOf(order: MoveOrder | null, alive: boolean, ready: boolean): LeaverEvent | undefined {
+    const { state = 'Here', migrationUid = '' } = this.#record ?? {};
+    const underWay = state === 'Preparing' || state === 'Prepared' || state === 'Leaving';
+    if (this.#interrupted) return 'Restarted';
+    if (underWay && !alive) return 'Ended';
+    if (order === null) return undefined;
+    const told = leaverEventOf(order.step);
+    if (told === 'ToldStay') return underWay || state === 'Left' ? 'ToldStay' : undefined;
+    // Whoever else is at work on it has been told that this one is not any more.
+    if (migrationUid !== order.migrationUid && (underWay || state === 'Left')) return 'ToldStay';
+    if (migrationUid !== order.migrationUid) return ready && told === 'ToldPrepare' ? told : undefined;
+    if (told === 'ToldPrepare') return state === 'Here' && ready ? told : undefined;
+    return told === 'ToldLeave' && state === 'Prepared' && ready ? told : undefined;
+  }
+
+  /** Carries out a row. False: nothing more is to be done at once. */
+  #step(event: LeaverEvent, failure?: unknown): boolean {
+    const { state, actions, known } = stepOf(leaverTable, this.#record?.state ?? 'Here', event);
+    this.#interrupted = false;
+    if (!known) return false;
+    if (state === 'Stayed') {
+      this.#start('stay', () => this.#stay(actions, failure ?? reasonOf(event)));
+      return false;
+    }
+    this.#update({ state });
+    if (actions.includes('Look')) this.#start('prepare', (signal) => this.#look(signal));
+    else if (actions.includes('Dump')) this.#start('leave', (signal) => this.#leave(signal));
+    return actions.length === 0;
+  }
+
+  /** On disk before anybody is told. */
+  #update(change: Partial<LeavingRecord>): void {
+    if (this.#record === null) return;
+    this.#record = { ...this.#record, ...change };
+    this.#sandbox.directory.write('leaving', this.#record);
+    this.#sandbox.changed();
+  }
+
+  #start(what: string, work: (signal: AbortSignal) => Promise<void>): void {
+    this.#stop = new AbortController();
+    const { signal } = this.#stop;
+    this.#task = (async () => {
+      let failure: unknown = null;
+      try {
+        await work(signal);
+      } catch (error) {
+        failure = signal.aborted ? signal.reason : error;
+        this.#backend.log.warn({ sandbox: this.#sandbox.key, what, err: error }, 'sandbox does not leave');
+      }
+      this.#task = null;
+      if (what !== 'stay') this.#step(failure === null ? 'Done' : 'Failed', failure);
+      else if (failure !== null) this.#againAtMs = this.#backend.nowMs() + againAfterMs;
+      this.#sandbox.poke();
+    })();
+  }
+
+  get #imageId() {
+    return { checkpointUid: this.#record?.migrationUid ?? '', ordinal: this.#sandbox.id.ordinal };
+  }
+
+  async #look(signal: AbortSignal): Promise<void> {
+    const { adopted, cgroup, spec } = this.#sandbox;
+    const { checkpoints, config } = this.#backend;
+    const { version, why } = await checkpoints.probe();
+    if (version === null)
+      throw refusal('EngineMissing', 'MUSTER_CRIU_MISSING', `node ${config.node}: ${why}`);
+    if (!adopted || cgroup?.unified == null)
+      throw refusal(
+        'EngineMissing',
+        'MUSTER_NO_FREEZER',
+        `node ${config.node}: no cgroup v2 hierarchy is mounted, by which a sandbox could be frozen`,
+      );
+    if (spec.network == null)
+      throw refusal(
+        'PreflightFailed',
+        'MUSTER_NETWORK_HOST',
+        `node ${config.node}: the ranks use the node's own addresses, which cannot move: use network Isolated`,
+      );
+    await this.#check('before');
+    signal.throwIfAborted();
+  }
+
+  async #check(when: 'before' | 'frozen'): Promise<void> {
+    const { adopted, spec, directory, cgroup } = this.#sandbox;
+    const { moves, config, native } = this.#backend;
+    if (!adopted) throw endedError();
+    await preflight({
+      native,
+      node: config.node,
+      spec,
+      adopted,
+      mounts: directory.read('mounts'),
+      pids: () => cgroup?.pids() ?? [],
+      when,
+      openFiles: '',
+      freeBytes: moves.transit.freeBytes(),
+      neededBytes: cgroup?.usage().memoryBytes ?? 0,
+    });
+  }
+
+  async #leave(signal: AbortSignal): Promise<void> {
+    const sandbox = this.#sandbox;
+    const { adopted, cgroup, directory, spec, key } = sandbox;
+    const record = this.#record;
+    const { native, checkpoints, cgroups, moves } = this.#backend;
+    if (!adopted || cgroup?.unified == null || record === null) throw endedError();
+    // Descriptors on their way to pid 1 could not be saved: it has all that was sent before it is frozen.
+    if (!cgroup.frozen()) await adopted.barrier();
+    signal.throwIfAborted();
+    const began = performance.now();
+    this.#update({ frozenNs: this.#backend.nowMs() * 1e6 });
+    await sandbox.freezer.freeze('move');
+    sandbox.processes?.pause();
+    await sandbox.setPlugged(false);
+    signal.throwIfAborted();
+    await this.#check('frozen');
+    const image = moves.transit.create(this.#imageId, cgroup.usage().memoryBytes);
+    const mounts = directory.read('mounts') ?? { root: '/', binds: [] };
+    const outer = outerFilesOf(adopted, native);
+    const cut = await cutOf({
+      backend: this.#backend,
+      spec,
+      record: { ...record, checkpointUid: record.migrationUid, engine: checkpoints.engine.name },
+      mounts,
+      outer,
+      streams: [...scanLogs(directory.logs).values()],
+      input: takeInput(sandbox, outer, image),
+      pids: cgroup.pids(),
+      initPid: adopted.identity.pid,
+      ranksStartedNs: sandbox.processes?.startedNs ?? 0,
+      cpuUs: cgroup.usage().cpuUs,
+    });
+    const dumpBegan = performance.now();
+    try {
+      await checkpoints.engine.dump(
+        {
+          pid: adopted.identity.pid,
+          directory: image.path,
+          frozenCgroup: cgroup.unified,
+          cgroups: cgroups?.requestsFor(engineCgroupOf(key), unlimited) ?? [],
+          mounts: mounts.binds,
+          files: outer.keys,
+          netns: netnsOf(adopted.identity.pid),
+        },
+        signal,
+      );
+    } finally {
+      await clearEngine(this.#backend, key);
+    }
+    const engineUs = microsecondsSince(dumpBegan);
+    signal.throwIfAborted();
+    image.writeCut({ ...cut, spec: { ...cut.spec, move: null } });
+    this.#update({ engineUs, workUs: microsecondsSince(began) });
+    this.#offer();
+  }
+
+  /** From now on the other node can have it. */
+  #offer(): void {
+    const { migrationUid = '', target = '' } = this.#record ?? {};
+    this.#backend.moves.offer(this.#sandbox.key, {
+      migrationUid,
+      target,
+      send: (call) => this.#send(call),
+    });
+  }
+
+  async #send(call: LeaverCall): Promise<void> {
+    const image = this.#backend.moves.transit.find(this.#imageId);
+    const cut = image?.readCut() ?? null;
+    if (image === null || cut === null)
+      throw new Error('MUSTER_IMAGE_MISSING: its image is gone from the memory of the node');
+    const { directory } = this.#sandbox;
+    const pathOf = (name: string): string =>
+      name === namesFileName
+        ? `${directory.path}/${name}`
+        : name.startsWith('log.')
+          ? `${directory.logs}/${name.slice('log.'.length)}`
+          : image.pathOf(name);
+    await sendLeaver(call, manifestOf(cut, image, pathOf), pathOf);
+  }
+
+  /** As if it had never been asked. Done again, it does nothing. */
+  async #stay(actions: readonly LeaverAction[], why: unknown): Promise<void> {
+    const { adopted, processes, cgroup, key } = this.#sandbox;
+    this.#backend.moves.withdraw(key);
+    if (actions.includes('Discard')) {
+      await clearEngine(this.#backend, key);
+      const image = this.#backend.moves.transit.find(this.#imageId);
+      if (image && image.readCut() === null && adopted)
+        await mend(this.#backend, key, adopted.identity.pid, cgroup?.pids() ?? [], image.pathOf('dump.log'));
+      this.#backend.moves.transit.remove(this.#imageId);
+    }
+    if (actions.includes('Thaw') && adopted && !adopted.isGone) {
+      await this.#sandbox.setPlugged(true, 'move');
+      processes?.resume();
+      await this.#sandbox.freezer.thaw('move');
+    }
+    const reason = why instanceof AgentError ? why.reason : 'DumpFailed';
+    this.#update({ state: 'Stayed', reason, message: messageOf(why), thawedNs: this.#backend.nowMs() * 1e6 });
+  }
+}
+
+const microsecondsSince = (began: number): number => Math.round((performance.now() - began) * 1000);
+
+/** What was given and is unread, in the image: nobody reads while the sandbox stands still. */
+function takeInput({ input }: HeldSandbox, { readers }: OuterFiles, image: Image): SavedInput | null {
+  if (input === null) return null;
+  const { length, ended } = input;
+  const from = readers.length === 0 ? length : Math.min(length, ...readers.map(({ position }) => position));
+  if (from < length) {
+    const fd = openSync(input.path, 'r');
+    try {
+      const bytes = Buffer.alloc(length - from);
+      for (let done = 0; done < bytes.length;) {
+        const count = readSync(fd, bytes, done, bytes.length - done, from + done);
+        if (count === 0) break;
+        done += count;
+      }
+      writeFileSync(image.pathOf(inputFileName), bytes, { mode: 0o600 });
+    } finally {
+      closeSync(fd);
+    }
+  }
+  return { from, length, ended, readers };
+}
+
+/** With the lengths of all files; logs, and names that were published, lie beside the image. */
+function manifestOf(cut: Cut, image: Image, pathOf: (name: string) => string): Manifest {
+  const logs = cut.streams.flatMap(({ rank, stream, segments }) =>
+    segments.map((segment) => logFileName(rank, stream, segment)),
+  );
+  const names = existsSync(pathOf(namesFileName)) ? [namesFileName] : [];
+  const engines = image.names().filter((name) => isFileName(name) && !notSent.includes(name));
+  const files = [...engines, ...logs, ...names].map((name) => ({
+    name,
+    bytes: statSync(pathOf(name)).size,
+    sha256: '',
+  }));
+  return { ...cut, files };
+}
+
+function refusal(reason: string, code: string, message: string): AgentError {
+  return new AgentError('refused', reason, code, message);
+}
+
+const aborted = (reason: string, text: string): AgentError => refusal(reason, 'MUSTER_MOVE_ABORTED', text);
+const endedError = (): AgentError => aborted('Ended', 'the ranks have ended, or are being ended');
+
+function cancelledError(event: LeaverEvent): AgentError {
+  return event === 'Restarted'
+    ? aborted('AgentRestarted', 'the agent was started anew in the middle of it')
+    : aborted('Cancelled', 'it was called off');
+}
+
+const reasonOf = (event: LeaverEvent): AgentError =>
+  event === 'Ended' ? endedError() : cancelledError(event);
