@@ -24,11 +24,12 @@ const typeOf = (info: KindInfo): ResourceType => ({
 
 export const processGroupType = typeOf(kinds.ProcessGroup);
 export const checkpointType = typeOf(kinds.Checkpoint);
+export const migrationType = typeOf(kinds.Migration);
 export const nodeMonitorType = typeOf(kinds.NodeMonitor);
 export const clientTypes: readonly ResourceType[] = [
   processGroupType,
   checkpointType,
-  typeOf(kinds.Migration),
+  migrationType,
   nodeMonitorType,
   ...Object.values(builtinTypes),
 ];

@@ -33,6 +33,10 @@ export const helpExamples: Readonly<Record<string, readonly string[]>> = {
     'muster checkpoint night               saved; the job runs on',
     'muster checkpoint --stop night        saved and ended: muster restart brings it back',
   ],
+  migrate: [
+    'muster migrate night --from node1     its ranks on node1 go elsewhere, and run on',
+    'muster migrate night --ranks 4-7 --to node3',
+  ],
   restart: ['muster restart night-x7k2p --nodes node[3-4]'],
   wait: ['muster wait cpi --for Running --timeout 60'],
   drain: [

@@ -301,6 +301,20 @@ program
   .action(handler(async () => (await import('./commands/checkpoints.ts')).checkpoints));
 
 program
+  .command('migrate')
+  .description("move a running job's ranks to another node; the others run on")
+  .argument('<group>')
+  .option('--from <node>', 'node that they leave')
+  .option('--to <node>', 'node that they go to (default: the one with most room)')
+  .option('--ranks <set>', 'only these, such as 4-7: whole sandboxes')
+  .option('--strategy <strategy>', 'Auto, StopAndCopy, PreCopy or PostCopy (default: Auto)')
+  .option('--name <name>', 'of the Migration (default: one made from the name of the job)')
+  .option('--deadline <seconds>', 'give up after this time, the ranks go on where they were')
+  .option('--no-wait', 'do not wait until they have moved')
+  .option('-n, --namespace <ns>')
+  .action(handler(async () => (await import('./commands/migrate.ts')).migrate));
+
+program
   .command('restart')
   .description('make a job that goes on from a checkpoint')
   .argument('<checkpoint>')

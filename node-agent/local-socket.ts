@@ -256,6 +256,10 @@ class Front {
       this.#send(packet, [input.openForAppend()]);
     }
     if (!logs.complete || this.#endedTold) return;
+    if (logs.moved) {
+      this.close(); // the front is told where it goes on
+      return;
+    }
     this.#endedTold = true;
     this.#sendLengths(logs.streams);
     const packet = Buffer.alloc(4);

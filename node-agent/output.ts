@@ -21,6 +21,8 @@ export class SandboxLogs {
   readonly onComplete = new Set<() => void>();
   /** Every stream of every process started has ended. */
   complete = false;
+  /** They go on on another node. */
+  moved = false;
   deletedBytes = 0;
   /** What is left in the pipes is spooled whether anybody has read or not: no rank runs that could add to it. */
   released = false;
@@ -58,6 +60,12 @@ export class SandboxLogs {
       this.streams.push(new LogStream(nextId(), this.directory, rank, stream, segments, length, true));
     }
     this.streams.sort((a, b) => a.rank - b.rank || a.stream - b.stream);
+    this.finish();
+  }
+
+  /** Nothing is added any more here: whoever follows goes on where the sandbox is now. */
+  move(): void {
+    this.moved = true;
     this.finish();
   }
 

@@ -62,7 +62,7 @@ async function sendLogs(order: OpenStream, sandbox: Sandbox, call: Call, signal:
     if (signal.aborted) return;
   }
   if (signal.aborted) return;
-  call.write({ streamId: order.streamId, allEnded: true });
+  if (!sandbox.logs.moved) call.write({ streamId: order.streamId, allEnded: true });
   call.end();
 }
 

@@ -615,7 +615,8 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
         return this.clear();
       case 'forget':
         this.stop();
-        this.logs.finish();
+        if (this.#leaving.isLeft) this.logs.move();
+        else this.logs.finish();
         this.#leaving.forget();
         this.directory.remove();
         this.#forgotten = true;

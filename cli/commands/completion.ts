@@ -45,7 +45,7 @@ ${cases}
       get|describe|delete)
         if [ "$COMP_CWORD" -eq 2 ]; then words="${kinds}"
         else words="$(muster get "\${COMP_WORDS[2]}" -o name 2>/dev/null | sed 's,.*/,,')"; fi ;;
-      logs|ps|kill|suspend|resume|wait|checkpoint)
+      logs|ps|kill|suspend|resume|wait|checkpoint|migrate)
         words="$(muster get pg -o name 2>/dev/null | sed 's,.*/,,')" ;;
       drain|cordon|uncordon)
         words="$(muster get nm -o name 2>/dev/null | sed 's,.*/,,')" ;;

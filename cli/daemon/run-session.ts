@@ -88,7 +88,8 @@ export class RunSession {
   #group: ProcessGroup;
   #interrupts = 0;
   #stopAsked = false;
-  #local = 0;
+  /** Ordinals of sandboxes that were announced on this machine. */
+  readonly #local = new Set<number>();
   #done = false;
   #stdin: Promise<RelayedStdin> | undefined;
 
@@ -248,7 +249,7 @@ export class RunSession {
       const stdin = takesInput(group, ranks);
       const path = this.#ports.localSocketOf(node);
       if (path !== undefined) {
-        this.#local++;
+        this.#local.add(ordinal);
         this.#send(encodeSandbox(ordinal, incarnation, stdin && !shared, path));
       } else {
         elsewhere.push(ranks);
@@ -314,7 +315,6 @@ export class RunSession {
         if (!moved && this.#outbox.length === 0) break;
       }
       // What never was announced is missing: the front says so.
-      this.#local += this.#unknown.size;
       this.#finish(
         code,
         [text, ...[...this.#relaying].map(incomplete)].filter((line) => line !== '').join('\n'),
@@ -324,7 +324,8 @@ export class RunSession {
 
   #finish(code: number, text: string): void {
     this.#done = true;
-    this.#send(encodeDone(code, this.#local, text === '' ? '' : `${text}\n`));
+    const needed = this.#local.size + this.#unknown.size;
+    this.#send(encodeDone(code, needed, text === '' ? '' : `${text}\n`));
   }
 
   #send(packet: Buffer): void {

@@ -142,20 +142,25 @@ export class Streams {
         `ProcessGroup with uid ${uid} has no rank that takes input`,
       );
     }
-    const targets = entries.map(({ node, spec }) => ({
-      open: (until: AbortSignal) => this.#open(node, spec.id, { kind: 'Stdin' as const }, until),
-      again: (until: AbortSignal) => this.#again(node, spec.id, until),
-    }));
+    const targets = entries.map((entry) => {
+      const now = (): Entry => this.#ports.sandboxesOf(uid)[entry.spec.id.ordinal] ?? entry;
+      return {
+        open: (until: AbortSignal) => this.#open(now().node, now().spec.id, { kind: 'Stdin' as const }, until),
+        again: (until: AbortSignal) => this.#again(now().node, now().spec.id, until),
+      };
+    });
     return new StdinStream(targets, signal);
   }
 
-  async *#sandboxLogs(entry: Entry, options: LogOptions, signal: AbortSignal): AsyncGenerator<LogChunk> {
-    const { node, spec } = entry;
+  /** Follows the sandbox wherever it goes. */
+  async *#sandboxLogs(first: Entry, options: LogOptions, signal: AbortSignal): AsyncGenerator<LogChunk> {
+    const { groupUid, ordinal } = first.spec.id;
     const positions = new Map<string, LogPosition>();
     for (const position of options.from ?? []) positions.set(`${position.rank}/${position.stream}`, position);
-    const chunk = { node, ordinal: spec.id.ordinal, begun: false };
     let begun = false;
     while (!signal.aborted) {
+      const { node, spec } = this.#ports.sandboxesOf(groupUid)[ordinal] ?? first;
+      const chunk = { node, ordinal, begun: false };
       try {
         const order: Sent<OpenStream> = {
           kind: 'Logs',
@@ -165,8 +170,10 @@ export class Streams {
           follow: options.follow ?? false,
           tailLines: begun ? -1 : (options.tailLines ?? -1),
         };
-        const { call, first } = await this.#open(node, spec.id, order, signal);
-        for await (const received of chunksOf(call, first, signal)) {
+        const { call, first: chunk0 } = await this.#open(node, spec.id, order, signal);
+        for await (const received of chunksOf(call, chunk0, signal)) {
+          // Of a sandbox that has gone elsewhere meanwhile this node has nothing to say.
+          if ((received.error || received.allEnded) && this.#isElsewhere(spec.id)) break;
           if (received.error) {
             yield { ...chunk, ...pick(received), data: Buffer.alloc(0), end: false, error: received.error };
           }
@@ -199,6 +206,11 @@ export class Streams {
       }
       if (!(await this.#again(node, spec.id, signal))) return;
     }
+  }
+
+  #isElsewhere({ groupUid, ordinal, incarnation }: SandboxId): boolean {
+    const now = this.#ports.sandboxesOf(groupUid)[ordinal];
+    return now !== undefined && now.spec.id.incarnation !== incarnation;
   }
 
   /** Waits until a stream that broke may be opened again; false when the sandbox is no more. */

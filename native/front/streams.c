@@ -148,9 +148,10 @@ static void drop_segments(struct stream *stream, uint32_t count) {
 static int add_segment(struct stream *stream, uint64_t first, int fd) {
   uint32_t at = stream->segments_used;
   while (at > 0 && stream->segments[at - 1].first >= first) {
-    /* Told again after a lost connection: the same file. */
+    /* Told again after a lost connection: the same file, or what another agent has of it since the ranks have moved. */
     if (stream->segments[--at].first == first) {
-      close(fd);
+      close(stream->segments[at].fd);
+      stream->segments[at].fd = fd;
       return 0;
     }
   }
