@@ -209,14 +209,7 @@ export interface Told {
 const reached = (order: readonly string[], told: string | undefined, state: string): boolean =>
   told !== undefined && order.indexOf(told) >= order.indexOf(state);
 const leaverOrder: readonly LeaverState[] = ['Here', 'Preparing', 'Prepared', 'Leaving', 'Left'];
-const comerOrder: readonly ComerState[] = [
-  'Absent',
-  'Preparing',
-  'Prepared',
-  'Placing',
-  'Placed',
-  'Running',
-];
+const comerOrder: readonly ComerState[] = ['Absent', 'Preparing', 'Prepared', 'Placing', 'Placed', 'Running'];
 
 /** Whether it has said that it is that far, or further; never of who has given up. */
 export const leaverReached = (told: string | undefined, state: LeaverState): boolean =>
@@ -232,12 +225,16 @@ export function moveEventOf(state: MoveState, told: readonly Told[]): MoveEvent 
   switch (state) {
     case 'Preparing':
       if (told.some(hasGivenUp)) return 'SomeFailed';
-      return told.every((each) => leaverReached(each.leaver, 'Prepared') && comerReached(each.comer, 'Prepared'))
+      return told.every(
+        (each) => leaverReached(each.leaver, 'Prepared') && comerReached(each.comer, 'Prepared'),
+      )
         ? 'AllPrepared'
         : undefined;
     case 'Copying':
       if (told.some(hasGivenUp)) return 'SomeFailed';
-      return told.every((each) => each.leaver === 'Left' && each.comer === 'Placed') ? 'AllPlaced' : undefined;
+      return told.every((each) => each.leaver === 'Left' && each.comer === 'Placed')
+        ? 'AllPlaced'
+        : undefined;
     case 'Switching':
       if (told.some(({ comer }) => comer === 'Refused' || comer === 'Gone')) return 'SomeLost';
       return told.every(({ comer }) => comer === 'Running') ? 'AllRun' : undefined;

@@ -87,7 +87,8 @@ function whyOf(view: GroupView): string {
 function doneText({ object, condition }: GroupView): string {
   const { metadata, status = {} } = object as unknown as Migration;
   const parts = [condition('Completed')?.message ?? ''];
-  if (status.downtimeMilliseconds !== undefined) parts.push(`stood still for ${status.downtimeMilliseconds} ms`);
+  if (status.downtimeMilliseconds !== undefined)
+    parts.push(`stood still for ${status.downtimeMilliseconds} ms`);
   if (status.transferredBytes !== undefined) parts.push(`${bytesText(status.transferredBytes)}B moved`);
   return `migration/${metadata.name} completed: ${parts.join(', ')}`;
 }

@@ -4,7 +4,14 @@
  * is there (`complete`) no agent is told "this is everything", so a starting hub never ends what it has not yet read.
  */
 import { isDeepStrictEqual } from 'node:util';
-import type { CheckpointOrder, ImageId, MoveOrder, SandboxId, SandboxSpec, Sent } from '../../wire/agent-types.ts';
+import type {
+  CheckpointOrder,
+  ImageId,
+  MoveOrder,
+  SandboxId,
+  SandboxSpec,
+  Sent,
+} from '../../wire/agent-types.ts';
 import { imageKey, sandboxKey } from './sandbox-key.ts';
 
 export type Want = 'Run' | 'Freeze' | 'End' | 'Kill' | 'Keep';
@@ -229,7 +236,8 @@ export class DesiredBook {
     const isOnRecord = this.sandboxesOf(id.groupUid)[id.ordinal]?.spec.id.incarnation === id.incarnation;
     if (wish && isOnRecord) return wish.leavers.get(id.ordinal);
     if (wish)
-      return wish.comers.find((each) => each.ordinal === id.ordinal && each.incarnation === id.incarnation)?.order;
+      return wish.comers.find((each) => each.ordinal === id.ordinal && each.incarnation === id.incarnation)
+        ?.order;
     return isOnRecord && this.#settled.has(id.groupUid) ? { step: 'Stay' } : undefined;
   }
 

@@ -145,7 +145,8 @@ export class Streams {
     const targets = entries.map((entry) => {
       const now = (): Entry => this.#ports.sandboxesOf(uid)[entry.spec.id.ordinal] ?? entry;
       return {
-        open: (until: AbortSignal) => this.#open(now().node, now().spec.id, { kind: 'Stdin' as const }, until),
+        open: (until: AbortSignal) =>
+          this.#open(now().node, now().spec.id, { kind: 'Stdin' as const }, until),
         again: (until: AbortSignal) => this.#again(now().node, now().spec.id, until),
       };
     });

@@ -35,8 +35,6 @@ const refused = (reason: Reason, message: string): Choice => ({ kind: 'refused',
 export function choiceOf(migration: Migration, sources: ChoiceSources): Choice {
   const { spec } = migration;
   const { group, placement } = sources;
-  const notAtAll = groupTrouble(group) ?? strategyTrouble(spec.strategy ?? 'Auto');
-  if (notAtAll) return notAtAll;
   const chosen = chosenOf(spec, placement);
   if ('kind' in chosen) return chosen;
   const moving = chosen.filter(({ node }) => node !== spec.to);
@@ -45,6 +43,8 @@ export function choiceOf(migration: Migration, sources: ChoiceSources): Choice {
       kind: 'nothing',
       message: spec.from === undefined ? `the ranks are on ${spec.to} already` : `no rank is on ${spec.from}`,
     };
+  const notAtAll = groupTrouble(group) ?? strategyTrouble(spec.strategy ?? 'Auto');
+  if (notAtAll) return notAtAll;
   const moves: MigrationMove[] = [];
   const added = new Map<string, Assignment[]>();
   for (const sandbox of moving) {

@@ -129,9 +129,9 @@ describe('controllers on a Kubernetes API that fails', () => {
     await cluster.kubectl('delete', 'crd', 'migrations.muster.dev');
     await runJob();
     await cluster.installCrds();
-    const migration = `{apiVersion: muster.dev/v1alpha1, kind: Migration, metadata: {name: m}, spec: {processGroupName: kept, from: node1}}`;
+    const migration = `{apiVersion: muster.dev/v1alpha1, kind: Migration, metadata: {name: m}, spec: {processGroupName: kept, from: nowhere}}`;
     await muster.apply(migration);
-    await cluster.kubectl('wait', '--for=condition=Stalled', '--timeout=60s', 'mig/m');
+    await cluster.kubectl('wait', '--for=condition=Completed', '--timeout=60s', 'mig/m');
   });
 
   it('leave ranks alone that a cluster put back to an older state knows nothing of', async () => {
