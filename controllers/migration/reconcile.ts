@@ -213,6 +213,7 @@ function wishOf({ migration, movers, group }: MigrationSeen, to: 'Preparing' | '
     migrationUid: metadata.uid ?? '',
     name: `${metadata.namespace ?? 'default'}/${metadata.name}`,
     openFiles: group?.spec.checkpointPolicy?.openFiles === 'Truncate' ? 'Truncate' : 'Refuse',
+    externalConnections: group?.spec.externalConnections ?? 'Refuse',
   };
   const leavers = new Map<number, Sent<MoveOrder>>();
   const comers = movers.map(({ move, leaver, told }) => {

@@ -15,7 +15,14 @@ import { stepOf } from '../../wire/state-table.ts';
 import { AgentError, messageOf } from '../agent-error.ts';
 import type { Backend } from '../backend.ts';
 import { engineCgroupOf } from '../checkpoint/criu-process.ts';
-import { cutOf, inputFileName, logFileName, outerFilesOf, type OuterFiles } from '../checkpoint/cut.ts';
+import {
+  cutOf,
+  inputFileName,
+  logFileName,
+  openFilesOf,
+  outerFilesOf,
+  type OuterFiles,
+} from '../checkpoint/cut.ts';
 import {
   cutName,
   isFileName,
@@ -104,7 +111,7 @@ export class Leaving {
         return;
       }
       if (this.#record?.migrationUid !== order?.migrationUid && event === 'ToldPrepare' && order)
-        this.#record = { ...nothingMoved, migrationUid: order.migrationUid, name: order.name, target: order.peerNode, state: 'Here' }; // prettier-ignore
+        this.#record = { ...nothingMoved, migrationUid: order.migrationUid, name: order.name, target: order.peerNode, externalConnections: order.externalConnections, state: 'Here' }; // prettier-ignore
       if (!this.#step(event)) return;
     }
   }
@@ -205,6 +212,7 @@ export class Leaving {
       pids: () => cgroup?.pids() ?? [],
       when,
       openFiles: '',
+      externalConnections: this.#record?.externalConnections ?? 'Refuse',
       freeBytes: moves.transit.freeBytes(),
       neededBytes: cgroup?.usage().memoryBytes ?? 0,
     });
@@ -238,7 +246,7 @@ export class Leaving {
       streams: [...scanLogs(directory.logs).values()],
       input: takeInput(sandbox, outer, image),
       pids: cgroup.pids(),
-      initPid: adopted.identity.pid,
+      openFiles: (await openFilesOf(cgroup.pids(), adopted.identity.pid)).map(({ file }) => file),
       ranksStartedNs: sandbox.processes?.startedNs ?? 0,
       cpuUs: cgroup.usage().cpuUs,
     });
