@@ -42,7 +42,9 @@ export function nodeStatusOf(seen: NodeSeen): NodeMonitorStatus {
           : 'Draining'
         : cordoned
           ? 'Cordoned'
-          : 'Ready',
+          : conditionOf(conditions, 'Healthy')?.status === 'False'
+            ? 'Unhealthy'
+            : 'Ready',
     conditions,
     cordoned,
     ...helloFields(state),

@@ -72,19 +72,25 @@ describe('how a node is treated', () => {
   });
 
   it.each([
-    ['Report', 5, undefined, []],
-    ['Cordon', 5, undefined, ['HealthCheck']],
-    ['Drain', 5, 'Checkpoint', ['HealthCheck']],
-    ['Drain', 1, undefined, []],
-  ] as const)('has a failed health check %s after %d failures', (action, failures, drain, cordons) => {
+    ['Report', undefined, []],
+    ['Cordon', undefined, ['HealthCheck']],
+    ['Drain', 'Checkpoint', ['HealthCheck']],
+  ] as const)('has a failed health check %s, until it passes', (action, drain, cordons) => {
     const spec: NodeMonitorSpec = {
       drain: { policy: 'Checkpoint' },
-      healthChecks: [{ name: 'disk', action, failureThreshold: 2 }],
+      healthChecks: [{ name: 'disk', action }],
     };
-    const failing = monitorOf(spec, { checks: [{ name: 'disk', passed: false, failures, message: 'full' }] });
-    expect(by(failing)).toEqual({ cordons, drain });
-    const passing = monitorOf(spec, { checks: [{ name: 'disk', passed: true, failures: 0 }] });
-    expect(by(passing)).toEqual({ cordons: [], drain: undefined });
+    // Good runs after which its agent does not trust it yet are none.
+    for (const failures of [3, 1]) {
+      const failing = monitorOf(spec, {
+        checks: [{ name: 'disk', passed: false, failures, message: 'full' }],
+      });
+      expect(by(failing)).toEqual({ cordons, drain });
+    }
+    const doubtful = monitorOf(spec, { checks: [{ name: 'disk', passed: true, failures: 2 }] });
+    expect(by(doubtful)).toEqual({ cordons: [], drain: undefined });
+    const other = monitorOf(spec, { checks: [{ name: 'clock', passed: false, failures: 3 }] });
+    expect(by(other)).toEqual({ cordons: [], drain: undefined });
     expect(by(monitorOf(spec))).toEqual({ cordons: [], drain: undefined });
   });
 

@@ -3,7 +3,7 @@
  * that it is. Pure, and level by level: what asks no longer is taken back, and nothing is remembered. What a condition means is
  * decided here alone; who makes conditions refuses to know what follows from them.
  */
-import { isTrue } from '../../crds/conditions.ts';
+import { conditionOf } from '../../crds/conditions.ts';
 import type { NodeMonitor } from '../../crds/types.gen.ts';
 import type { KubernetesObject } from '../../store/object-store.ts';
 
@@ -105,12 +105,12 @@ function kubeAsks(
   return asks;
 }
 
-/** A check that has failed as often in a row as it may. */
+/** A check that has failed as often in a row as it may, until it has passed as often: its agent damps it. */
 function healthAsks({ spec, status }: NodeMonitor): Ask[] {
   const results = new Map(status?.checks?.map((check) => [check.name, check]));
-  return (spec?.healthChecks ?? []).flatMap(({ name, action, failureThreshold = 3 }) => {
+  return (spec?.healthChecks ?? []).flatMap(({ name, action }) => {
     const result = results.get(name);
-    if (result === undefined || result.passed || (result.failures ?? 0) < failureThreshold) return [];
+    if (result === undefined || result.passed) return [];
     const said = result.message === undefined || result.message === '' ? '' : `: ${result.message}`;
     const failed = `its health check ${name} fails${said} (until it passes)`;
     if (action === 'Cordon')
@@ -123,8 +123,9 @@ function healthAsks({ spec, status }: NodeMonitor): Ask[] {
 }
 
 function ownerAsks({ spec, status }: NodeMonitor): Ask[] {
-  if (!spec?.ownerReclaim || !isTrue(status?.conditions, 'Reclaimed')) return [];
+  const reclaimed = conditionOf(status?.conditions, 'Reclaimed');
+  if (!spec?.ownerReclaim || reclaimed?.status !== 'True') return [];
   const policy = spec.ownerReclaim.policy ?? 'Suspend';
-  const text = `is being drained, policy ${policy}: its owner uses it (until the owner has gone)`;
+  const text = `is being drained, policy ${policy}: its owner uses it, ${reclaimed.message} (until the owner has gone)`;
   return [{ cause: { by: 'Owner', text }, policy }];
 }

@@ -1,16 +1,28 @@
 /** Nodes that are cordoned, drained and given back, by the commands that people use, with the output of jobs to the byte. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { eventually } from '../contract/eventually.ts';
 import { criuProgram } from '../criu/criu.ts';
 import { Cluster, program } from './cluster.ts';
 
 let cluster: Cluster;
+let scratch: string;
 beforeAll(async () => {
   criuProgram();
-  cluster = await Cluster.up({ agents: 3 });
+  scratch = mkdtempSync('/var/tmp/drain-');
+  mkdirSync(join(scratch, 'checks'), { mode: 0o755 });
+  writeFileSync(
+    join(scratch, 'checks/whole'),
+    `#!/bin/sh\ntest ! -e ${scratch}/broken || { echo it broke; exit 1; }\n`,
+  );
+  chmodSync(join(scratch, 'checks/whole'), 0o755);
+  writeFileSync(join(scratch, 'node.yaml'), `healthChecks: ${scratch}/checks\n`);
+  cluster = await Cluster.up({ agents: 3, args: ['--node-config', join(scratch, 'node.yaml')] });
 });
 afterAll(async () => {
   await cluster?.[Symbol.asyncDispose]();
+  rmSync(scratch, { recursive: true, force: true });
 });
 
 /** A ring that says each of its iterations, on this node, though it may be on others. */
@@ -28,10 +40,26 @@ async function ring(name: string, seconds: number, node: string): Promise<void> 
 async function expectWhole(name: string): Promise<void> {
   const waited = await cluster.wait(name, 'Succeeded');
   expect(waited.stderr).toBe('');
+  await expectInOrder(name);
+}
+
+/** It runs on where it has to be: after this, more is heard of it, and all in order. Then nobody waits for its end. */
+async function expectOn(name: string): Promise<void> {
+  const before = (await cluster.done(['logs', name])).length;
+  await eventually(
+    async () => expect((await cluster.done(['logs', name])).length).toBeGreaterThan(before),
+    20_000,
+  );
+  await cluster.done(['kill', '--now', name]);
+  await cluster.wait(name, 'Finished');
+  await expectInOrder(name);
+}
+
+async function expectInOrder(name: string): Promise<void> {
   for (const rank of [0, 1]) {
     const text = await cluster.done(['logs', name, '-r', String(rank), '--no-label']);
     const lines = text
-      .trimEnd()
+      .slice(0, text.lastIndexOf('\n'))
       .split('\n')
       .filter((line) => line.startsWith('rank '));
     lines.forEach((line, at) => expect(line).toContain(`rank ${rank} iteration ${at} `));
@@ -86,7 +114,7 @@ describe('a drain', () => {
   });
 
   test('by Suspend keeps a job suspended until it is taken back', async () => {
-    await ring('waits', 8, 'node2');
+    await ring('waits', 600, 'node2');
     expect(await cluster.done(['drain', 'node2', '--policy', 'Suspend'])).toBe('nodemonitor/node2 drained\n');
     expect(await cluster.condition('waits', 'Suspended')).toMatchObject({
       status: 'True',
@@ -99,18 +127,18 @@ describe('a drain', () => {
     expect(resumed).toMatchObject({ code: 1 });
     expect(resumed.stderr).toContain('Drain holds it: node2 is being drained, policy Suspend');
     await cluster.done(['uncordon', 'node2']);
-    await expectWhole('waits');
+    await expectOn('waits');
   });
 
   test('that is taken back in the middle leaves the job where it is', async () => {
-    await ring('stays', 5, 'node3');
+    await ring('stays', 600, 'node3');
     await cluster.done(['drain', 'node3', '--policy', 'Checkpoint', '--no-wait']);
     await cluster.done(['uncordon', 'node3']);
-    await expectWhole('stays');
+    await expectOn('stays');
   });
 
   test('stops nobody who could not be brought back, says why, and goes on when that has changed', async () => {
-    await ring('cannot', 12, 'node1');
+    await ring('cannot', 600, 'node1');
     await cluster.done(['drain', 'node2', 'node3', '--policy', 'Checkpoint']);
     const drained = await cluster.muster(['drain', 'node1', '--policy', 'Checkpoint']);
     expect(drained).toMatchObject({ code: 1 });
@@ -121,8 +149,28 @@ describe('a drain', () => {
     expect(await cluster.condition('cannot', 'Running')).toMatchObject({ status: 'True' });
     await cluster.done(['uncordon', 'node2', 'node3']);
     await eventually(async () => expect(await phaseOf('node1')).toBe('Drained'), 20_000);
-    await expectWhole('cannot');
+    await expectOn('cannot');
     await cluster.done(['uncordon', 'node1']);
+  });
+
+  test('follows from a health check that fails, and ends when it passes again', async () => {
+    const check = { name: 'whole', intervalSeconds: 1, failureThreshold: 2, action: 'Drain' };
+    const spec = { intervalSeconds: 1, healthChecks: [check], drain: { policy: 'Checkpoint' } };
+    const metadata = { name: 'node3' };
+    const applied = await cluster.apply(
+      JSON.stringify({ apiVersion: 'muster.dev/v1alpha1', kind: 'NodeMonitor', metadata, spec }),
+    );
+    expect(applied).toMatchObject({ code: 0, stderr: '' });
+    await ring('ill', 600, 'node3');
+    writeFileSync(join(scratch, 'broken'), '');
+    await eventually(async () => expect(await phaseOf('node3')).toBe('Drained'), 20_000);
+    expect((await conditionOf('node3', 'Draining'))?.message).toContain(
+      'policy Checkpoint: its health check whole fails: exit code 1: it broke (until it passes)',
+    );
+    await eventually(async () => expect(await nodesOf('ill')).toMatch(/^node[12]$/));
+    rmSync(join(scratch, 'broken'));
+    await eventually(async () => expect(await phaseOf('node3')).toBe('Ready'), 20_000);
+    await expectOn('ill');
   });
 
   test('by Kill ends jobs, and says at whose word', async () => {
