@@ -76,8 +76,8 @@ const group: ProcessGroup = {
 };
 
 /** Waves over the ranks of a node, another one each half second. */
-function loadOf(node: string): string {
-  const step = Math.floor(performance.now() / 500) + Number(node.slice(4)) * 3;
+function loadOf(ordinal: number): string {
+  const step = Math.floor(performance.now() / 500) + ordinal * 3;
   let text = '';
   for (let rank = 0; rank < ranksPerNode; rank++)
     text += Math.round(4.5 + 4.5 * Math.sin((rank + step * 16) / 60));
@@ -86,7 +86,7 @@ function loadOf(node: string): string {
 
 await using picture = new Picture({
   ...{ store, hub, groups: () => [group], clock: systemClock, logger },
-  loadOf,
+  loads: { of: ({ ordinal }) => ({ load: loadOf(ordinal), cores: ranksPerNode / 2 }), run: async () => {} },
 });
 await using api = new ApiServer({
   types: [],

@@ -31,8 +31,8 @@ const files = /^\/dashboard\/(page\.js|style\.css|icon\.svg)?$/;
 const name = '[a-z0-9][-.a-z0-9]{0,252}';
 const readable = [
   /^\/dashboardfeed$/,
-  new RegExp(`^/namespaces/${name}/processgroups/${name}/(log|ps|top|usage)$`),
-  new RegExp(`^/nodemonitors/${name}/(ps|top|usage)$`),
+  new RegExp(`^/namespaces/${name}/processgroups/${name}/(log|ps|top|history)$`),
+  new RegExp(`^/nodemonitors/${name}/(ps|top|history)$`),
 ];
 
 const passedHeaders = ['content-type', 'cache-control', 'content-encoding', 'etag'] as const;

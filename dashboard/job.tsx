@@ -1,12 +1,18 @@
 /** All there is to show of one job: its numbers, what it uses, its ranks, its output. */
+import { useMemo } from 'preact/hooks';
 import type { FeedAct, FeedGroup } from '../wire/page-feed.ts';
 import { LogTail } from './log-tail.tsx';
 import { lastedMs, launchMs, type Model, type Use } from './model.ts';
 import { RankTable } from './rank-table.tsx';
+import { groupPath } from './session.ts';
 import { ageText, bytesText, clockText, coresText, durationText } from './text.ts';
 import { isOver } from './timeline-plan.ts';
+import { totalOf, type Timeline } from './timelines.ts';
+import { useAsked } from './use-asked.ts';
 import type { UsageHistory } from './usage-history.ts';
 import { UseChart } from './use-chart.tsx';
+
+const mostSummed = 256;
 
 export interface JobProps {
   readonly group: FeedGroup;
@@ -47,11 +53,22 @@ export function Job({ group, model, use, history, nowMs }: JobProps) {
       {acts.slice(0, 3).map((act) => (
         <ActLine key={`${act.kind}/${act.name}`} act={act} nowMs={nowMs} />
       ))}
-      <UseChart samples={history.of(group.uid)} />
+      <Used group={group} history={history} />
       <RankTable group={group} sandboxes={model.sandboxes} />
       <LogTail namespace={group.namespace} name={group.name} uid={group.uid} />
     </>
   );
+}
+
+/** Agents know the last hour; of a job so large that asking for it would be dear, the page knows what it has seen. */
+function Used({ group, history }: Pick<JobProps, 'group' | 'history'>) {
+  const { namespace, name, uid, size } = group;
+  const path = size > mostSummed ? '' : `${groupPath(namespace, name, 'history')}?uid=${uid}`;
+  const past = useAsked<{ timelines: readonly Timeline[] }>(path, group.phase, 30_000);
+  const before = useMemo(() => totalOf(past?.timelines ?? []), [past]);
+  const seen = history.of(uid);
+  const knownMs = before.at(-1)?.atMs ?? 0;
+  return <UseChart samples={[...before, ...seen.filter(({ atMs }) => atMs > knownMs)]} />;
 }
 
 function Fact({ name, children }: { readonly name: string; readonly children: string | number }) {

@@ -1,12 +1,13 @@
 /**
- * The ranks of a job: as many lines in the document as are in view, however many ranks there are. They are asked for anew when
- * something of the job has changed, and now and then, not more often than every two seconds.
+ * The ranks of a job: as many lines in the document as are in view, however many ranks there are. What each does now and did in the
+ * last hour its agent is asked for, of the ranks in view.
  */
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useMemo, useRef, useState } from 'preact/hooks';
 import type { FeedGroup, FeedSandbox } from '../wire/page-feed.ts';
-import { RankSet } from '../crds/rank-set.ts';
-import { ask, groupPath } from './session.ts';
+import { groupPath } from './session.ts';
 import { bytesText } from './text.ts';
+import { lineOf, pointsOf, type Timeline } from './timelines.ts';
+import { useAsked } from './use-asked.ts';
 import { useSize } from './use-size.ts';
 
 interface RankRow {
@@ -15,48 +16,46 @@ interface RankRow {
   readonly state: string;
   readonly exit: string;
   readonly program: string;
-  readonly cpuShare?: number;
-  readonly memoryBytes?: number;
+  readonly usage?: {
+    readonly pid: number;
+    readonly waitsFor: string;
+    readonly cores: number;
+    readonly memoryBytes: number;
+    readonly threads: number;
+  };
 }
 
 const lineHeight = 20;
-const leastMs = 2000;
-const againMs = 10_000;
+const beyond = 4;
+const lineWidth = 84;
 
-export function RankTable({
-  group,
-  sandboxes,
-}: {
+export interface RankTableProps {
   readonly group: FeedGroup;
   readonly sandboxes: readonly FeedSandbox[];
-}) {
+}
+
+export function RankTable({ group, sandboxes }: RankTableProps) {
   const outer = useRef<HTMLDivElement>(null);
-  const [rows, setRows] = useState<readonly RankRow[]>([]);
   const [top, setTop] = useState(0);
   const { height } = useSize(outer);
   const { namespace, name, uid } = group;
   const own = sandboxes.filter((sandbox) => sandbox.uid === uid);
   const sign = `${group.phase} ${own.map((one) => `${one.incarnation}${one.state}${one.succeeded}${one.failed}`).join()}`;
-  const lastMs = useRef(0);
-  useEffect(() => {
-    const stop = new AbortController();
-    const read = async (): Promise<void> => {
-      lastMs.current = performance.now();
-      const answer = await ask(`${groupPath(namespace, name, 'ps')}?uid=${uid}`, stop.signal);
-      if (answer.ok) setRows(((await answer.json()) as { ranks: RankRow[] }).ranks);
-    };
-    const quietly = (): void => void read().catch(() => undefined);
-    const first = setTimeout(quietly, Math.max(0, lastMs.current + leastMs - performance.now()));
-    const timer = setInterval(quietly, againMs);
-    return () => {
-      clearTimeout(first);
-      clearInterval(timer);
-      stop.abort();
-    };
-  }, [namespace, name, uid, sign]);
-  const loads = loadsOf(own);
-  const first = Math.max(0, Math.floor(top / lineHeight) - 4);
-  const visible = rows.slice(first, first + Math.ceil(height / lineHeight) + 8);
+  const path = groupPath(namespace, name, 'ps');
+  const rows = useAsked<{ ranks: readonly RankRow[] }>(`${path}?uid=${uid}`, sign, 5000)?.ranks ?? [];
+  // In whole steps, so that scrolling asks for the past only now and then.
+  const first = Math.max(0, Math.floor(top / lineHeight / beyond) * beyond - beyond);
+  const visible = rows.slice(first, first + Math.ceil(height / lineHeight) + 3 * beyond);
+  const ranks = visible.map(({ rank }) => rank).join();
+  const past = useAsked<{ timelines: readonly Timeline[] }>(
+    ranks === '' ? '' : `${groupPath(namespace, name, 'history')}?uid=${uid}&ranks=${ranks}`,
+    '',
+    15_000,
+  );
+  const lines = useMemo(
+    () => new Map(past?.timelines.map((one) => [one.rank, lineOf(pointsOf(one), lineWidth, lineHeight - 4)])),
+    [past],
+  );
   return (
     <div
       class="scroll ranks"
@@ -71,42 +70,38 @@ export function RankTable({
         <span>Node</span>
         <span>State</span>
         <span class="number">CPU</span>
-        <span>Program</span>
+        <span class="number">Memory</span>
+        <span>Last hour</span>
       </div>
       <div class="lines" style={{ height: `${rows.length * lineHeight}px` }}>
         <div style={{ height: `${first * lineHeight}px` }} />
         {visible.map((row) => (
-          <div class="line" key={row.rank}>
-            <span class="number">{row.rank}</span>
-            <span>{row.node}</span>
-            <span>{row.exit === '' ? row.state : `exit ${row.exit}`}</span>
-            <span class="number">{percentOf(row, loads)}</span>
-            <span class="faint" title={row.program}>
-              {row.memoryBytes === undefined ? '' : `${bytesText(row.memoryBytes)} `}
-              {row.program}
-            </span>
-          </div>
+          <Line key={row.rank} row={row} line={lines.get(row.rank) ?? ''} />
         ))}
       </div>
     </div>
   );
 }
 
-function percentOf({ rank, cpuShare, state }: RankRow, loads: ReadonlyMap<number, number>): string {
-  const share = cpuShare ?? loads.get(rank);
-  return state !== 'Running' || share === undefined ? '' : `${Math.round(share * 100)} %`;
+function Line({ row, line }: { readonly row: RankRow; readonly line: string }) {
+  const { usage } = row;
+  const isLive = row.state === 'Running' && usage !== undefined;
+  return (
+    <div class="line" title={titleOf(row)}>
+      <span class="number">{row.rank}</span>
+      <span>{row.node}</span>
+      <span>{row.exit === '' ? row.state : `exit ${row.exit}`}</span>
+      <span class="number">{isLive ? `${Math.round(usage.cores * 100)} %` : ''}</span>
+      <span class="number">{usage && usage.memoryBytes > 0 ? bytesText(usage.memoryBytes) : ''}</span>
+      <svg width={lineWidth} height={lineHeight - 4} aria-hidden="true">
+        {line !== '' && <polyline class="use" points={line} />}
+      </svg>
+    </div>
+  );
 }
 
-/** As the grid has them. */
-function loadsOf(sandboxes: readonly FeedSandbox[]): ReadonlyMap<number, number> {
-  const loads = new Map<number, number>();
-  for (const { ranks, load } of sandboxes) {
-    if (load === '') continue;
-    let index = 0;
-    for (const rank of RankSet.parse(ranks)) {
-      loads.set(rank, Number(load[load.length === 1 ? 0 : index]) / 9);
-      index += 1;
-    }
-  }
-  return loads;
+function titleOf({ program, usage }: RankRow): string {
+  if (!usage) return program;
+  const waits = usage.waitsFor === '' || usage.waitsFor === '0' ? '' : `, waits in ${usage.waitsFor}`;
+  return `${program} (pid ${usage.pid}, ${usage.threads} threads${waits})`;
 }

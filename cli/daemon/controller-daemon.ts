@@ -37,6 +37,7 @@ import type { NodeLeaseOptions } from '../node-lease.ts';
 import { InputDesk } from '../../controllers/subresources/input-desk.ts';
 import { addDashboard } from '../../controllers/page/routes.ts';
 import { Picture } from '../../controllers/page/picture.ts';
+import { RankLoads } from '../../controllers/page/rank-loads.ts';
 import { systemClock } from '../../controllers/runtime/clock.ts';
 import { addVerbs } from '../../controllers/subresources/verbs.ts';
 import { GroupBook } from '../../controllers/subresources/group-book.ts';
@@ -154,6 +155,7 @@ export async function runController(
   });
   await using picture = new Picture({
     ...{ store, hub: plane.hub, groups: () => groups.all(), clock: systemClock, logger },
+    loads: new RankLoads(plane.hub, systemClock),
   });
   using _past = groups.listenToAll((uid, group) => picture.groupChanged(uid, group));
   addDashboard(api.routes, { picture, clock: systemClock, directory: pageDirectory() });

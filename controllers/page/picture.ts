@@ -7,7 +7,6 @@ import type { Logger } from 'pino';
 import type { Checkpoint, Migration, NodeMonitor, ProcessGroup } from '../../crds/types.gen.ts';
 import type { AnyObject, KubernetesObject, ObjectStore } from '../../store/object-store.ts';
 import { builtinTypes, type ResourceType } from '../../store/resource.ts';
-import type { SandboxId } from '../../wire/agent-types.ts';
 import type { FeedItem } from '../../wire/page-feed.ts';
 import type { Hub } from '../hub/hub.ts';
 import { sandboxKey } from '../hub/sandbox-key.ts';
@@ -27,6 +26,7 @@ import {
 } from './items.ts';
 import { Ledger } from './ledger.ts';
 import { foldPast, type Past } from './past.ts';
+import type { RankLoads, RankPlace } from './rank-loads.ts';
 import { RecentUse } from './recent-use.ts';
 
 export interface PictureOptions {
@@ -36,8 +36,8 @@ export interface PictureOptions {
   readonly groups: () => Iterable<ProcessGroup>;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** What each rank of a sandbox uses, as in FeedSandbox.load, where the node tells it. */
-  readonly loadOf?: (node: string, id: SandboxId) => string | undefined;
+  /** How busy ranks are; without it sandboxes are known only as a whole. */
+  readonly loads?: Pick<RankLoads, 'of' | 'run'>;
   /** Which of the cluster's events are ours; all when left out. */
   readonly eventSelector?: string;
 }
@@ -51,6 +51,7 @@ interface Running {
 /** How often agents' facts are looked at while somebody looks at the page. */
 const lookEveryMs = 500;
 const restAfterMs = 60_000;
+const readyWithinMs = 2_000;
 /** A group that has ended leaves the grid soon after. */
 const endedShownMs = 30_000;
 const most = { groups: 1000, events: 400, acts: 400 } as const;
@@ -92,9 +93,11 @@ export class Picture implements AsyncDisposable {
     };
   }
 
-  /** Settles when all kinds have been listed once, or the signal aborts. */
+  /** Settles when all kinds have been listed once, or soon: one that cannot be listed keeps nobody from the others. */
   async ready(signal: AbortSignal): Promise<void> {
-    await settled(this.#running?.ready ?? Promise.resolve(), signal);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    using _timer = this.#options.clock.after(readyWithinMs, resolve);
+    await settled(Promise.race([this.#running?.ready, promise]), signal);
   }
 
   /** Settles when there is more than this revision, or after the time, or when the signal aborts. */
@@ -169,7 +172,11 @@ export class Picture implements AsyncDisposable {
         await pause(clock, lookEveryMs, stop.signal);
       }
     };
-    const done = Promise.all([...sources.map((source) => source.run(stop.signal)), looking()]);
+    const done = Promise.all([
+      ...sources.map((source) => source.run(stop.signal)),
+      looking(),
+      this.#options.loads?.run(() => this.#runningPlaces(), stop.signal),
+    ]);
     return {
       stop,
       done: done.then(() => undefined),
@@ -218,6 +225,21 @@ export class Picture implements AsyncDisposable {
     this.#use.keepOnly(sandboxes);
   }
 
+  /** Where ranks run that somebody may look at. */
+  #runningPlaces(): RankPlace[] {
+    const { groups, hub } = this.#options;
+    return [...groups()].flatMap(({ metadata, status }) => {
+      if (status?.finishTime !== undefined) return [];
+      return expandPlacement(status?.placement).flatMap(
+        ({ ordinal, incarnation, node, ranks, rankCount }) => {
+          const id = { groupUid: metadata.uid ?? '', ordinal, incarnation };
+          const fact = hub.facts.get(node, id)?.fact;
+          return fact?.state === 'Running' && !fact.frozen ? [{ node, id, ranks, rankCount }] : [];
+        },
+      );
+    });
+  }
+
   #showSandboxes(group: ProcessGroup, nowMs: number, seen: Set<string>): void {
     const { namespace = 'default', uid = '' } = group.metadata;
     for (const place of expandPlacement(group.status?.placement)) {
@@ -226,10 +248,8 @@ export class Picture implements AsyncDisposable {
       const fact = this.#options.hub.facts.get(node, id)?.fact;
       const key = `sandbox/${sandboxKey(id)}`;
       seen.add(key);
-      const use: SandboxUse = {
-        cores: fact ? this.#use.coresOf(key, fact.cpuUs, nowMs) : 0,
-        load: this.#options.loadOf?.(node, id),
-      };
+      const cores = fact ? this.#use.coresOf(key, fact.cpuUs, nowMs) : 0;
+      const use: SandboxUse = this.#options.loads?.of(id) ?? { cores };
       const text = JSON.stringify(sandboxItem(group, place, fact, use));
       this.ledger.set(key, { text, scope: `processgroups/${namespace}` });
     }

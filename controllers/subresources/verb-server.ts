@@ -8,6 +8,7 @@ import type { Logger } from 'pino';
 import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
 import { ApiServer } from '../../store/server/api-server.ts';
 import { Picture } from '../page/picture.ts';
+import { RankLoads } from '../page/rank-loads.ts';
 import { addDashboard } from '../page/routes.ts';
 import type { HubTls } from '../hub/hub.ts';
 import type { Clock } from '../runtime/clock.ts';
@@ -55,8 +56,9 @@ export async function startVerbServer(
   addVerbs(api.routes, ports);
   const picture = new Picture({
     ...{ store: ports.store, hub: ports.hub, groups: () => ports.groups.all(), clock, logger },
+    loads: new RankLoads(ports.hub, clock),
     // Of all that happens on the cluster, what ours tell.
-    eventSelector: 'reportingController=muster.dev/controllers',
+    eventSelector: 'reportingComponent=muster.dev/controllers',
   });
   const past = ports.groups.listenToAll((uid, group) => picture.groupChanged(uid, group));
   addDashboard(api.routes, { picture, clock, directory: options.pageDirectory });

@@ -151,6 +151,11 @@ describe.skipIf(!existsSync(program))('the page', () => {
     await eventually(async () => (await page.locator('.ranks .line').count()) === 3, 'three ranks');
     const lines = await page.locator('.ranks .line').allInnerTexts();
     expect(lines.map((line) => /^\s*(\d)\s+(node[12])\s+Running/.exec(line)?.[1])).toEqual(['0', '1', '2']);
+    const measured = /\d+ %\s+[\d.]+ [KM]iB/;
+    await eventually(
+      async () => (await page.locator('.ranks .line').allInnerTexts()).every((line) => measured.test(line)),
+      'processor and memory of each rank',
+    );
     await eventually(
       async () => (await page.locator('#log').innerText()).match(/\[[012]\] it goes/g)?.length === 3,
       'a line of each rank',

@@ -16,6 +16,7 @@ import { startVerbRelay, type VerbRelay } from '../../controllers/subresources/v
 import { startVerbServer, type VerbServer } from '../../controllers/subresources/verb-server.ts';
 import { groupVerbs, verbsBase } from '../../controllers/subresources/paths.ts';
 import { kubeDaemonTargetOf } from '../../store/client/kubeconfig.ts';
+import { HttpStore } from '../../store/client/http-store.ts';
 import { openWebSocket } from '../../store/client/web-socket.ts';
 import { KubernetesStore } from '../../store/kubernetes/kubernetes-store.ts';
 import { attachProtocol } from '../../wire/attach-frames.ts';
@@ -239,6 +240,78 @@ describe('the verbs behind the API server', () => {
   ])('refuse a signal with %s', async (_what, input, message) => {
     const call = cluster.kubectlWith({ input }, 'create', '--raw', groupPath('signal'), '-f', '-');
     expect(await refusal(call)).toMatch(message);
+  });
+});
+
+describe('the page behind the API server', () => {
+  const pageOf = (user: string): HttpStore =>
+    new HttpStore(kubeDaemonTargetOf(users[user], undefined).server);
+  const textOf = async (client: HttpStore, path: string, until: RegExp): Promise<string> => {
+    const query = new URLSearchParams(path === 'dashboardfeed' ? { watch: 'true' } : {});
+    const answer = await client.request({
+      method: 'GET',
+      path: `${verbsBase}/${path}`,
+      query,
+      accept: '*/*',
+    });
+    let text = '';
+    for await (const chunk of answer.setEncoding('utf8')) {
+      text += chunk as string;
+      if (until.test(text)) break;
+    }
+    return text;
+  };
+
+  it('is served to who may, and tells each what he may list', async () => {
+    await apply(
+      {
+        apiVersion: 'rbac.authorization.k8s.io/v1',
+        kind: 'ClusterRole',
+        metadata: { name: 'page' },
+        rules: [
+          {
+            apiGroups: ['subresources.muster.dev'],
+            resources: ['dashboard', 'dashboardfeed'],
+            verbs: ['get', 'list', 'watch'],
+          },
+        ],
+      },
+      {
+        apiVersion: 'rbac.authorization.k8s.io/v1',
+        kind: 'ClusterRoleBinding',
+        metadata: { name: 'page' },
+        roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'page' },
+        subjects: ['viewer', 'operator'].map((name) => ({
+          apiGroup: 'rbac.authorization.k8s.io',
+          kind: 'User',
+          name,
+        })),
+      },
+      {
+        apiVersion: 'rbac.authorization.k8s.io/v1',
+        kind: 'Role',
+        metadata: { name: 'lists', namespace: 'default' },
+        rules: [{ apiGroups: ['muster.dev'], resources: ['processgroups'], verbs: ['list'] }],
+      },
+      {
+        apiVersion: 'rbac.authorization.k8s.io/v1',
+        kind: 'RoleBinding',
+        metadata: { name: 'lists', namespace: 'default' },
+        roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: 'lists' },
+        subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'User', name: 'viewer' }],
+      },
+    );
+    using viewer = pageOf('viewer');
+    await eventually(async () => {
+      expect(await textOf(viewer, 'dashboard/', /<\/html>/)).toContain('src="page.js"');
+    }, 10_000);
+    expect(await textOf(viewer, 'dashboardfeed', /\n\n/)).toMatch(/"group\/default\/job":\{"kind":"group"/);
+    using operator = pageOf('operator');
+    expect(await textOf(operator, 'dashboardfeed', /\n\n/)).toMatch(
+      /^id: \S+\ndata: \{"all":true,.*"set":\{\},/,
+    );
+    using stranger = pageOf('stranger');
+    expect(await refusal(textOf(stranger, 'dashboardfeed', /./))).toMatch(/stranger.*cannot watch/);
   });
 });
 
