@@ -67,7 +67,7 @@ function groupTrouble({ spec, status, metadata }: ProcessGroup): Choice | undefi
   if (spec.template !== undefined)
     return refused(
       'NotSupported',
-      'ranks in carrier Pods cannot be moved by this build; drain the node with policy Kill, or wait',
+      'ranks in carrier Pods cannot be moved by this build; evict its Pods instead (kubectl drain)',
     );
   if (status?.network === undefined)
     return refused(
