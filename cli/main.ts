@@ -118,6 +118,8 @@ program
     'where the control plane is, instead of where it said when this node joined',
   )
   .option('--address <address>', 'address at which other nodes reach this one')
+  .option('--metrics-listen <host:port>', 'serve /metrics over TLS here, to certificates of the cluster')
+  .option('--metrics-token <file>', 'and to whoever has the bearer token in this file')
   .option('--bind <dir...>', 'directories under /tmp or /run that jobs may see too')
   .option('--allow-uids <set>', 'user ids that ranks may run as (default: 1000-65534)')
   .option('--node-config <file>', 'what jobs may see and use here, as in examples/node.yaml')

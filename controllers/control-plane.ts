@@ -28,6 +28,7 @@ import { Tenants } from './node-monitor/tenants.ts';
 import { Treatments } from './node-monitor/treatments.ts';
 import type { NodeOffer } from './placement/place.ts';
 import type { GroupSecrets } from './process-group/perform.ts';
+import type { PlaneMetrics } from './plane-metrics.ts';
 import { ProcessGroupReconciler } from './process-group/reconcile.ts';
 import { assignmentsOf } from './process-group/observe.ts';
 import { checkpointType, migrationType, nodeMonitorType, processGroupType } from './resource-types.ts';
@@ -51,6 +52,8 @@ export interface ControlPlaneOptions {
   readonly build?: string;
   readonly secrets: GroupSecrets;
   readonly logger: Logger;
+  /** Counts what happens while this plane leads. */
+  readonly metrics?: PlaneMetrics;
   readonly clock?: Clock;
   readonly leaseMs?: number;
   readonly heartbeatSeconds?: number;
@@ -96,7 +99,7 @@ export async function runControlPlane(
   options: ControlPlaneOptions,
   signal: AbortSignal,
 ): Promise<ControlPlane> {
-  const { store, logger, clusterId, secrets, clock = systemClock } = options;
+  const { store, logger, clusterId, secrets, metrics, clock = systemClock } = options;
   const stop = new AbortController();
   const both = AbortSignal.any([signal, stop.signal]);
   const groupQueue = new WorkQueue(clock);
@@ -117,6 +120,7 @@ export async function runControlPlane(
       checkpointsOf(key);
       tenants.changed(before, after);
       migrationsOf(key);
+      metrics?.groupChanged(after, before);
     },
   }); // prettier-ignore
   const checkpoints = new ObjectSource<Checkpoint>({
@@ -124,6 +128,7 @@ export async function runControlPlane(
     type: checkpointType,
     changed: (key, after, before) => {
       checkpointQueue.add(key);
+      metrics?.checkpointChanged(after, before);
       const object = after ?? before;
       const { namespace = 'default' } = object?.metadata ?? {};
       const group = keyOf({ metadata: { namespace, name: object?.spec.processGroupName ?? '' } });
@@ -138,6 +143,7 @@ export async function runControlPlane(
     changed: (key, after, before) => {
       migrationQueue.add(key);
       tenants.migrationChanged();
+      metrics?.migrationChanged(after, before);
       const object = after ?? before;
       if (!object) return;
       checkpointsOf(groupKeyOf(object));
@@ -314,6 +320,19 @@ export async function runControlPlane(
     },
   }); // prettier-ignore
 
+  metrics?.leads({
+    groups: () => groups.objects.values(),
+    monitors: () => monitors.objects.values(),
+    standings: () => [...hub.nodes.all()].map(({ node }) => hub.nodes.standing(node)),
+    queues: () => [
+      ['process-group', groupQueue.size.dirty],
+      ['node-monitor', nodeQueue.size.dirty],
+      ['checkpoint', checkpointQueue.size.dirty],
+      ['migration', migrationQueue.size.dirty],
+    ],
+    droppedFacts: () => hub.droppedFacts,
+  });
+  const watchedBy = (controller: string) => (metrics ? { watched: () => metrics.visit(controller) } : {});
   const first = new FirstRound(groups);
   const firstMoves = new FirstRound(migrations);
   const started = [
@@ -329,6 +348,7 @@ export async function runControlPlane(
         parallel: parallelGroups,
         logger,
         visited: (key) => first.visited(key),
+        ...watchedBy('process-group'),
       },
       both,
     ),
@@ -344,13 +364,23 @@ export async function runControlPlane(
         queue: nodeQueue,
         parallel: 4,
         logger,
+        ...watchedBy('node-monitor'),
       },
       both,
     ),
     checkpoints.run(both),
     // What is not listed yet is not gone.
     Promise.all([groups.listed, checkpoints.listed]).then(() =>
-      runReconciler({ reconciler: checkpointer, queue: checkpointQueue, parallel: 4, logger }, both),
+      runReconciler(
+        {
+          reconciler: checkpointer,
+          queue: checkpointQueue,
+          parallel: 4,
+          logger,
+          ...watchedBy('checkpoint'),
+        },
+        both,
+      ),
     ),
     // Agents are told of moves once they are told of groups.
     Promise.race([Promise.all([checkpoints.listed, migrations.listed, first.done]), aborted(both)]).then(() =>
@@ -361,6 +391,7 @@ export async function runControlPlane(
           parallel: 4,
           logger,
           visited: (key) => firstMoves.visited(key),
+          ...watchedBy('migration'),
         },
         both,
       ),
@@ -387,6 +418,7 @@ export async function runControlPlane(
     });
   });
   const stopped = Promise.all(started).then(async () => {
+    metrics?.leads(undefined);
     events[Symbol.dispose]();
     await hub.close();
   });

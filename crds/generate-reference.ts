@@ -164,6 +164,7 @@ export function generateReference(definitions: readonly Definition[]): Map<strin
     ...list,
     '- [Conditions and reasons](conditions.md)',
     '- [Labels, annotations, finalizers](names.md)',
+    '- [Metrics](metrics.md)',
   ];
   pages.set('README.md', `${notice}\n# Reference of muster.dev/v1alpha1\n\n${index.join('\n')}\n`);
   return pages;

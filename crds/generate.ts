@@ -6,6 +6,7 @@ import { dirname, join, relative } from 'node:path';
 import { load } from 'js-yaml';
 import { definitionFrom, type CrdManifest, type Definition } from './definitions.ts';
 import { generateChart } from './generate-chart.ts';
+import { generateMetrics } from './generate-metrics.ts';
 import { generateReference } from './generate-reference.ts';
 import { generateRunbook } from './generate-runbook.ts';
 import { generateTypes } from './generate-types.ts';
@@ -32,6 +33,7 @@ export async function generatedFiles(): Promise<Map<string, string>> {
   for (const [name, text] of generateReference(definitions)) files.set(`docs/reference/${name}`, text);
   for (const [name, text] of generateChart(manifests)) files.set(`charts/muster/${name}`, text);
   files.set('docs/runbook.md', generateRunbook());
+  files.set('docs/reference/metrics.md', generateMetrics());
   return files;
 }
 

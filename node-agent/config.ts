@@ -74,6 +74,12 @@ export interface AgentConfig {
   readonly nativeDir: string;
   /** The agent's own mount and cgroup namespaces stand for the host's: sandboxes are built from them. */
   readonly keepNamespaces?: boolean;
+  /** Where Prometheus may ask for metrics; absent: nowhere. */
+  readonly metrics?: {
+    readonly host: string;
+    readonly port: number;
+    readonly tokenFile?: string | undefined;
+  };
   readonly labels?: Readonly<Record<string, string>>;
   readonly nodeConfig: NodeConfig;
   /** agent.proto, when it does not lie beside the code. */

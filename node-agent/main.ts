@@ -183,6 +183,16 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
     });
   }
   monitor.start();
+  if (config.metrics) {
+    const { AgentRegistry } = await import('./metrics/agent-registry.ts');
+    const { startMetricsServer } = await import('./metrics/metrics-server.ts');
+    const registry = new AgentRegistry(monitor, sandboxes);
+    const { contentType } = registry;
+    const text = () => registry.text();
+    const server = await startMetricsServer({ ...config.metrics, tls: backend.tls, contentType, text });
+    giving.use(server);
+    log.info({ host: config.metrics.host, port: server.port }, 'metrics are served');
+  }
   session.start();
   checkpoints.watch(signal);
   log.info({ node: config.node, peer: backend.tree.port, missing: features.missing }, 'agent runs');

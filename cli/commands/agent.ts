@@ -35,6 +35,8 @@ export interface AgentOptions {
   bind?: string[];
   allowUids?: string;
   nodeConfig?: string;
+  metricsListen?: string;
+  metricsToken?: string;
 }
 
 interface Place {
@@ -51,6 +53,7 @@ export async function agent(config: Config, _args: string[], options: AgentOptio
     throw new CommandError(`--node ${node}: expected a name of small letters, digits and dashes`, 2);
   }
   const given = options.nodeConfig === undefined ? {} : readNodeConfig(options.nodeConfig);
+  const metrics = metricsOf(options);
   makeHome(home);
   mkdirSync(nodeStateOf(home, node), { recursive: true, mode: 0o700 });
   const logger = pino({ base: { part: 'agent', node }, level: 'info' }, logDestination());
@@ -76,6 +79,7 @@ export async function agent(config: Config, _args: string[], options: AgentOptio
           binds: [...(given.binds ?? []), ...(options.bind ?? []).map((directory) => bindOf(directory))],
         },
         build: ownVersion(),
+        ...(metrics === undefined ? {} : { metrics }),
         logger,
       },
       until,
@@ -97,6 +101,16 @@ export async function agent(config: Config, _args: string[], options: AgentOptio
     signal,
   );
   return 0;
+}
+
+function metricsOf({ metricsListen, metricsToken }: AgentOptions) {
+  if (metricsListen === undefined) {
+    if (metricsToken !== undefined) throw new CommandError('--metrics-token needs --metrics-listen', 2);
+    return undefined;
+  }
+  const match = /^\[?([^\]]*?)\]?:(\d{1,5})$/.exec(metricsListen);
+  if (!match?.[1]) throw new CommandError(`--metrics-listen ${metricsListen}: expected HOST:PORT`, 2);
+  return { host: match[1], port: Number(match[2]), tokenFile: metricsToken };
 }
 
 function bindOf(directory: string): { source: string } {

@@ -9,6 +9,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { pino } from 'pino';
 import { prepareAdmission } from '../../crds/admission.ts';
 import { annotations } from '../../crds/names.ts';
+import { PlaneMetrics } from '../../controllers/plane-metrics.ts';
 import { runControlPlane } from '../../controllers/control-plane.ts';
 import { authorityHash } from '../../controllers/pki/certificate.ts';
 import { startJoinServer } from '../../controllers/pki/join-server.ts';
@@ -82,12 +83,14 @@ export async function runController(
   const leaseMs = clientLeaseMs();
   const reached = failPoints(failPointsFile());
   const secretsInStore = environmentSecrets(store);
+  const metrics = new PlaneMetrics(systemClock);
   const planeOptions = {
     store,
     doubtful: store,
     tls: { ca: authority.cert, cert: server.cert, key: server.key },
     clusterId,
     build: ownVersion(),
+    metrics,
     logger,
     ...(reached === undefined ? {} : { reached }),
     ...(leaseMs === undefined ? {} : { clientLeaseMs: leaseMs }),
@@ -160,6 +163,7 @@ export async function runController(
   using _past = groups.listenToAll((uid, group) => picture.groupChanged(uid, group));
   addDashboard(api.routes, { picture, clock: systemClock, directory: pageDirectory() });
   addMachineRoutes(api.routes, {
+    metrics,
     hub: plane.hub,
     unknown: plane.unknown,
     createToken: async ({ ttlSeconds, node }) => ({

@@ -17,6 +17,7 @@ import {
   rotateClusterAuthority,
   secretBookKeeper,
 } from '../../controllers/pki/cluster-secret.ts';
+import { PlaneMetrics } from '../../controllers/plane-metrics.ts';
 import { nodeJudge } from '../../controllers/pki/service-account.ts';
 import { startJoinServer } from '../../controllers/pki/join-server.ts';
 import { JoinTokens } from '../../controllers/pki/join-tokens.ts';
@@ -31,7 +32,7 @@ import { ownVersion } from '../commands/version.ts';
 import { environmentSecrets } from './environment-secrets.ts';
 import { KubeVerbs } from './kube-verbs.ts';
 import { logDestination } from './log-destination.ts';
-import { type MetricsSource, startMetrics } from './metrics.ts';
+import { startMetrics } from './metrics.ts';
 
 export interface KubeControllerOptions {
   readonly target: KubeTarget;
@@ -81,11 +82,12 @@ export async function runKubeController(options: KubeControllerOptions, signal: 
   });
   const doubt = new ClusterDoubtRecord(store, namespace, logger);
   const shown: Shown = { ready: false, plane: undefined };
+  const metrics = new PlaneMetrics(systemClock);
   const [host, port] = metricsListen === undefined ? [] : splitAddress(metricsListen);
   await using _metrics =
     host === undefined || port === undefined
       ? undefined
-      : await startMetrics({ host, port }, metricsOf(shown));
+      : await startMetrics({ host, port }, { ready: () => shown.ready, metrics });
   while (!signal.aborted) {
     let cluster: ClusterAuthority | undefined;
     const opened = async (): Promise<void> => {
@@ -97,24 +99,13 @@ export async function runKubeController(options: KubeControllerOptions, signal: 
     const either = AbortSignal.any([signal, replaced.signal]);
     const watching = untilReplaced(store, namespace, cluster, logger, either).finally(() => replaced.abort());
     try {
-      await runReplica(options, { store, doubt, cluster, logger, shown }, either);
+      await runReplica(options, { store, doubt, cluster, logger, metrics, shown }, either);
     } finally {
       shown.ready = false;
       replaced.abort();
       await watching;
     }
   }
-}
-
-function metricsOf(shown: Shown): MetricsSource {
-  return {
-    ready: () => shown.ready,
-    leading: () => shown.plane !== undefined,
-    nodes: () => {
-      const nodes = shown.plane?.hub.nodes;
-      return nodes ? [...nodes.all()].map(({ node }) => nodes.standing(node)) : [];
-    },
-  };
 }
 
 /** Rotates the authority when it is time, and returns when it is not what this replica began with any more. */
@@ -146,6 +137,7 @@ interface Parts {
   readonly doubt: ClusterDoubtRecord;
   readonly cluster: ClusterAuthority;
   readonly logger: Logger;
+  readonly metrics: PlaneMetrics;
   readonly shown: Shown;
 }
 
@@ -161,7 +153,7 @@ async function runReplica(options: KubeControllerOptions, parts: Parts, signal: 
     nodeLease,
     carriers,
   } = options;
-  const { store, doubt, cluster, logger, shown } = parts;
+  const { store, doubt, cluster, logger, metrics, shown } = parts;
   const { authority, clusterId, bundle } = cluster;
   const hosts = [listen, ...advertise].map((address) => address.replace(/:\d+$/, '').replace(/^\[|\]$/g, ''));
   const service = `muster-verbs.${namespace}.svc`;
@@ -236,6 +228,7 @@ async function runReplica(options: KubeControllerOptions, parts: Parts, signal: 
           tls,
           clusterId,
           build: ownVersion(),
+          metrics,
           logger,
           namespace,
           followNodes: true,

@@ -5,54 +5,22 @@
 import { createServer, type Server } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import type { Standing } from '../../controllers/hub/node-table.ts';
+import type { PlaneMetrics } from '../../controllers/plane-metrics.ts';
 
 export interface MetricsSource {
   readonly ready: () => boolean;
-  readonly leading: () => boolean;
-  /** Standing of each node, of which only the leader knows. */
-  readonly nodes: () => Iterable<Standing>;
+  readonly metrics: Pick<PlaneMetrics, 'text' | 'contentType'>;
 }
 
 export interface MetricsServer extends AsyncDisposable {
   readonly port: number;
 }
 
-const standings = ['Connected', 'Away', 'Lost'] as const satisfies readonly Standing[];
-
-export function registryOf({ leading, nodes }: MetricsSource): Registry {
-  const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
-  const leader: Gauge = new Gauge({
-    name: 'muster_leading',
-    help: '1 on the controller that leads, 0 on the others.',
-    registers: [],
-    collect: () => leader.set(leading() ? 1 : 0),
-  });
-  const byStanding: Gauge<'standing'> = new Gauge({
-    name: 'muster_nodes',
-    help: 'Nodes by standing of their agent, as the leader sees them.',
-    labelNames: ['standing'],
-    registers: [],
-    collect: () => {
-      byStanding.reset();
-      if (!leading()) return;
-      const counts = new Map<Standing, number>(standings.map((standing) => [standing, 0]));
-      for (const standing of nodes()) counts.set(standing, (counts.get(standing) ?? 0) + 1);
-      for (const [standing, count] of counts) byStanding.set({ standing }, count);
-    },
-  });
-  registry.registerMetric(leader);
-  registry.registerMetric(byStanding);
-  return registry;
-}
-
 export async function startMetrics(
   listen: { readonly host: string; readonly port: number },
   source: MetricsSource,
 ): Promise<MetricsServer> {
-  const registry = registryOf(source);
+  const { metrics } = source;
   const server: Server = createServer((request, response) => {
     const answer = (status: number, text: string, type = 'text/plain'): void => {
       response.writeHead(status, { 'content-type': type });
@@ -64,8 +32,8 @@ export async function startMetrics(
     else if (path === '/readyz')
       answer(source.ready() ? 200 : 503, source.ready() ? 'ok\n' : 'not listening for agents yet\n');
     else if (path === '/metrics') {
-      registry.metrics().then(
-        (text) => answer(200, text, registry.contentType),
+      metrics.text().then(
+        (text) => answer(200, text, metrics.contentType),
         (error: unknown) => answer(500, `${String(error)}\n`),
       );
     } else answer(404, '/metrics, /healthz, /readyz\n');

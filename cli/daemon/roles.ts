@@ -40,6 +40,8 @@ const discovery: readonly NonResourceRule[] = [
     ],
   },
 ];
+/** Counts without names, for whoever has a role anywhere. */
+const metrics: NonResourceRule = { verbs: ['get'], nonResourceURLs: ['/metrics'] };
 const reviews: readonly ResourceRule[] = [
   {
     verbs: ['create'],
@@ -117,7 +119,8 @@ export function rulesOf(user: User, namespace: string | undefined): Rules {
       role === 'admin' && only === undefined ? everything : rulesOfRole[role],
     ),
   ];
-  return { resourceRules, nonResourceRules: discovery };
+  const nonResourceRules = grants.length > 0 ? [...discovery, metrics] : discovery;
+  return { resourceRules, nonResourceRules };
 }
 
 export function roleAllows(access: AccessRequest): boolean {

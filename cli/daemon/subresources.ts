@@ -5,10 +5,12 @@
 import type { Hub } from '../../controllers/hub/hub.ts';
 import type { UnknownSandboxes } from '../../controllers/unknown-sandboxes.ts';
 import { verbsBase, verbsGroup } from '../../controllers/subresources/paths.ts';
+import type { PlaneMetrics } from '../../controllers/plane-metrics.ts';
 import { StoreError } from '../../store/object-store.ts';
 import type { Routes } from '../../store/server/routes.ts';
 
 export interface MachinePorts {
+  readonly metrics: Pick<PlaneMetrics, 'text' | 'contentType'>;
   readonly hub: Hub;
   readonly unknown: UnknownSandboxes;
   createToken(options: {
@@ -25,6 +27,11 @@ export function addMachineRoutes(routes: Routes, ports: MachinePorts): void {
     const { nodes } = ports.hub;
     const connected = [...nodes.all()].filter(({ node }) => nodes.standing(node) === 'Connected');
     context.sendJson(200, { nodes: connected.map(({ node }) => node) });
+  });
+  routes.add('GET', '/metrics', async (context) => {
+    await context.requireAccess({ verb: 'get' });
+    const text = await ports.metrics.text();
+    context.response.writeHead(200, { 'content-type': ports.metrics.contentType }).end(text);
   });
   const unknown = `${verbsBase}/unknownsandboxes`;
   const toUnknown = { group: verbsGroup, resource: 'unknownsandboxes' };

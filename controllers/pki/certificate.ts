@@ -95,6 +95,9 @@ export async function verifyCertificate(caCert: string, cert: string, nowMs: num
   return certificate.verify({ publicKey: authority.publicKey, date: new Date(nowMs) });
 }
 
+/** Of any agent, for who asks many and has one name to check. */
+export const agentDnsName = 'agent.muster';
+
 export function nodeDnsName(node: string): string {
   return `${node}.node.muster`;
 }
@@ -141,7 +144,9 @@ function usagesOf({ kind }: Subject): string[] {
 function namesOf(subject: Subject): x509.Extension[] {
   if (subject.kind === 'client') return [];
   const names =
-    subject.kind === 'node' ? [nodeDnsName(subject.node), ...(subject.names ?? [])] : subject.names;
+    subject.kind === 'node'
+      ? [nodeDnsName(subject.node), agentDnsName, ...(subject.names ?? [])]
+      : subject.names;
   const entries = names.map((value) => ({
     type: isIP(value) === 0 ? ('dns' as const) : ('ip' as const),
     value,

@@ -17,6 +17,8 @@ export interface ReconcileLoop {
   readonly random?: () => number;
   /** After each visit of a key that did not throw. */
   readonly visited?: (key: Key) => void;
+  /** At the begin of each visit; what it gives is called at the end, with whether it failed for more than an object that changed. */
+  readonly watched?: () => (failed: boolean) => void;
 }
 
 export async function runReconciler(loop: ReconcileLoop, signal: AbortSignal): Promise<void> {
@@ -30,6 +32,8 @@ export async function runReconciler(loop: ReconcileLoop, signal: AbortSignal): P
 async function work(loop: ReconcileLoop, failures: Map<Key, number>, signal: AbortSignal): Promise<void> {
   const { reconciler, queue, logger, random = Math.random } = loop;
   for (let key = await queue.take(); key !== undefined; key = await queue.take()) {
+    const ended = loop.watched?.();
+    let failed = false;
     try {
       const outcome = await reconciler.reconcile(key, signal);
       failures.delete(key);
@@ -43,10 +47,14 @@ async function work(loop: ReconcileLoop, failures: Map<Key, number>, signal: Abo
         const fields = { err: error, reconciler: reconciler.name, key, failures: count, afterMs };
         if (isStoreError(error) && error.class === 'conflict')
           logger.debug(fields, 'object changed meanwhile');
-        else logger.error(fields, 'reconcile failed');
+        else {
+          failed = true;
+          logger.error(fields, 'reconcile failed');
+        }
         queue.addAfter(key, afterMs);
       }
     } finally {
+      ended?.(failed);
       queue.done(key);
     }
   }

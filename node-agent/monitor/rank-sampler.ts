@@ -109,8 +109,10 @@ export class RankSampler {
     await this.#sampling;
   }
 
-  async #sample(depth: Depth, isRound: boolean): Promise<void> {
+  async #sample(asked: Depth, isRound: boolean): Promise<void> {
     const { initPid } = this.#source;
+    // What was brought from and to disks before this agent came is no news of the next minute.
+    const depth = this.#samples.size === 0 && asked === 'cpu' ? 'io' : asked;
     const slots = this.#source.slots();
     const trees = initPid === null ? new Map<number, Tree>() : await this.#trees(initPid, slots);
     let done = 0;

@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { defaultNodeConfig, type NodeConfig } from '../../node-agent/config.ts';
+import { type AgentConfig, defaultNodeConfig, type NodeConfig } from '../../node-agent/config.ts';
 import type { SandboxSpec, Sent } from '../../wire/agent-types.ts';
 import { environment } from '../compile-cache.ts';
 import type { TestHub } from './hub.ts';
@@ -34,6 +34,8 @@ export class AgentProcess implements AsyncDisposable {
       uid?: number;
       /** Shell commands first carried out in a mount namespace of the agent's own, which then stands for the host's. */
       mounts?: string;
+      /** Where it serves metrics. */
+      metrics?: NonNullable<AgentConfig['metrics']>;
       /** Where CRIU is. */
       criu?: string;
     } = {},
@@ -51,6 +53,7 @@ export class AgentProcess implements AsyncDisposable {
       localSocket: join(uid === undefined ? hub.directory : stateDir, `${node}.sock`),
       nativeDir,
       criu: overrides.criu === undefined ? [] : [overrides.criu],
+      metrics: overrides.metrics,
       nodeConfig: { ...defaultNodeConfig, ...overrides.nodeConfig },
       keepNamespaces: overrides.mounts !== undefined,
       build: 'test',

@@ -47,7 +47,9 @@ afterAll(async () => {
 
 const rowsOf = async (): Promise<Row[]> =>
   JSON.parse(await cluster.done(['ps', 'spin', '-o', 'json'])) as Row[];
-async function raw(path: string, patch?: object): Promise<unknown> {
+const raw = async (path: string, patch?: object): Promise<unknown> => JSON.parse(await rawText(path, patch));
+
+async function rawText(path: string, patch?: object): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const socketPath = apiSocketOf(homeOf(cluster.home));
   const headers = { 'content-type': 'application/merge-patch+json' };
@@ -55,7 +57,7 @@ async function raw(path: string, patch?: object): Promise<unknown> {
   request(options, (response) => void text(response).then(resolve, reject))
     .on('error', reject)
     .end(patch && JSON.stringify(patch));
-  return JSON.parse(await promise);
+  return promise;
 }
 
 /** Without a chance to say goodbye; it is started again by itself. */
@@ -122,6 +124,18 @@ test('the last hour of ranks and nodes can be asked for', async () => {
     };
     expect(node.tiers[0]!.memoryBytes.at(-1)).toBeGreaterThan(1e6);
   });
+});
+
+test('the control plane tells what it counted', async () => {
+  const told = await rawText('/metrics');
+  for (const line of [
+    'muster_leading 1',
+    'muster_nodes{standing="Connected"} 2',
+    'muster_groups{phase="Running"} 1',
+    'muster_ranks_running 4',
+  ])
+    // prettier-ignore
+    expect(told.split('\n')).toContain(line);
 });
 
 test('usage stands in the status in the end, whole', async () => {
