@@ -13,6 +13,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import type { EarlierUse } from './sandbox-limits.ts';
 import type { Abort, BrokenFence, RankEnd, SandboxSpec } from '../wire/agent-types.ts';
 import { errnoOf } from './agent-error.ts';
 import type { CheckpointRecord } from './checkpoint/sandbox-checkpoint.ts';
@@ -68,6 +69,7 @@ interface Files {
   abort: Abort;
   broken: BrokenFence;
   limit: { exceeded: string };
+  earlier: EarlierUse;
   binding: Binding;
   carrier: CarrierRecord;
   holders: string[];

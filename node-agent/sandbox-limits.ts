@@ -15,6 +15,15 @@ export interface LimitedSandbox {
   poke(): void;
 }
 
+/** Processor time of an earlier incarnation. */
+export interface EarlierUse {
+  readonly cpuUs: number;
+  readonly userUs: number;
+  readonly systemUs: number;
+}
+
+const noneEarlier: EarlierUse = { cpuUs: 0, userUs: 0, systemUs: 0 };
+
 const cpuWorthTellingUs = 100_000;
 const memoryWorthTellingBytes = 1 << 20;
 
@@ -22,6 +31,7 @@ export class SandboxLimits {
   readonly #sandbox: LimitedSandbox;
   readonly #forksRefusedFirst: () => void;
   usage: Usage = { cpuUs: 0, userUs: 0, systemUs: 0, memoryBytes: 0, memoryPeakBytes: 0 };
+  #earlier: EarlierUse;
   /** From and to disks, as the monitor measured it last. */
   io: RankIo = { readBytes: 0, writtenBytes: 0 };
   oomKills = 0;
@@ -33,13 +43,14 @@ export class SandboxLimits {
     this.#sandbox = sandbox;
     this.#forksRefusedFirst = forksRefusedFirst;
     this.exceeded = sandbox.directory.read('limit')?.exceeded ?? '';
+    this.#earlier = sandbox.directory.read('earlier') ?? noneEarlier;
   }
 
   /** Whether it uses so much more or less than the last time that it is worth telling. */
   measure(): boolean {
     const { cgroup, spec } = this.#sandbox;
     if (!cgroup) return false;
-    const usage = cgroup.usage();
+    const usage = this.#withEarlier(cgroup.usage());
     const moved =
       usage.cpuUs - this.usage.cpuUs > cpuWorthTellingUs ||
       Math.abs(usage.memoryBytes - this.usage.memoryBytes) > memoryWorthTellingBytes;
@@ -63,8 +74,30 @@ export class SandboxLimits {
   settle(): void {
     const { cgroup } = this.#sandbox;
     if (cgroup?.exists() !== true) return;
-    this.usage = cgroup.usage();
+    this.usage = this.#withEarlier(cgroup.usage());
     this.check();
+  }
+
+  /** Of the ranks as they are now, and as they were before they were brought back. */
+  now(): Usage {
+    const { cgroup } = this.#sandbox;
+    return cgroup ? this.#withEarlier(cgroup.usage()) : this.usage;
+  }
+
+  /** What ranks had used that are brought back: a limit counts on from there. */
+  countFrom(earlier: EarlierUse): void {
+    this.#sandbox.directory.write('earlier', earlier);
+    this.#earlier = earlier;
+  }
+
+  #withEarlier(usage: Usage): Usage {
+    const { cpuUs, userUs, systemUs } = this.#earlier;
+    return {
+      ...usage,
+      cpuUs: usage.cpuUs + cpuUs,
+      userUs: usage.userUs + userUs,
+      systemUs: usage.systemUs + systemUs,
+    };
   }
 
   exceed(limit: Limit): void {

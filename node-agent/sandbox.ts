@@ -1,6 +1,8 @@
 // One sandbox on this node: what is wanted of it, what is seen of it, and the loop that brings the one to the other by
 // plan.ts. All that must survive the agent is in the sandbox's directory, in rank-init or in the kernel; this object may
 // be made anew at any time from those. One pass at a time; whatever happens only asks for another pass.
+import { bindAgain } from './checkpoint/rebinding.ts';
+import { rankSlotsOf } from './monitor/sandbox-ranks.ts';
 import { encodeSignal } from '../native/addon/abi.ts';
 import { RankSet } from '../crds/rank-set.ts';
 import type { LeaseTimes } from '../wire/fencing.ts';
@@ -615,6 +617,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
         return this.clear();
       case 'forget':
         this.stop();
+        this.#backend.processors.release(this.key);
         if (this.#leaving.isLeft) this.logs.move();
         else this.logs.finish();
         this.#leaving.forget();
@@ -674,6 +677,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
     const { signal } = this.#restoring;
     await restoreSandbox(order, this, this.#backend, signal);
     await this.#find();
+    await this.bindAgain();
   }
 
   onBegun(): void {
@@ -721,6 +725,20 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
       this.#backend.native.close(fd);
     }
     this.processes?.look();
+  }
+
+  /** Where it cannot be, ranks run on all the same. */
+  async bindAgain(): Promise<void> {
+    this.#bind();
+    const { binding, cgroup } = this;
+    const table = this.#adopted?.isGone === false ? this.#adopted.table : null;
+    if (!binding || !table) return;
+    const ranks = [...RankSet.parse(this.spec.ranks)];
+    const bound = rankSlotsOf(table)
+      .filter(({ running }) => running)
+      .map(({ rank, pid }) => ({ pid, cpus: binding[ranks.indexOf(rank)] ?? [] }));
+    const failed = await bindAgain(bound, cgroup?.pids() ?? []);
+    if (failed.length > 0) this.#backend.log.warn({ sandbox: this.key, pids: failed }, 'ranks not bound');
   }
 
   /** On disk before the ranks know of it: whoever starts them again, or comes after, finds the same. */

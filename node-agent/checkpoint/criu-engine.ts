@@ -157,7 +157,10 @@ export class CriuEngine implements CheckpointEngine {
 }
 
 /** CRIU lives in the cgroup that it restores into: it leaves it first, or it would be frozen too. */
-function standStill({ cgroups }: RestoreRequest, { cgroup, freeze }: NonNullable<RestoreRequest['standStill']>): void {
+function standStill(
+  { cgroups }: RestoreRequest,
+  { cgroup, freeze }: NonNullable<RestoreRequest['standStill']>,
+): void {
   const own = pidNamespaceOf('self');
   for (const { mount, path } of cgroups) {
     if (!existsSync(`${mount}/${path}/cgroup.freeze`)) continue;

@@ -9,6 +9,7 @@ import type { SandboxSpec } from '../../wire/agent-types.ts';
 import type { AdoptedSandbox } from '../adopted-sandbox.ts';
 import { errnoOf } from '../agent-error.ts';
 import type { Backend } from '../backend.ts';
+import type { Usage } from '../cgroups.ts';
 import type { InputSpool } from '../input.ts';
 import { scanLogs, streamName } from '../log-stream.ts';
 import { parseMountinfo } from '../mounts.ts';
@@ -128,7 +129,7 @@ export async function cutOf(options: {
   pids: readonly number[];
   openFiles: readonly SavedFile[];
   ranksStartedNs: number;
-  cpuUs: number;
+  usage: Usage;
 }): Promise<Cut> {
   const { backend, spec, record, mounts, outer, streams, input } = options;
   return {
@@ -149,7 +150,9 @@ export async function cutOf(options: {
     input,
     openFiles: options.openFiles,
     ranksStartedNs: options.ranksStartedNs,
-    cpuUs: options.cpuUs,
+    cpuUs: options.usage.cpuUs,
+    userUs: options.usage.userUs,
+    systemUs: options.usage.systemUs,
   };
 }
 

@@ -88,6 +88,9 @@ export interface Cut {
   readonly openFiles: readonly SavedFile[];
   readonly ranksStartedNs: number;
   readonly cpuUs: number;
+  /** Absent in images of agents before 0.2. */
+  readonly userUs?: number;
+  readonly systemUs?: number;
 }
 
 export interface Manifest extends Cut {

@@ -11,8 +11,9 @@ import type { SandboxNetwork } from '../network/sandbox-network.ts';
 import type { SandboxLogs } from '../output.ts';
 import { bindsOf, preparationOf } from '../preparation.ts';
 import type { Identity, SandboxDirectory } from '../sandbox-directory.ts';
+import type { SandboxLimits } from '../sandbox-limits.ts';
 import { cpuFeatures } from './cut.ts';
-import { checkFits, placeFiles, restoreProcesses, restoredSpecOf } from './restoring.ts';
+import { checkFits, placeFiles, restoreProcesses, restoredSpecOf, usedBefore } from './restoring.ts';
 
 export interface RestoringSandbox {
   readonly key: string;
@@ -20,7 +21,10 @@ export interface RestoringSandbox {
   spec: SandboxSpec;
   readonly directory: SandboxDirectory;
   readonly logs: SandboxLogs;
+  readonly limits: SandboxLimits;
   readonly network: SandboxNetwork;
+  /** Its ranks run: each gets its processors. */
+  bindAgain(): Promise<void>;
   /** From here on something of it may be left on the node. */
   onBegun(): void;
   /** It is there, and not let run yet. */
@@ -47,6 +51,7 @@ export async function restoreSandbox(
   directory.write('spec', sandbox.spec);
   directory.write('mounts', { root: launch.mounts.root, binds: bindsOf(launch.mounts) });
   directory.keepRoom();
+  sandbox.limits.countFrom(usedBefore(manifest));
   directory.write('restoring', { readers: manifest.input?.readers ?? [] });
   sandbox.onBegun();
   const netns = network.begin(sandbox.spec, false);

@@ -20,6 +20,7 @@ import type { Backend } from '../backend.ts';
 import type { LaunchRequest } from '../launch.ts';
 import { bootId, pidNamespaceOf, startTimeOf } from '../process-table.ts';
 import type { Identity, SandboxDirectory } from '../sandbox-directory.ts';
+import type { EarlierUse } from '../sandbox-limits.ts';
 import { inputFileName, logFileName } from './cut.ts';
 import type { OuterMount, RestoreRequest } from './engine.ts';
 import type { Image, Manifest } from './image.ts';
@@ -59,6 +60,11 @@ export function restoredSpecOf(ordered: SandboxSpec, { spec }: Manifest): Sandbo
   };
 }
 
+/** Processor time of the ranks until they were saved. */
+export function usedBefore({ cpuUs, userUs = 0, systemUs = 0 }: Manifest): EarlierUse {
+  return { cpuUs, userUs, systemUs };
+}
+
 /** Throws AgentError unless this node can run what was saved elsewhere. */
 export function checkFits(
   manifest: Manifest,
@@ -94,7 +100,11 @@ export function placeFiles(image: Image, { streams, input }: Manifest, directory
   placeInput(image, { input }, directory);
 }
 
-export function placeInput(image: Image, { input }: Pick<Manifest, 'input'>, directory: SandboxDirectory): void {
+export function placeInput(
+  image: Image,
+  { input }: Pick<Manifest, 'input'>,
+  directory: SandboxDirectory,
+): void {
   if (input === null) return;
   mkdirSync(directory.input, { recursive: true, mode: 0o700 });
   const path = `${directory.input}/spool`;

@@ -11,6 +11,7 @@ import type { Freezer } from '../freezer.ts';
 import type { InputSpool } from '../input.ts';
 import type { RankProcesses } from '../rank-processes.ts';
 import type { SandboxDirectory } from '../sandbox-directory.ts';
+import type { SandboxLimits } from '../sandbox-limits.ts';
 import { until } from '../until.ts';
 import { cutOf, keepLogs, openFilesOf, outerFilesOf, saveInput, settleLogs } from './cut.ts';
 import type { Image } from './image.ts';
@@ -38,6 +39,7 @@ export interface HeldSandbox {
   readonly directory: SandboxDirectory;
   readonly cgroup: SandboxCgroup | null;
   readonly adopted: AdoptedSandbox | null;
+  readonly limits: SandboxLimits;
   readonly processes: RankProcesses | null;
   readonly input: InputSpool | null;
   readonly freezer: Freezer;
@@ -304,7 +306,7 @@ export class SandboxCheckpoint {
       pids: cgroup.pids(),
       openFiles,
       ranksStartedNs: this.#sandbox.processes?.startedNs ?? 0,
-      cpuUs: cgroup.usage().cpuUs,
+      usage: this.#sandbox.limits.now(),
     });
     const began = performance.now();
     try {

@@ -14,7 +14,13 @@ import { cpuFeatures } from '../checkpoint/cut.ts';
 import type { Manifest } from '../checkpoint/image.ts';
 import { clearEngine } from '../checkpoint/remains.ts';
 import type { RestoringSandbox } from '../checkpoint/restore-sandbox.ts';
-import { checkFits, placeInput, restoreProcesses, restoredSpecOf } from '../checkpoint/restoring.ts';
+import {
+  checkFits,
+  placeInput,
+  restoreProcesses,
+  restoredSpecOf,
+  usedBefore,
+} from '../checkpoint/restoring.ts';
 import type { Freezer } from '../freezer.ts';
 import type { LaunchRequest } from '../launch.ts';
 import type { Want } from '../plan.ts';
@@ -200,6 +206,7 @@ export class Coming {
     const { launch } = preparationOf(spec, key, this.#backend);
     placeInput(image, manifest, directory);
     this.#become(spec, launch);
+    this.#sandbox.limits.countFrom(usedBefore(manifest));
     directory.write('restoring', { readers: manifest.input?.readers ?? [] });
     const engineBegan = performance.now();
     await this.#restore(manifest, { image, launch, openFiles: order.openFiles }, signal);
@@ -265,6 +272,7 @@ export class Coming {
     await sandbox.setPlugged(true, 'move');
     if (sandbox.want === 'Freeze') sandbox.freezer.freezeSoon('suspend');
     await sandbox.freezer.thaw('move');
+    await sandbox.bindAgain();
     this.#update({ state: 'Running', thawedNs: this.#backend.nowMs() * 1e6 });
     this.#backend.moves.transit.remove(this.#imageId);
   }

@@ -248,7 +248,7 @@ export class Leaving {
       pids: cgroup.pids(),
       openFiles: (await openFilesOf(cgroup.pids(), adopted.identity.pid)).map(({ file }) => file),
       ranksStartedNs: sandbox.processes?.startedNs ?? 0,
-      cpuUs: cgroup.usage().cpuUs,
+      usage: sandbox.limits.now(),
     });
     const dumpBegan = performance.now();
     try {

@@ -1,7 +1,15 @@
 // What ranks may be in the middle of when they are saved, and what they may not: each job here is saved at once with the
 // others, ended, brought back, and must come to the end that it would have come to.
 import { createServer, type Server } from 'node:net';
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../contract/eventually.ts';
@@ -77,6 +85,40 @@ test('threads, timers, pipes, sockets, files in memory; scripts, a terminal, inp
   expect(await init!.output()).toMatch(/^DONE iterations=50 ranks=4 /m);
   expect(await send!.output()).toMatch(/^DONE iterations=40 ranks=2 /m);
 });
+
+test('ranks that are brought back are bound again, and the processor time that they had used counts', async () => {
+  const script = 'echo ready; while [ $SECONDS -lt 3 ]; do :; done; exec /bin/sleep 60';
+  const argv = ['bash', '-c', script];
+  const job = await scene.run({ argv, overrides: { ...isolated(), binding: 'Core' } });
+  const bound = job.fact()?.bindings ?? [];
+  expect(bound).toHaveLength(1);
+  await eventually(() => expect(job.fact()?.cpuUs).toBeGreaterThan(500_000), 30_000);
+  const saved = await job.save({ hold: true });
+  const before = job.fact()?.cpuUs ?? 0;
+  await job.vacate();
+  const again = await job.restore(saved);
+  await eventually(() => expect(again.fact()?.bindings).toEqual(bound), 10_000);
+  await eventually(() => expect(again.fact()?.cpuUs).toBeGreaterThanOrEqual(before), 10_000);
+  const rank = (): string => children(again.fact()?.initPid ?? 0)[0] ?? '';
+  await eventually(() =>
+    expect(/^Cpus_allowed_list:\s+(\S+)/m.exec(read(`/proc/${rank()}/status`))?.[1]).toBe(bound[0]),
+  );
+  again.want({ want: 'Kill' });
+  await ended(again);
+});
+
+const children = (pid: number): string[] =>
+  read(`/proc/${String(pid)}/task/${String(pid)}/children`)
+    .trim()
+    .split(' ');
+
+const read = (path: string): string => {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+};
 
 test('twenty checkpoints back to back', async () => {
   const script =
