@@ -1,26 +1,28 @@
 // The tree of one job's sandboxes, agent to agent: connections up and down, over which the fence engine's messages and
 // questions about names travel. Whatever a lost connection swallowed is said again by the next one; what must not be
 // forgotten is in journals, not here. A peer is believed only as far as its certificate's node fits the tree.
-import {
-  Server,
-  ServerCredentials,
-  credentials,
-  type ClientDuplexStream,
-  type ServerOptions,
-} from '@grpc/grpc-js';
+import { Server, ServerCredentials, type ClientDuplexStream, type ServerOptions } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import { endpointOf } from '../wire/endpoint.ts';
 import type { NameReply, NameRequest, SandboxId, Sent, TreeMessage, Tree } from '../wire/agent-types.ts';
 import { FenceNode, type FenceEffect, type FenceOutcome } from '../wire/fence.ts';
-import { channelOptions, type PeerClient, type PeerHandlers, type TreeCall, type Wire } from '../wire/load.ts';
+import {
+  channelOptions,
+  type PeerClient,
+  type PeerHandlers,
+  type TreeCall,
+  type Wire,
+} from '../wire/load.ts';
 import { messageOf } from './agent-error.ts';
 import { backoff } from './backoff.ts';
 import { Names } from './names.ts';
-import { certificateNode, nodeServerName } from './peer-identity.ts';
+import { peerClient, peerCredentials } from './peer-client.ts';
+import { certificateNode } from './peer-identity.ts';
 import { slotOf } from './sandbox-id.ts';
 import type { TlsMaterial } from './tls.ts';
 
 const treeVersion = 2;
+const absentAfterMs = 250;
 
 export interface TreeEvents {
   fence: (outcome: FenceOutcome) => void;
@@ -40,8 +42,7 @@ export class TreeMember {
   readonly #events: TreeEvents;
   readonly #fences: FenceNode;
   readonly #names: Names | null;
-  readonly #wire: Wire;
-  readonly #tls: TlsMaterial;
+  readonly #reach: (peer: { node: string; address: string }) => PeerClient;
   readonly #log: Logger;
   readonly #children = new Map<number, ChildLink>();
   /** Requests on their way up, by who asked. */
@@ -54,6 +55,11 @@ export class TreeMember {
   #attempt = 0;
   #retry: NodeJS.Timeout | null = null;
   #closed = false;
+  /** Past contributions are told. */
+  #isReady = false;
+  /** Something has to go up, or is waited for: most programs that are no MPI programs need no tree at all. */
+  #isNeeded = false;
+  #needing: NodeJS.Timeout | null = null;
 
   constructor(options: {
     id: SandboxId;
@@ -61,16 +67,15 @@ export class TreeMember {
     tree: Tree;
     namesPath: string;
     events: TreeEvents;
-    wire: Wire;
-    tls: TlsMaterial;
+    /** A client of the agent there. */
+    reach: (peer: { node: string; address: string }) => PeerClient;
     log: Logger;
   }) {
     this.id = options.id;
     this.#kvsName = options.kvsName;
     this.#tree = options.tree;
     this.#events = options.events;
-    this.#wire = options.wire;
-    this.#tls = options.tls;
+    this.#reach = options.reach;
     this.#log = options.log;
     this.#fences = new FenceNode({
       children: options.tree.children.map((child) => child.ordinal),
@@ -90,7 +95,15 @@ export class TreeMember {
 
   /** To be called once the local ranks' past contributions are told. */
   connect(): void {
-    if (!this.isRoot) this.#dial();
+    this.#isReady = true;
+    this.#dial();
+  }
+
+  /** A rank speaks PMI: the way up will be needed in a moment. */
+  need(): void {
+    if (this.#isNeeded) return;
+    this.#isNeeded = true;
+    this.#dial();
   }
 
   /** The parent may have another address now. */
@@ -98,21 +111,25 @@ export class TreeMember {
     const moved =
       tree.parentAddress !== this.#tree.parentAddress || tree.parentNode !== this.#tree.parentNode;
     this.#tree = tree;
-    if (!moved || this.isRoot || this.#closed) return;
+    if (!moved) return;
     this.#attempt = 0;
     this.#dropParent();
     this.#dial();
   }
 
   contribute(fence: number, delta: Buffer): void {
+    this.need();
     this.#perform(this.#fences.localContribution(fence, delta));
   }
 
   fail(fence: number, message: string): void {
+    this.need();
     this.#perform(this.#fences.localFailed(fence, message));
   }
 
+  /** Of a sandbox that never spoke PMI it is told in time, should others wait for it. */
   absent(fence: number): void {
+    this.#needing ??= setTimeout(() => this.need(), absentAfterMs);
     this.#perform(this.#fences.localAbsent(fence));
   }
 
@@ -123,6 +140,7 @@ export class TreeMember {
       else this.#children.get(this.#routeTo(request.ordinal))?.send({ nameReply: reply });
       return;
     }
+    this.need();
     this.#asked.set(`${String(request.ordinal)}/${String(request.token)}`, request);
     this.#parent?.write({ nameRequest: request });
   }
@@ -135,6 +153,7 @@ export class TreeMember {
     if (certificateNode(call) !== child.node)
       return `sandbox ${String(ordinal)} is on node ${child.node}, the certificate names ${certificateNode(call)}`;
     if (hello.kvsName !== this.#kvsName) return 'the key-value space is another';
+    this.need();
     this.#children.get(ordinal)?.close();
     const link: ChildLink = {
       ordinal,
@@ -163,7 +182,7 @@ export class TreeMember {
 
   close(): void {
     this.#closed = true;
-    if (this.#retry) clearTimeout(this.#retry);
+    if (this.#needing) clearTimeout(this.#needing);
     this.#dropParent();
     for (const child of this.#children.values()) child.close();
     this.#children.clear();
@@ -243,18 +262,10 @@ export class TreeMember {
   }
 
   #dial(): void {
-    if (this.#closed || this.#parent !== null) return;
+    if (this.isRoot || this.#closed || this.#parent !== null || !this.#isReady || !this.#isNeeded) return;
     const { parentAddress, parentNode } = this.#tree;
     if (parentAddress === '') return; // told when it is known
-    const client = new this.#wire.Peer(
-      parentAddress,
-      credentials.createSsl(this.#tls.ca, this.#tls.key, this.#tls.cert),
-      {
-        ...channelOptions,
-        'grpc.ssl_target_name_override': nodeServerName(parentNode),
-        'grpc.default_authority': nodeServerName(parentNode),
-      },
-    );
+    const client = this.#reach({ node: parentNode, address: parentAddress });
     const call = client.tree();
     this.#client = client;
     this.#parent = call;
@@ -309,12 +320,18 @@ function downMessage(message: Extract<FenceEffect, { to: 'child' }>['message']):
 export class JobTree {
   readonly #members = new Map<string, TreeMember>();
   readonly #server: Server;
+  readonly #tls: TlsMaterial;
   readonly #log: Logger;
   #port = 0;
+  /** How members reach those of other agents. */
+  readonly reach: (peer: { node: string; address: string }) => PeerClient;
 
   /** `others`: what answers other agents that ask for images, or for sandboxes that leave. */
-  constructor(wire: Wire, log: Logger, others: Omit<PeerHandlers, 'tree'>) {
+  constructor(wire: Wire, tls: TlsMaterial, log: Logger, others: Omit<PeerHandlers, 'tree'>) {
+    this.#tls = tls;
     this.#log = log;
+    const secure = peerCredentials(tls);
+    this.reach = (peer) => peerClient(wire, secure, peer);
     this.#server = new Server(channelOptions as unknown as ServerOptions);
     this.#server.addService(wire.peerService, {
       tree: (call: TreeCall) => {
@@ -328,7 +345,8 @@ export class JobTree {
     return this.#port;
   }
 
-  async listen(host: string, port: number, tls: TlsMaterial): Promise<void> {
+  async listen(host: string, port: number): Promise<void> {
+    const tls = this.#tls;
     const secure = ServerCredentials.createSsl(
       tls.ca,
       [{ cert_chain: tls.cert, private_key: tls.key }],

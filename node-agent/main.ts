@@ -55,7 +55,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
   }
   native.setChildSubreaper();
   const { log, backend } = { log: config.logger, backend: makeBackend(config, giving, signal) };
-  await backend.tree.listen(config.peerHost, config.peerPort, backend.tls);
+  await backend.tree.listen(config.peerHost, config.peerPort);
 
   const sandboxes = new Sandboxes(backend, {
     changed: (id) => {
@@ -220,7 +220,7 @@ function makeBackend(config: AgentConfig, giving: AsyncDisposableStack, signal: 
     image: (call) => void serveImage(checkpoints.images, call),
     leaver: (call) => void moves.serve(call),
   };
-  const tree = giving.adopt(new JobTree(wire, config.logger, others), (each) => {
+  const tree = giving.adopt(new JobTree(wire, tls, config.logger, others), (each) => {
     each.close();
   });
   const topology = readTopology();

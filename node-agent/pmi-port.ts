@@ -163,6 +163,7 @@ export class PmiPort {
       line.closed = true;
       return;
     }
+    this.#tree.need();
     line.unread = line.unread.length === 0 ? Buffer.from(bytes) : Buffer.concat([line.unread, bytes]);
     line.fresh = true;
     if (line.underWay !== null) this.#settle(line);

@@ -31,8 +31,7 @@ export function joinTree(
     tree: spec.tree ?? { parent: id.ordinal, parentNode: '', parentAddress: '', children: [] },
     namesPath: `${directory.path}/names`,
     events: { fence: (outcome) => pmi.fence(outcome), name: (reply) => pmi.name(reply) },
-    wire: backend.wire,
-    tls: backend.tls,
+    reach: backend.tree.reach,
     log: backend.log,
   });
   const pmi = new PmiPort({

@@ -4,11 +4,10 @@
 import { createHash, type Hash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
-import { credentials } from '@grpc/grpc-js';
 import type { ImageChunk, ImageSource } from '../../wire/agent-types.ts';
-import { channelOptions, type ImageCall, type Wire } from '../../wire/load.ts';
+import type { ImageCall, Wire } from '../../wire/load.ts';
 import { AgentError, messageOf } from '../agent-error.ts';
-import { nodeServerName } from '../peer-identity.ts';
+import { peerClient, peerCredentials } from '../peer-client.ts';
 import type { TlsMaterial } from '../tls.ts';
 import {
   digestOf,
@@ -113,12 +112,7 @@ async function fetchFrom(
   { wire, tls, digest, onProgress, checkRoom }: FetchOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const name = nodeServerName(source.node);
-  const client = new wire.Peer(source.address, credentials.createSsl(tls.ca, tls.key, tls.cert), {
-    ...channelOptions,
-    'grpc.ssl_target_name_override': name,
-    'grpc.default_authority': name,
-  });
+  const client = peerClient(wire, peerCredentials(tls), source); // a connection of its own, apart from the jobs'
   const call = client.image({ id: image.id, digest });
   const cancel = () => {
     call.cancel();
