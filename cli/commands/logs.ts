@@ -1,6 +1,7 @@
 /**
  * `muster logs`: a job's output from the API server, in frames with offsets. A lost connection is taken up again where it broke,
  * for as long as the server stays away at most 30 s; nothing is lost or doubled. Ranks that wait for their reader are told of it.
+ * Exit 1 when some node's output could not be had.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { groupVerbPath } from '../../controllers/subresources/paths.ts';
@@ -47,6 +48,7 @@ export async function logs(config: Config, args: string[], options: LogsOptions)
     return client.request('POST', `${path}?uid=${uid}`, { positions: shown });
   });
   let awaySince: number | undefined;
+  let isPartial = false;
   using _waiting = options.follow === true ? tellWaiting(client, config.namespace, name) : undefined;
   for (;;) {
     const query = place.query();
@@ -61,6 +63,7 @@ export async function logs(config: Config, args: string[], options: LogsOptions)
         },
         frame: async (frame) => {
           awaySince = undefined;
+          isPartial ||= frame.error;
           if (!place.took(frame)) return;
           await labeller.write(frame);
           teller.again(place.positionOf(frame));
@@ -69,7 +72,7 @@ export async function logs(config: Config, args: string[], options: LogsOptions)
       if (finished) {
         teller.end();
         await labeller.end();
-        return 0;
+        return isPartial ? 1 : 0;
       }
     } catch (error) {
       // Whoever has read something waits for the rest; else nothing is there to wait for.
