@@ -81,6 +81,7 @@ export class DesiredBook {
   readonly #changed: NodeChange;
   #revision: number;
   #complete = false;
+  readonly #completed = Promise.withResolvers<void>();
   #keepsUnknown = false;
 
   /** `firstRevision` is larger than any that an earlier hub told; the time in microseconds does. */
@@ -97,6 +98,11 @@ export class DesiredBook {
     return this.#complete;
   }
 
+  /** Settles once what is not here has no sandboxes, or `signal` aborts. */
+  async untilComplete(signal: AbortSignal): Promise<void> {
+    if (!this.#complete) await settled(this.#completed.promise, signal);
+  }
+
   /** Set when groups may be missing here that nobody deleted: what agents hold of groups unknown here they keep. */
   get keepsUnknown(): boolean {
     return this.#keepsUnknown;
@@ -104,6 +110,7 @@ export class DesiredBook {
 
   markComplete(keepsUnknown = false): void {
     this.#complete = true;
+    this.#completed.resolve();
     this.#keepsUnknown = keepsUnknown;
   }
 
@@ -122,12 +129,7 @@ export class DesiredBook {
     if (this.#groups.has(uid)) return true;
     const waiter = this.#waiters.get(uid) ?? Promise.withResolvers<void>();
     this.#waiters.set(uid, waiter);
-    const gone = Promise.withResolvers<void>();
-    const abort = (): void => gone.resolve();
-    signal.addEventListener('abort', abort, { once: true });
-    if (signal.aborted) abort();
-    await Promise.race([waiter.promise, gone.promise]);
-    signal.removeEventListener('abort', abort);
+    await settled(waiter.promise, signal);
     return this.#groups.has(uid);
   }
 
@@ -375,4 +377,13 @@ function rankCountOf(spec: DesiredSpec): number {
     counts.set(spec, count);
   }
   return count;
+}
+
+async function settled(promise: Promise<void>, signal: AbortSignal): Promise<void> {
+  const gone = Promise.withResolvers<void>();
+  const abort = (): void => gone.resolve();
+  signal.addEventListener('abort', abort, { once: true });
+  if (signal.aborted) abort();
+  await Promise.race([promise, gone.promise]);
+  signal.removeEventListener('abort', abort);
 }

@@ -35,7 +35,7 @@ export async function serveLog(context: RouteContext, ports: VerbPorts): Promise
       signal.addEventListener('abort', () => resolve(), { once: true });
     });
   };
-  const placed = follow ? await untilPlaced(group, ports, signal) : isPlaced(group, ports);
+  const placed = follow ? await untilPlaced(group, ports, signal) : await isPlaced(group, ports, signal);
   if (placed) {
     for await (const chunk of ports.hub.openLogs(group.metadata.uid ?? '', options, signal))
       await write(encodeLogFrame(frameOf(chunk)));
@@ -81,8 +81,13 @@ export function frameOf(chunk: LogChunk): Parameters<typeof encodeLogFrame>[0] {
   return { rank, stream, offset, end, error, bytes };
 }
 
-const isPlaced = (group: ProcessGroup, { hub }: VerbPorts): boolean =>
-  hub.desired.sandboxesOf(group.metadata.uid ?? '').length > 0;
+/** Of a control plane that has just started only once it knows: output that is there must not look like none. */
+async function isPlaced(group: ProcessGroup, { hub }: VerbPorts, signal: AbortSignal): Promise<boolean> {
+  const isKnown = (): boolean => hub.desired.sandboxesOf(group.metadata.uid ?? '').length > 0;
+  if (isKnown()) return true;
+  await hub.desired.untilComplete(signal);
+  return isKnown();
+}
 
 /** A reader who follows may come before the ranks have a node. False: they never will. */
 export async function untilPlaced(
