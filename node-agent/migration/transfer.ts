@@ -3,12 +3,11 @@
 // come from where the sandbox had them and go to where it will have them, beside the image. Nothing of it knows who may ask.
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
-import { credentials } from '@grpc/grpc-js';
 import type { ImageChunk, SandboxId } from '../../wire/agent-types.ts';
-import { channelOptions, type LeaverCall, type Wire } from '../../wire/load.ts';
+import type { LeaverCall, Wire } from '../../wire/load.ts';
 import { AgentError, messageOf } from '../agent-error.ts';
 import { isFileName, manifestName, manifestVersion, type Manifest } from '../checkpoint/image.ts';
-import { nodeServerName } from '../peer-identity.ts';
+import { peerClient, peerCredentials } from '../peer-client.ts';
 import type { TlsMaterial } from '../tls.ts';
 
 const chunkBytes = 1 << 20;
@@ -78,12 +77,7 @@ export async function fetchLeaver(
   { wire, tls, node, address, id, migrationUid, pathOf }: FetchLeaver,
   signal: AbortSignal,
 ): Promise<{ manifest: Manifest; bytes: number }> {
-  const name = nodeServerName(node);
-  const client = new wire.Peer(address, credentials.createSsl(tls.ca, tls.key, tls.cert), {
-    ...channelOptions,
-    'grpc.ssl_target_name_override': name,
-    'grpc.default_authority': name,
-  });
+  const client = peerClient(wire, peerCredentials(tls), { node, address });
   const call = client.leaver({ id, migrationUid });
   const cancel = () => {
     call.cancel();
