@@ -88,6 +88,7 @@ export const valueSets: Readonly<Record<string, object>> = {
       serviceMonitor: { enabled: true },
       prometheusRule: { enabled: true },
       dashboard: { enabled: true },
+      agents: { enabled: true, tokenSecret: 'scrape' },
     },
     uninstall: { policy: 'Checkpoint' },
   },

@@ -61,6 +61,7 @@ describe('the chart', () => {
     [{ rbac: { checkpointsFor: ['everybody'] } }, /checkpointsFor/],
     [{ policies: { action: 'deny' } }, /Deny/],
     [{ ipFamily: 'IPX' }, /IPv4/],
+    [{ metrics: { agents: { enabled: true } } }, /tokenSecret/],
     [{ podSecurity: true }, /podSecurity/],
   ])('refuses %j and says what is wrong', async (values, message) => {
     await expect(render(values)).rejects.toThrow(message);
@@ -179,10 +180,12 @@ describe('the chart', () => {
     const rule = find(await render(valueSets['everything on']), 'PrometheusRule', 'muster');
     const expressions = [
       ...panels.flatMap(({ targets }) => targets.map(({ expr }) => expr)),
-      ...(rule['spec'].groups[0].rules as { expr: string }[]).map(({ expr }) => expr),
+      ...(rule['spec'].groups as { rules: { expr: string }[] }[]).flatMap(({ rules }) =>
+        rules.map(({ expr }) => expr),
+      ),
     ];
     const known = { ...controllerMetrics, ...agentMetrics };
-    for (const name of expressions.flatMap((expr) => expr.match(/muster_\w+/g) ?? []))
+    for (const name of expressions.flatMap((expr) => expr.match(/\bmuster_\w+/g) ?? []))
       expect(Object.keys(known)).toContain(name.replace(/_(?:bucket|sum|count)$/, ''));
   });
 });
