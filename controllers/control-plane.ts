@@ -142,7 +142,7 @@ export async function runControlPlane(
     type: migrationType,
     changed: (key, after, before) => {
       migrationQueue.add(key);
-      tenants.migrationChanged();
+      tenants.lookAll();
       metrics?.migrationChanged(after, before);
       const object = after ?? before;
       if (!object) return;
@@ -203,6 +203,8 @@ export async function runControlPlane(
   const tenants = new Tenants({
     groups: groups.objects,
     migrationObjects: migrations.objects,
+    checkpoints: checkpoints.objects,
+    isDrained: (node) => treatments.of(node).drain !== undefined,
     hub: () => hub,
     look: (node) => nodeQueue.add(node),
   });
@@ -229,6 +231,7 @@ export async function runControlPlane(
     imagesChanged: (uid) => {
       const key = checkpointer.keyOf(uid);
       if (key !== undefined) checkpointQueue.add(key);
+      tenants.lookAll();
       offersChanged();
     },
     nodeChanged: (node) => {
@@ -397,7 +400,7 @@ export async function runControlPlane(
       ),
     ),
   ];
-  void Promise.all([groups.listed, migrations.listed]).then(() => tenants.known());
+  void Promise.all([groups.listed, migrations.listed, checkpoints.listed]).then(() => tenants.known());
   // Controllers that may not look at Nodes are not to stand still for it.
   const looked = kubeNodes ? Promise.race([kubeNodes.listed, pause(clock, nodesWithinMs, both)]) : undefined;
   void Promise.all([monitors.listed, looked]).then(() => {

@@ -59,6 +59,8 @@ const planOf = (some: Partial<DrainOfNode>) => {
     groups: [groupOf()],
     migrations: [],
     strays: 0,
+    loneImages: [],
+    hasKeeper: true,
   };
   const plan = drainPlanOf({ ...base, ...some } as DrainOfNode);
   const actions = plan.actions.map((action) =>
@@ -80,6 +82,14 @@ describe('what the drain of a node does next', () => {
   it('is nothing where nobody is', () => {
     expect(planOf({ groups: [] })).toMatchObject({ remains: [], actions: [] });
     expect(planOf({ groups: [], strays: 2 }).why).toContain('2 sandboxes their groups are being ended');
+  });
+
+  it('waits for images that are nowhere else, as long as that helps', () => {
+    const seen = { groups: [], loneImages: ['default/c'] };
+    expect(planOf(seen)).toMatchObject({ blocked: [false], lost: [], againAfterMs: 540_000 });
+    expect(planOf(seen).why).toContain('Checkpoint default/c has images that are nowhere else');
+    expect(planOf({ ...seen, hasKeeper: false })).toMatchObject({ remains: [], lost: ['default/c'] });
+    expect(planOf({ ...seen, sinceMs: nowMs - 600_000 })).toMatchObject({ remains: [], lost: ['default/c'] });
   });
 
   it('makes one Migration of a group at a time, whoever made the one under way', () => {

@@ -22,6 +22,10 @@ export interface DrainOfNode {
   readonly migrations: readonly Migration[];
   /** Sandboxes that run there and are of none of these groups. */
   readonly strays: number;
+  /** Checkpoints of which some image is on no other node that is to stay. */
+  readonly loneImages: readonly string[];
+  /** Another node could have them. */
+  readonly hasKeeper: boolean;
 }
 
 export type DrainAction =
@@ -41,8 +45,12 @@ export interface DrainPlan {
   readonly remains: readonly Remainder[];
   readonly actions: readonly DrainAction[];
   readonly againAfterMs?: number;
+  /** Checkpoints that go with the node if it goes: nothing is done about them any more. */
+  readonly lost: readonly string[];
 }
 
+/** Copies of images are waited for no longer. */
+const copiedWithinMs = 10 * 60_000;
 /** After a Migration has ended, until the group's own record is certain to say so. */
 const seenWithinMs = 2_000;
 const soonestRetryMs = 10_000;
@@ -63,8 +71,16 @@ export function drainPlanOf(seen: DrainOfNode): DrainPlan {
             blocked: false,
           },
         ];
+  const copiesLeftMs = seen.sinceMs + copiedWithinMs - seen.nowMs;
+  const isCopied = seen.hasKeeper && copiesLeftMs > 0;
+  const copied = (isCopied ? seen.loneImages : []).map((name): Remainder => {
+    const why = 'has images that are nowhere else; they are being copied to other nodes';
+    return { name: `Checkpoint ${name}`, why, blocked: false };
+  });
+  if (copied.length > 0) again.push(copiesLeftMs);
   return {
-    remains: [...parts.map(({ remains }) => remains), ...strays],
+    lost: isCopied ? [] : seen.loneImages,
+    remains: [...parts.map(({ remains }) => remains), ...strays, ...copied],
     actions: parts.flatMap(({ actions }) => actions),
     ...(again.length === 0 ? {} : { againAfterMs: Math.max(1, Math.min(...again)) }),
   };

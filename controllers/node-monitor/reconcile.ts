@@ -134,6 +134,8 @@ export class NodeMonitorReconciler implements Reconciler {
       groups: tenants.groupsOn(node),
       migrations: tenants.migrations(),
       strays: tenants.straysOn(node),
+      loneImages: tenants.loneImagesOn(node),
+      hasKeeper: tenants.hasKeeper(),
     });
     for (const action of plan.actions) await performDrain(action, monitor, this.#ports, signal);
     return plan;

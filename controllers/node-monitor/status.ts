@@ -99,7 +99,7 @@ function conditionsOf(seen: NodeSeen): Condition[] {
   return [...conditions];
 }
 
-function drainStates({ treatment, drain }: NodeSeen): ConditionInput[] {
+function drainStates({ treatment, drain, standing }: NodeSeen): ConditionInput[] {
   if (!drain) {
     const message = isCordoned(treatment)
       ? `groups that are there stay; nothing new is placed: the node ${cordonText(treatment)}`
@@ -112,19 +112,27 @@ function drainStates({ treatment, drain }: NodeSeen): ConditionInput[] {
   const { remains } = drain;
   const why = `the node ${treatment.drain?.causes.map(({ text }) => text).join('; ')}`;
   if (remains.length === 0) {
-    const message = `nothing of any group is left; ${why}`;
+    const unsure = standing === 'Connected' ? '' : ' by what is on record, its agent being away';
+    const message = `nothing of any group is left${unsure}${lostText(drain.lost)}; ${why}`;
     return [
       { type: 'Draining', status: 'False', reason: 'Drained', message },
       { type: 'Drained', status: 'True', reason: 'Drained', message },
     ];
   }
   const reason = remains.every(({ blocked }) => blocked) ? 'DrainBlocked' : 'DrainRequested';
-  const count = remains.length === 1 ? '1 group remains' : `${remains.length} groups remain`;
-  const message = `${count}: ${remainsText(remains)}; ${why}`;
+  const message = `${remains.length} to go: ${remainsText(remains)}; ${why}`;
   return [
     { type: 'Draining', status: 'True', reason, message },
     { type: 'Drained', status: 'False', reason, message },
   ];
+}
+
+const mostNamed = 8;
+
+function lostText(checkpoints: readonly string[]): string {
+  if (checkpoints.length === 0) return '';
+  const names = checkpoints.slice(0, mostNamed).join(', ');
+  return `, but the only images of Checkpoints ${names}${checkpoints.length > mostNamed ? ', ...' : ''} are here`;
 }
 
 function missingText(state: NodeState | undefined): string {

@@ -24,6 +24,7 @@ interface Case {
   readonly images?: readonly (readonly string[])[];
   readonly keepers?: readonly string[];
   readonly frozen?: boolean;
+  readonly standing?: 'Away';
 }
 
 function seenOf({
@@ -36,6 +37,7 @@ function seenOf({
   images = [['node1'], ['node2']],
   keepers = ['node1', 'node2', 'node3'],
   frozen = false,
+  standing,
 }: Case): Seen {
   // prettier-ignore
   const holds = hold ? [{ name: 'Drain' as const, reason: 'NodeDrained', nodes: 'node1', since: agoOf(60), ...hold }] : undefined;
@@ -53,7 +55,7 @@ function seenOf({
     status: { ...(on.length > 0 ? { runningTime: agoOf(100) } : {}), ...(holds ? { holds } : {}) },
   };
   const assignments = on.map((node, ordinal) => ({
-    ordinal, node, incarnation: 1, ranks: `${ordinal}`, rankCount: 1,
+    ordinal, node, incarnation: 1, ranks: `${ordinal}`, rankCount: 1, standing: standing ?? ('Connected' as const),
   })); // prettier-ignore
   const saving: Checkpoint | undefined =
     step &&
@@ -92,7 +94,6 @@ function seenOf({
     group,
     sandboxes: assignments.map((assignment) => ({
       ...assignment,
-      standing: 'Connected',
       state: 'Live',
       known: { fact: { failuresTotal: 0, ranksRunning: 1, ...fact } as unknown as SandboxFact, failureOrder: undefined },
       loss: undefined,
@@ -123,6 +124,7 @@ describe('a group on a node that is drained', () => {
     ['runs on when it could not be saved', { step: 'Failed' }, 'Running', ['want']],
     ['is thawed when the drain is called off meanwhile', { policies: {}, step: 'Dumping' }, 'Running', ['want', 'dropSaving']],
     ['is not stopped where nobody could keep its images', { keepers: ['node1'] }, 'Running', ['want']],
+    ['is not stopped for a save that would wait for an agent', { standing: 'Away' }, 'Running', ['want']],
     ['is not saved out of carrier Pods', { spec: { template: {} } }, 'Running', ['want']],
     ['runs on when no copy comes to be', { step: 'Ready', finishedAgo: 601 }, 'Running', ['want', 'dropSaving']],
     ['is tried again when its time has come', {

@@ -9,6 +9,7 @@ import { nodeListText, parseNodeList } from '../../crds/node-list.ts';
 import type { ProcessGroup, ProcessGroupHold } from '../../crds/types.gen.ts';
 import type { PlacedImage } from '../checkpoint/copies.ts';
 import type { Treatment } from '../node-monitor/treatment.ts';
+import type { Standing } from '../hub/node-table.ts';
 import type { Assignment } from '../placement/placement-status.ts';
 import type { Seen } from './seen.ts';
 import { suspendPolicyOf } from './suspend-policy.ts';
@@ -43,7 +44,7 @@ const latestRetryMs = 10 * 60_000;
 
 export function drainOf(
   group: ProcessGroup,
-  assignments: readonly Assignment[],
+  assignments: readonly (Assignment & { readonly standing?: Standing })[],
   saved: readonly PlacedImage[] | undefined,
   { treatment, keepers }: DrainPorts,
 ): DrainSeen | undefined {
@@ -58,12 +59,15 @@ export function drainOf(
       : parseNodeList(holdOf(group)?.nodes ?? '').filter((node) => policyOf(node) === 'Suspend');
   if (asking.length === 0) return undefined;
   const isLeft = (node: string): boolean => policyOf(node) !== undefined;
+  const away = assignments.find(({ standing = 'Connected' }) => standing !== 'Connected');
   const obstacle =
     spec.template !== undefined
       ? 'its ranks live in carrier Pods and cannot be brought back into others: evict those (kubectl drain)'
-      : keepers().every(isLeft)
-        ? 'no other node can keep its images: start an agent that can, or uncordon one'
-        : undefined;
+      : away
+        ? `nothing is heard of ${away.node}, where ranks of it are: start the agent there again`
+        : keepers().every(isLeft)
+          ? 'no other node can keep its images: start an agent that can, or uncordon one'
+          : undefined;
   return {
     nodes: asking,
     policy: asking.some((node) => policyOf(node) === 'Suspend') ? 'Suspend' : 'Checkpoint',

@@ -60,7 +60,7 @@ export function observe(group: ProcessGroup, ports: ObservePorts, restoreName = 
   const invalid = unplaced ? [...checkSpec(group).map(errorText), ...(trouble ? [trouble] : [])] : [];
   const refused = unplaced ? unsupportedOf(group, ports) : [];
   const saving = ownOf(group, suspensionNameOf, assignments, ports);
-  const drain = ports.drains && drainOf(group, assignments, savedImagesOf(saving, ports), ports.drains);
+  const drain = ports.drains && drainOf(group, sandboxes, savedImagesOf(saving, ports), ports.drains);
   const isHeld = spec.suspend === true || drain !== undefined;
   const placeable = unplaced && invalid.length === 0 && refused.length === 0 && !isHeld;
   const carriers = spec.template === undefined ? undefined : ports.carriers;

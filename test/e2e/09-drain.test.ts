@@ -1,6 +1,6 @@
 /** Nodes that are cordoned, drained and given back, by the commands that people use, with the output of jobs to the byte. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { eventually } from '../contract/eventually.ts';
 import { criuProgram } from '../criu/criu.ts';
@@ -67,6 +67,12 @@ async function expectInOrder(name: string): Promise<void> {
   }
 }
 
+/** Without a chance to say goodbye; it is started again by itself. */
+function killController(): void {
+  const file = join(cluster.home, 'run/controller.pid.json');
+  process.kill((JSON.parse(readFileSync(file, 'utf8')) as { pid: number }).pid, 'SIGKILL');
+}
+
 const nodesOf = async (name: string): Promise<string | undefined> =>
   (await cluster.get('pg', name)).status?.placement?.map(({ nodes }) => nodes).join(',');
 const conditionOf = async (node: string, type: string) =>
@@ -113,9 +119,12 @@ describe('a drain', () => {
     expect(await conditionOf('node1', 'Drained')).toMatchObject({ status: 'False', reason: 'NotDraining' });
   });
 
-  test('by Suspend keeps a job suspended until it is taken back', async () => {
+  test('by Suspend keeps a job suspended until it is taken back, whoever is killed meanwhile', async () => {
     await ring('waits', 600, 'node2');
-    expect(await cluster.done(['drain', 'node2', '--policy', 'Suspend'])).toBe('nodemonitor/node2 drained\n');
+    await cluster.done(['drain', 'node2', '--policy', 'Suspend', '--no-wait']);
+    killController();
+    await eventually(async () => expect(await phaseOf('node2').catch(() => 'away')).toBe('Drained'), 40_000);
+    expect(await cluster.done(['drain', 'node2'])).toBe('nodemonitor/node2 drained\n');
     expect(await cluster.condition('waits', 'Suspended')).toMatchObject({
       status: 'True',
       reason: 'Vacated',
@@ -173,12 +182,20 @@ describe('a drain', () => {
     await expectOn('ill');
   });
 
-  test('by Kill ends jobs, and says at whose word', async () => {
+  test('by Kill ends jobs, says at whose word, and takes no images with it', async () => {
     await cluster.done(['run', '-d', '--name', 'doomed', '-n', '1', '--nodes', 'node1', 'sleep', '600']);
     await cluster.wait('doomed', 'Running');
+    await cluster.done(['checkpoint', 'doomed', '--copies', '1', '--name', 'only']);
+    expect((await cluster.get('ckpt', 'only')).status).toMatchObject({ nodes: 'node1' });
     await cluster.done(['drain', 'node1', '--policy', 'Kill']);
     expect(await cluster.wait('doomed', 'Finished')).toMatchObject({ code: 1 });
     expect(await cluster.condition('doomed', 'Failed')).toMatchObject({ reason: 'NodeDrained' });
+    await eventually(async () =>
+      expect((await cluster.get('ckpt', 'only')).status).toHaveProperty(
+        'nodes',
+        expect.stringMatching(/node\[1[-,]\d\]/),
+      ),
+    );
     await eventually(async () =>
       expect(await cluster.done(['describe', 'nm', 'node1'])).toMatch(
         /Drained .*nothing of any group is left/,

@@ -81,7 +81,7 @@ test('a job that cannot move stays, and the drain says why, tries again, and is 
   const drained = await cluster.muster(['drain', 'node1']);
   expect(drained).toMatchObject({ code: 1, stdout: '' });
   expect(drained.stderr).toMatch(
-    /nodemonitor\/node1 is not drained: 1 group remains: default\/host could not be moved: Migration host-off-node1-\S+-1: .*create it with network Isolated/,
+    /nodemonitor\/node1 is not drained: 1 to go: default\/host could not be moved: Migration host-off-node1-\S+-1: .*create it with network Isolated/,
   );
   expect(await cluster.condition('host', 'Running')).toMatchObject({ status: 'True' });
   await eventually(
