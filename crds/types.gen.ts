@@ -299,6 +299,10 @@ export interface ProcessGroupCheckpointPolicy {
   engine?: 'Auto' | 'Criu';
   /** What a restore does with files that were open for writing; Truncate cuts them back to the checkpoint, Snapshot keeps copies, Refuse takes no checkpoint while there are any. */
   openFiles?: 'Truncate' | 'Snapshot' | 'Refuse';
+  /** Signal that every rank gets before it is saved, for programs that let go of something then and do not use the library. */
+  signal?: 'SIGHUP' | 'SIGINT' | 'SIGQUIT' | 'SIGUSR1' | 'SIGUSR2' | 'SIGALRM' | 'SIGTERM' | 'SIGURG' | 'SIGXCPU' | 'SIGWINCH';
+  /** How long ranks have between signal and checkpoint. Absent, 1 second. */
+  signalSeconds?: number;
 }
 
 /** A checkpoint to go on from, in place of processes. */

@@ -1,6 +1,7 @@
 // One sandbox on this node: what is wanted of it, what is seen of it, and the loop that brings the one to the other by
 // plan.ts. All that must survive the agent is in the sandbox's directory, in rank-init or in the kernel; this object may
 // be made anew at any time from those. One pass at a time; whatever happens only asks for another pass.
+import { tell } from './checkpoint/callbacks.ts';
 import { bindAgain } from './checkpoint/rebinding.ts';
 import { rankSlotsOf } from './monitor/sandbox-ranks.ts';
 import { encodeSignal } from '../native/addon/abi.ts';
@@ -678,6 +679,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
     await restoreSandbox(order, this, this.#backend, signal);
     await this.#find();
     await this.bindAgain();
+    if (this.#adopted) tell(this.#adopted.identity.pid, 'restart', 0);
   }
 
   onBegun(): void {

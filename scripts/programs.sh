@@ -52,6 +52,7 @@ mpi coupler-b test/programs/coupler.c -DSIDE=1
 for name in pmibench holder outgen incount exitwith netpipe orphan stubborn keeper; do
   plain "$name" "test/programs/$name.c"
 done
+plain callbacks test/programs/callbacks.c native/checkpoint/muster-checkpoint.c -pthread
 
 printf '%s\n' "$stamp" >"$out/.stamp"
 if [ "$built" -gt 0 ]; then say "compiled $built programs into $out"; fi

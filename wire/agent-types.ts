@@ -509,6 +509,8 @@ export interface CheckpointOrder {
   engine: string;
   openFiles: string;
   externalConnections: string;
+  signal: number;
+  signalMs: number;
 }
 
 export interface RestoreOrder {

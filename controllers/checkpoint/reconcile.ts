@@ -3,6 +3,7 @@
  * record alone, so that a controller that comes back says the same. Of an object that goes, the attempt is aborted and the
  * images are removed first; a lost node holds up neither.
  */
+import { constants } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import { finalizers } from '../../crds/names.ts';
@@ -245,5 +246,7 @@ function orderOf(seen: CheckpointSeen, to: CutState): Sent<CheckpointOrder> | un
     engine: policy?.engine ?? 'Auto',
     openFiles: policy?.openFiles ?? 'Truncate',
     externalConnections: group?.spec.externalConnections ?? 'Refuse',
+    signal: policy?.signal === undefined ? 0 : constants.signals[policy.signal],
+    signalMs: (policy?.signalSeconds ?? 1) * 1000,
   };
 }

@@ -2,6 +2,7 @@
 // disk. Whatever fails before the image is committed ends as Aborted: the sandbox runs on as if never asked and the image is
 // gone. An agent that finds a checkpoint it had not brought to Committed gives it up the same way. What others of the group
 // do, and when it is their turn, is the controllers' business.
+import { setTimeout as after } from 'node:timers/promises';
 import type { CheckpointFact, CheckpointOrder, SandboxId, SandboxSpec } from '../../wire/agent-types.ts';
 import type { AdoptedSandbox } from '../adopted-sandbox.ts';
 import { AgentError, errnoOf, messageOf } from '../agent-error.ts';
@@ -9,6 +10,7 @@ import type { Backend } from '../backend.ts';
 import type { SandboxCgroup } from '../cgroups.ts';
 import type { Freezer } from '../freezer.ts';
 import type { InputSpool } from '../input.ts';
+import { rankSlotsOf } from '../monitor/sandbox-ranks.ts';
 import type { RankProcesses } from '../rank-processes.ts';
 import type { SandboxDirectory } from '../sandbox-directory.ts';
 import type { SandboxLimits } from '../sandbox-limits.ts';
@@ -18,6 +20,7 @@ import type { Image } from './image.ts';
 import { engineCgroupOf } from './criu-process.ts';
 import { netnsOf } from './netns.ts';
 import { checkpointActionOf, type CheckpointState } from './plan.ts';
+import { askAll, signalRanks, tell } from './callbacks.ts';
 import { preflight } from './preflight.ts';
 import { readLog, repair } from './repair.ts';
 import { takeSnapshots } from './snapshots.ts';
@@ -28,6 +31,10 @@ export interface CheckpointRecord extends CheckpointFact {
   readonly name: string;
   readonly openFiles: string;
   readonly externalConnections?: string;
+  /** What ranks get first, and how long they have. */
+  readonly signal?: number;
+  readonly signalMs?: number;
+  readonly begunMs?: number;
   readonly holdUntilMs: number;
 }
 
@@ -94,6 +101,9 @@ export class SandboxCheckpoint {
       name: _name,
       openFiles: _openFiles,
       externalConnections: _externalConnections,
+      signal: _signal,
+      signalMs: _signalMs,
+      begunMs: _begunMs,
       holdUntilMs: _holdUntilMs,
       ...fact
     } = this.#record;
@@ -195,6 +205,9 @@ export class SandboxCheckpoint {
       name: order.name,
       openFiles: order.openFiles,
       externalConnections: order.externalConnections,
+      signal: order.signal,
+      signalMs: order.signalMs,
+      begunMs: this.#backend.nowMs(),
       holdUntilMs: this.#backend.nowMs() + holdMs,
     };
     this.#record = record;
@@ -248,6 +261,8 @@ export class SandboxCheckpoint {
         'MUSTER_NO_FREEZER',
         `node ${config.node}: no cgroup v2 hierarchy is mounted, by which a sandbox could be frozen`,
       );
+    // Who is frozen answers nothing, and runs nothing that could be cut in two.
+    if (!cgroup.frozen()) await this.#askRanks(adopted, signal);
     await this.#check(adopted, 'before');
     // Descriptors on their way to pid 1 could not be saved: it has all that was sent before it is frozen.
     if (!cgroup.frozen()) await adopted.barrier();
@@ -260,6 +275,21 @@ export class SandboxCheckpoint {
     signal.throwIfAborted();
     await this.#check(adopted, 'frozen');
     this.#update({ state: 'Prepared' });
+  }
+
+  /** Those who want to be told, or signalled, are; and get time to let go of what cannot be saved. */
+  async #askRanks({ identity, table }: AdoptedSandbox, signal: AbortSignal): Promise<void> {
+    const { signal: number = 0, signalMs = 0 } = this.#record ?? {};
+    if (number > 0) {
+      signalRanks(this.#backend.native, rankSlotsOf(table), this.#sandbox.cgroup?.pids() ?? [], number);
+      await after(signalMs, undefined, { signal });
+    }
+    await askAll(identity.pid, this.#callNumber, signal);
+  }
+
+  /** Another one for each checkpoint; that of the one before is not taken for it. */
+  get #callNumber(): number {
+    return this.#record?.begunMs ?? 0;
   }
 
   async #check(adopted: AdoptedSandbox, when: 'before' | 'frozen'): Promise<void> {
@@ -381,6 +411,13 @@ export class SandboxCheckpoint {
       if (errnoOf(error) !== 'ENOSPC') throw error;
     });
     this.#giveBack({ held: false, thawedNs: this.#backend.nowMs() * 1e6 });
+    this.#goOn();
+  }
+
+  /** Programs that have let go of something for this take it again. Said twice, it is heard once. */
+  #goOn(): void {
+    const { adopted } = this.#sandbox;
+    if (adopted && !adopted.isGone) tell(adopted.identity.pid, 'continue', this.#callNumber);
   }
 
   async #abort(cause: unknown): Promise<void> {
@@ -389,6 +426,7 @@ export class SandboxCheckpoint {
     this.#interrupted = false;
     this.#sandbox.input?.keepFrom(null);
     await this.#releaseNow();
+    this.#goOn();
     this.#image.remove();
     const reason =
       cause instanceof AgentError ? cause.reason : errnoOf(cause) === 'ENOSPC' ? 'StorageFull' : 'DumpFailed';

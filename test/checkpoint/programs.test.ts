@@ -1,15 +1,7 @@
 // What ranks may be in the middle of when they are saved, and what they may not: each job here is saved at once with the
 // others, ended, brought back, and must come to the end that it would have come to.
 import { createServer, type Server } from 'node:net';
-import {
-  chmodSync,
-  existsSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../contract/eventually.ts';

@@ -100,6 +100,8 @@ export interface OrderOptions {
   readonly holdAtMostMs?: number;
   readonly openFiles?: string;
   readonly externalConnections?: string;
+  readonly signal?: number;
+  readonly signalMs?: number;
 }
 
 export interface Saved {
