@@ -195,7 +195,7 @@ describe('get and describe', () => {
       '2 node2 Running',
       '3 node2 Running',
     ]);
-    expect(await cluster.done(['ps', 'shown'])).toMatch(/^GROUP +RANK +NODE +SANDBOX +STATE/);
+    expect(await cluster.done(['ps', 'shown'])).toMatch(/^GROUP +RANK +NODE +PID +STATE/);
   });
 
   test('signal reaches all ranks or some, once each', async () => {
