@@ -16,7 +16,7 @@ const partly = (most: number): string[] => [
   ...['sh', '-c'],
   `share=$(( (PMI_RANK * 7 + 2) % ${most} )); n=0
    while :; do i=0; while [ $i -lt $((share * 1500)) ]; do i=$((i + 1)); done
-   n=$((n + 1)); [ $((n % 40)) -eq 0 ] && echo "step $n, residual 0.0$((9000 / n))"; sleep 0.1; done`,
+   n=$((n + 1)); [ $((n % 40)) -eq 0 ] && echo "step $n, residual $((9000 / n))e-5"; sleep 0.1; done`,
 ];
 
 await using cluster = await Cluster.up({ agents: 4 });
