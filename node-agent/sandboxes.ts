@@ -4,6 +4,8 @@
 import { mkdirSync, readdirSync } from 'node:fs';
 import { setTimeout as after } from 'node:timers/promises';
 import type { Desired, ImageId, SandboxFact, SandboxId, SandboxSpec, Sent } from '../wire/agent-types.ts';
+import { loadWire, type Wire } from '../wire/load.ts';
+import { wholeSpec } from '../wire/whole-spec.ts';
 import { messageOf } from './agent-error.ts';
 import type { Backend } from './backend.ts';
 import type { Want } from './plan.ts';
@@ -49,11 +51,12 @@ export class Sandboxes {
   /** Finds what earlier agents left: directories are taken up, cgroups without one are emptied and removed. */
   async recover(): Promise<void> {
     mkdirSync(this.#root, { recursive: true, mode: 0o700 });
+    let wire: Wire | undefined;
     for (const name of readdirSync(this.#root)) {
       const directory = new SandboxDirectory(`${this.#root}/${name}`);
       const spec = directory.read('spec');
       if (idOfKey(name) !== null && spec !== null && isValidId(spec.id) && keyOf(spec.id) === name)
-        this.#add(name, spec, directory, true);
+        this.#add(name, wholeSpec(spec, (wire ??= loadWire())), directory, true);
       else {
         this.#backend.log.warn({ directory: directory.path }, 'directory without a whole spec is removed');
         directory.remove();
