@@ -102,3 +102,9 @@ export function clientLeaseMs(): number | undefined {
   const seconds = Number(process.env['MUSTER_CLIENT_LEASE_SECONDS'] ?? '');
   return seconds > 0 && seconds <= 86_400 ? seconds * 1000 : undefined;
 }
+
+/** Where OpenTelemetry's own variables say that traces go; the exporter reads headers and the like from the same ones. */
+export const otlpEndpoint = (): string | undefined =>
+  process.env['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT'] ??
+  process.env['OTEL_EXPORTER_OTLP_ENDPOINT'] ??
+  undefined;

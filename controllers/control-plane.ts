@@ -8,6 +8,7 @@ import { networkPoolOf } from './network/pool.ts';
 import { isTrue } from '../crds/conditions.ts';
 import type { Checkpoint, Migration, NodeMonitor, ProcessGroup } from '../crds/types.gen.ts';
 import type { KubernetesObject, ObjectStore } from '../store/object-store.ts';
+import type { Trace } from '../wire/trace.ts';
 import { CarrierBook } from './carrier/book.ts';
 import type { CarrierPolicy } from './carrier/gang.ts';
 import type { CarrierImage } from './carrier/pod.ts';
@@ -29,6 +30,7 @@ import { Treatments } from './node-monitor/treatments.ts';
 import type { NodeOffer } from './placement/place.ts';
 import type { GroupSecrets } from './process-group/perform.ts';
 import type { PlaneMetrics } from './plane-metrics.ts';
+import { PlaneTraces } from './plane-traces.ts';
 import { ProcessGroupReconciler } from './process-group/reconcile.ts';
 import { assignmentsOf } from './process-group/observe.ts';
 import { checkpointType, migrationType, nodeMonitorType, processGroupType } from './resource-types.ts';
@@ -52,6 +54,8 @@ export interface ControlPlaneOptions {
   readonly build?: string;
   readonly secrets: GroupSecrets;
   readonly logger: Logger;
+  /** Where spans of what comes about go. */
+  readonly trace?: Trace;
   /** Counts what happens while this plane leads. */
   readonly metrics?: PlaneMetrics;
   readonly clock?: Clock;
@@ -100,6 +104,7 @@ export async function runControlPlane(
   signal: AbortSignal,
 ): Promise<ControlPlane> {
   const { store, logger, clusterId, secrets, metrics, clock = systemClock } = options;
+  const traces = options.trace && new PlaneTraces(options.trace, clock);
   const stop = new AbortController();
   const both = AbortSignal.any([signal, stop.signal]);
   const groupQueue = new WorkQueue(clock);
@@ -121,6 +126,7 @@ export async function runControlPlane(
       tenants.changed(before, after);
       migrationsOf(key);
       metrics?.groupChanged(after, before);
+      traces?.groupChanged(after, before);
     },
   }); // prettier-ignore
   const checkpoints = new ObjectSource<Checkpoint>({
@@ -129,6 +135,7 @@ export async function runControlPlane(
     changed: (key, after, before) => {
       checkpointQueue.add(key);
       metrics?.checkpointChanged(after, before);
+      traces?.checkpointChanged(after);
       const object = after ?? before;
       const { namespace = 'default' } = object?.metadata ?? {};
       const group = keyOf({ metadata: { namespace, name: object?.spec.processGroupName ?? '' } });
@@ -144,6 +151,7 @@ export async function runControlPlane(
       migrationQueue.add(key);
       tenants.lookAll();
       metrics?.migrationChanged(after, before);
+      traces?.migrationChanged(after);
       const object = after ?? before;
       if (!object) return;
       checkpointsOf(groupKeyOf(object));

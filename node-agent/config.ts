@@ -1,6 +1,7 @@
 // What an agent is told when it starts, and what an administrator lets jobs do on this node. Plain data with defaults;
 // nothing here reads files or the environment, and nothing of it comes from the API.
 import type { Logger } from 'pino';
+import type { Trace } from '../wire/trace.ts';
 
 /** A directory or file of the host that sandboxes see too. */
 export interface Bind {
@@ -84,6 +85,8 @@ export interface AgentConfig {
   readonly nodeConfig: NodeConfig;
   /** agent.proto, when it does not lie beside the code. */
   readonly protoPath?: string;
+  /** Where spans of what this node does go; absent: nowhere. */
+  readonly trace?: Trace;
   readonly build: string;
   readonly logger: Logger;
 }

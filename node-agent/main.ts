@@ -30,10 +30,12 @@ import { PmiSockets } from './pmi-port.ts';
 import { bootId } from './process-table.ts';
 import { ProcessorLedger } from './processors.ts';
 import { serveStream } from './remote-stream.ts';
+import { keyOf } from './sandbox-id.ts';
 import { Sandboxes } from './sandboxes.ts';
 import { HubSession } from './session.ts';
 import { readTls } from './tls.ts';
 import { readTopology } from './topology.ts';
+import { AgentTraces } from './traces.ts';
 
 /** The hub waits 10 s for a stream that it asked for. */
 const sandboxWithinMs = 5000;
@@ -57,12 +59,16 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
   const { log, backend } = { log: config.logger, backend: makeBackend(config, giving, signal) };
   await backend.tree.listen(config.peerHost, config.peerPort);
 
+  const traces = config.trace && new AgentTraces(config.trace, config.node);
   const sandboxes = new Sandboxes(backend, {
     changed: (id) => {
       outbound.changed(id);
+      const sandbox = traces ? sandboxes.find(id) : null;
+      if (sandbox) traces?.look(sandbox);
     },
     forgotten: (id) => {
       outbound.forgotten(id);
+      traces?.forget(keyOf(id));
     },
     event: (id, type, reason, message) => {
       session.send({ event: { id, type, reason, message } });

@@ -17,6 +17,7 @@ import { runEnrolled } from '../daemon/enrolment.ts';
 import { readHubFile } from '../daemon/hub-file.ts';
 import { logDestination } from '../daemon/log-destination.ts';
 import { stopSignal } from '../daemon/stop-signal.ts';
+import { openTracing } from '../daemon/tracing.ts';
 import { CommandError } from '../errors.ts';
 import { failPoints } from '../fail-points.ts';
 import { type Home, makeHome, nodeDirectoryOf, nodeSocketOf, nodeStateOf } from '../home.ts';
@@ -58,6 +59,7 @@ export async function agent(config: Config, _args: string[], options: AgentOptio
   mkdirSync(nodeStateOf(home, node), { recursive: true, mode: 0o700 });
   const logger = pino({ base: { part: 'agent', node }, level: 'info' }, logDestination());
   const signal = stopSignal();
+  await using tracing = await openTracing('muster-agent', node, logger);
   const reached = failPoints(failPointsFile());
   const run = (place: Place, until: AbortSignal): Promise<void> =>
     runAgent(
@@ -80,6 +82,7 @@ export async function agent(config: Config, _args: string[], options: AgentOptio
         },
         build: ownVersion(),
         ...(metrics === undefined ? {} : { metrics }),
+        ...(tracing ? { trace: tracing.trace } : {}),
         logger,
       },
       until,

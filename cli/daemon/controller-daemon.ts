@@ -48,6 +48,7 @@ import { PrivateRecords } from './private-records.ts';
 import { rulesOf } from './roles.ts';
 import { clientPresence, runPorts } from './run-ports.ts';
 import { addMachineRoutes } from './subresources.ts';
+import { openTracing } from './tracing.ts';
 
 export async function runController(
   home: Home,
@@ -84,6 +85,7 @@ export async function runController(
   const reached = failPoints(failPointsFile());
   const secretsInStore = environmentSecrets(store);
   const metrics = new PlaneMetrics(systemClock);
+  await using tracing = await openTracing('muster-controller', undefined, logger);
   const planeOptions = {
     store,
     doubtful: store,
@@ -91,6 +93,7 @@ export async function runController(
     clusterId,
     build: ownVersion(),
     metrics,
+    ...(tracing ? { trace: tracing.trace } : {}),
     logger,
     ...(reached === undefined ? {} : { reached }),
     ...(leaseMs === undefined ? {} : { clientLeaseMs: leaseMs }),

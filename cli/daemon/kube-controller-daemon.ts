@@ -33,6 +33,7 @@ import { environmentSecrets } from './environment-secrets.ts';
 import { KubeVerbs } from './kube-verbs.ts';
 import { logDestination } from './log-destination.ts';
 import { startMetrics } from './metrics.ts';
+import { openTracing, type Tracing } from './tracing.ts';
 
 export interface KubeControllerOptions {
   readonly target: KubeTarget;
@@ -83,6 +84,7 @@ export async function runKubeController(options: KubeControllerOptions, signal: 
   const doubt = new ClusterDoubtRecord(store, namespace, logger);
   const shown: Shown = { ready: false, plane: undefined };
   const metrics = new PlaneMetrics(systemClock);
+  await using tracing = await openTracing('muster-controller', undefined, logger);
   const [host, port] = metricsListen === undefined ? [] : splitAddress(metricsListen);
   await using _metrics =
     host === undefined || port === undefined
@@ -99,7 +101,7 @@ export async function runKubeController(options: KubeControllerOptions, signal: 
     const either = AbortSignal.any([signal, replaced.signal]);
     const watching = untilReplaced(store, namespace, cluster, logger, either).finally(() => replaced.abort());
     try {
-      await runReplica(options, { store, doubt, cluster, logger, metrics, shown }, either);
+      await runReplica(options, { store, doubt, cluster, logger, metrics, tracing, shown }, either);
     } finally {
       shown.ready = false;
       replaced.abort();
@@ -138,6 +140,7 @@ interface Parts {
   readonly cluster: ClusterAuthority;
   readonly logger: Logger;
   readonly metrics: PlaneMetrics;
+  readonly tracing: Tracing | undefined;
   readonly shown: Shown;
 }
 
@@ -153,7 +156,7 @@ async function runReplica(options: KubeControllerOptions, parts: Parts, signal: 
     nodeLease,
     carriers,
   } = options;
-  const { store, doubt, cluster, logger, metrics, shown } = parts;
+  const { store, doubt, cluster, logger, metrics, tracing, shown } = parts;
   const { authority, clusterId, bundle } = cluster;
   const hosts = [listen, ...advertise].map((address) => address.replace(/:\d+$/, '').replace(/^\[|\]$/g, ''));
   const service = `muster-verbs.${namespace}.svc`;
@@ -229,6 +232,7 @@ async function runReplica(options: KubeControllerOptions, parts: Parts, signal: 
           clusterId,
           build: ownVersion(),
           metrics,
+          ...(tracing ? { trace: tracing.trace } : {}),
           logger,
           namespace,
           followNodes: true,

@@ -90,6 +90,7 @@ export const valueSets: Readonly<Record<string, object>> = {
       dashboard: { enabled: true },
       agents: { enabled: true, tokenSecret: 'scrape' },
     },
+    tracing: { endpoint: 'http://collector:4318' },
     uninstall: { policy: 'Checkpoint' },
   },
   'everything off': {

@@ -106,6 +106,20 @@ export class TestAgent {
     this.#send({ body: 'heartbeat', heartbeat: { sequence: 1, clockNs: 0 } });
   }
 
+  /** What a node tells that is busy, different each time. */
+  measured(): void {
+    const load1 = Math.random() * 8;
+    const memoryAvailableBytes = Math.floor(Math.random() * 2 ** 33);
+    this.#send({
+      body: 'heartbeat',
+      heartbeat: { sequence: 1, clockNs: 0, load: { load1, memoryAvailableBytes } },
+    });
+    const disks = [{ path: '/', totalBytes: 2 ** 40, availableBytes: 2 ** 39 }];
+    const networks = [{ name: 'eth0', receivedBytesPerSecond: Math.random() * 1e9 }];
+    const figures = { busy: Math.random(), load1, memoryTotalBytes: 2 ** 34, memoryAvailableBytes: 2 ** 33 };
+    this.#send({ body: 'report', report: { figures, disks, networks } });
+  }
+
   /** Ranks of the group's sandbox here end as waitpid says; the others with 0. */
   finish(uid: string, statuses: Record<number, Partial<RankEnd>> = {}): void {
     for (const held of this.held.values()) {

@@ -1,6 +1,7 @@
 /** What people and programs are told of ranks and nodes: live figures, history, totals that outlive daemons. */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { request } from 'node:http';
+import { createServer, request, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -11,6 +12,17 @@ import { Cluster } from './cluster.ts';
 const base = '/apis/subresources.muster.dev/v1alpha1';
 let cluster: Cluster;
 let scratch: string;
+/** What receives traces: OTLP as JSON over HTTP. */
+let collector: Server;
+const spans: Span[] = [];
+
+interface Span {
+  name: string;
+  traceId: string;
+  spanId: string;
+  parentSpanId?: string;
+  status: { code: number };
+}
 
 interface Usage {
   pid: number;
@@ -35,13 +47,24 @@ beforeAll(async () => {
   mkdirSync(join(scratch, 'checks'), { mode: 0o755 });
   const config = join(scratch, 'node.yaml');
   writeFileSync(config, `healthChecks: ${scratch}/checks\nownerFile: ${scratch}/owner\n`);
-  cluster = await Cluster.up({ agents: 2, args: ['--node-config', config] });
+  collector = createServer((asked, response) => {
+    void text(asked).then((body) => {
+      const { resourceSpans } = JSON.parse(body) as { resourceSpans: { scopeSpans: { spans: Span[] }[] }[] };
+      for (const { scopeSpans } of resourceSpans) spans.push(...scopeSpans.flatMap((each) => each.spans));
+      response.setHeader('content-type', 'application/json').end('{}');
+    });
+  });
+  await new Promise<void>((resolve) => collector.listen(0, '127.0.0.1', resolve));
+  const { port } = collector.address() as AddressInfo;
+  const env = { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${String(port)}` };
+  cluster = await Cluster.up({ agents: 2, args: ['--node-config', config], env });
   for (const node of ['node1', 'node2'])
     await raw(`/apis/muster.dev/v1alpha1/nodemonitors/${node}`, { spec: { intervalSeconds: 1 } });
   await cluster.done(['run', '-n', '4', '--detach', '--name', 'spin', '--env', `SCRATCH_FILE=monitor.${String(process.pid)}`, 'sh', '-c', script]); // prettier-ignore
 });
 afterAll(async () => {
   await cluster?.[Symbol.asyncDispose]();
+  collector?.close();
   rmSync(scratch, { recursive: true, force: true });
 });
 
@@ -79,6 +102,26 @@ test('muster ps tells each rank with its process, its time and its memory', asyn
     for (const { usage } of rows) expect(usage!.memoryBytes).toBeGreaterThan(100_000);
   });
   expect(await cluster.done(['ps', 'spin', '-o', 'wide'])).toMatch(/DOES +BUSY +PEAK/);
+});
+
+test('a launch and a checkpoint are traces over controller and agents', async () => {
+  await cluster.done(['checkpoint', 'spin']);
+  await eventually(() => {
+    const launch = spans.find(({ name }) => name === 'launch');
+    const ofLaunch = spans.filter(({ traceId }) => traceId === launch?.traceId);
+    const count = (name: string) => ofLaunch.filter((span) => span.name === name).length;
+    expect(['launch', 'place', 'agents', 'sandbox', 'build', 'start'].map(count)).toEqual([1, 1, 1, 2, 2, 2]);
+    const ids = new Set(ofLaunch.map(({ spanId }) => spanId));
+    for (const { parentSpanId = '' } of ofLaunch)
+      expect(parentSpanId === '' || ids.has(parentSpanId)).toBe(true);
+    const checkpoint = spans.find(({ name }) => name === 'checkpoint');
+    const ofCheckpoint = spans
+      .filter(({ traceId }) => traceId === checkpoint?.traceId)
+      .map(({ name }) => name);
+    expect(ofCheckpoint.sort()).toEqual(['checkpoint', 'hold', 'hold', 'save', 'save']);
+    expect(spans.every(({ status }) => status.code === 1)).toBe(true);
+    return Promise.resolve();
+  });
 });
 
 test('muster top shows who works, as a table where there is no terminal', async () => {
