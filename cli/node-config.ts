@@ -37,6 +37,11 @@ const readers: Readonly<Record<string, (value: unknown, where: string) => Given>
     if (!(bytes >= 1 << 20)) throw wrong(where, 'a quantity of at least 1Mi, such as 100Gi', value);
     return { imageBudgetBytes: Math.floor(bytes) };
   },
+  imageCompression: (value, where) => {
+    if (value !== 'None' && value !== 'Zstd') throw wrong(where, 'None or Zstd', value);
+    return { imageCompression: value };
+  },
+  imageKeyFile: (value, where) => ({ imageKeyFile: pathOf(value, where) }),
   logQuota: (value, where) => {
     const bytes = typeof value === 'string' || typeof value === 'number' ? quantityOf(value) : NaN;
     if (!(bytes >= 4096)) throw wrong(where, 'a quantity of at least 4Ki, such as 256Mi', value);

@@ -25,6 +25,10 @@ export interface NodeConfig {
   readonly logQuotaBytes: number;
   /** Bytes that images of checkpoints may take of the node's disk; 0: as much as there is. */
   readonly imageBudgetBytes: number;
+  /** How their files are kept. */
+  readonly imageCompression: 'None' | 'Zstd';
+  /** Holds the key that they are encrypted with, the same on all nodes; empty: they are not. */
+  readonly imageKeyFile: string;
   /** Directory of the programs that a NodeMonitor may name as health checks; root's, and nobody else may write there. */
   readonly healthChecks: string;
   /** While this file is there, the node's owner counts as using it (spec.ownerReclaim). */
@@ -41,6 +45,8 @@ export const defaultNodeConfig: NodeConfig = {
   processesPerSandbox: 10_000,
   logQuotaBytes: 256 * 1024 * 1024,
   imageBudgetBytes: 0,
+  imageCompression: 'None',
+  imageKeyFile: '',
   healthChecks: '/etc/muster/checks',
   cgroupParent: 'muster.slice',
 };

@@ -9,7 +9,8 @@ import type { Native } from '../../native/addon/index.ts';
 import { CriuEngine } from './criu-engine.ts';
 import type { CheckpointEngine, Probe } from './engine.ts';
 import { ImageKeeper } from './image-keeper.ts';
-import { ImageStore, isValidImageId, type Image, type Manifest } from './image.ts';
+import { ImageStore, isValidImageId, type Image, type Manifest, type Unpacked } from './image.ts';
+import { readImageKey, type Packing } from './packing.ts';
 import { ImageRoom } from './room.ts';
 
 const probeWithinMs = 10_000;
@@ -20,6 +21,8 @@ export class Checkpoints {
   readonly images: ImageStore;
   readonly keeper: ImageKeeper;
   readonly room: ImageRoom;
+  /** How images are kept here. */
+  readonly packing: Packing;
   readonly #node: string;
   #probed: Promise<Probe> | null = null;
   #identity = '';
@@ -37,6 +40,9 @@ export class Checkpoints {
       keepNamespaces: keepNamespaces ?? false,
     });
     this.images = new ImageStore(`${stateDir}/images`);
+    const { imageCompression, imageKeyFile } = nodeConfig;
+    const key = imageKeyFile === '' ? null : readImageKey(imageKeyFile);
+    this.packing = { compression: imageCompression, key };
     this.room = new ImageRoom(this.images, nodeConfig.imageBudgetBytes);
     const checkRoom = (bytes: number) => {
       this.room.check(bytes);
@@ -74,8 +80,16 @@ export class Checkpoints {
     });
   }
 
-  /** The image that a restore asks for, brought here if need be, and checked; a damaged one is replaced by another node's. */
-  async imageFor(
+  /** The image that a restore asks for, brought here if need be, checked and unpacked. */
+  async imageFor(order: RestoreOrder, signal: AbortSignal): Promise<Unpacked> {
+    const { image, manifest } = await this.#wholeImage(order, signal);
+    const plainBytes = manifest.files.reduce((sum, { plain }) => sum + (plain?.bytes ?? 0), 0);
+    if (plainBytes > 0) this.room.checkDisk(plainBytes);
+    return image.unpack(manifest, this.packing.key, signal);
+  }
+
+  /** A damaged one is replaced by another node's. */
+  async #wholeImage(
     { image: id, digest, sources }: RestoreOrder,
     signal: AbortSignal,
   ): Promise<{ image: Image; manifest: Manifest }> {

@@ -7,6 +7,7 @@ import {
   closeSync,
   constants,
   existsSync,
+  linkSync,
   fsyncSync,
   lstatSync,
   mkdirSync,
@@ -23,6 +24,15 @@ import { AgentError, errnoOf } from '../agent-error.ts';
 import type { StreamNumber } from '../log-stream.ts';
 import { digestFile } from './digests.ts';
 import type { OuterMount } from './engine.ts';
+import {
+  openText,
+  packFile,
+  sealText,
+  unpackFile,
+  type ImageKey,
+  type PackedAs,
+  type Packing,
+} from './packing.ts';
 
 export const manifestVersion = 1;
 export const manifestName = 'manifest.json';
@@ -30,6 +40,11 @@ export const manifestName = 'manifest.json';
 export const cutName = 'cut.json';
 /** Where an image is received until it is whole. */
 const partSuffix = '.part';
+/** Where one is unpacked for a restore. */
+const openSuffix = '.open';
+const packedPrefix = 'packed.';
+/** Smaller files are as small as they are. */
+const worthPackingBytes = 4096;
 
 export interface SavedStream {
   readonly rank: number;
@@ -93,8 +108,23 @@ export interface Cut {
   readonly systemUs?: number;
 }
 
+export interface ImageFile {
+  readonly name: string;
+  readonly bytes: number;
+  readonly sha256: string;
+  /** What it is once it is unpacked. */
+  readonly plain?: {
+    readonly name: string;
+    readonly bytes: number;
+    readonly sha256: string;
+    readonly as: PackedAs;
+  };
+}
+
 export interface Manifest extends Cut {
-  readonly files: readonly { readonly name: string; readonly bytes: number; readonly sha256: string }[];
+  readonly files: readonly ImageFile[];
+  /** Where files are encrypted, most of this is too: it names programs and their environment. */
+  readonly sealed?: { readonly key: string; readonly text: string };
 }
 
 const uidShape = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
@@ -113,6 +143,19 @@ export const digestOf = (manifest: Uint8Array): string =>
 
 const damaged = (path: string, why: string, cause?: unknown): AgentError =>
   new AgentError('failed', 'ImageDamaged', 'MUSTER_IMAGE_DAMAGED', `image ${path}: ${why}`, { cause });
+
+function manifestOf(cut: Cut, files: readonly ImageFile[], key: ImageKey | null): object {
+  if (key === null) return { ...cut, files };
+  const { version, checkpointUid, checkpoint, node, takenNs, engine, spec } = cut;
+  const told = { version, checkpointUid, checkpoint, node, takenNs, engine, spec: { id: spec.id } };
+  return { ...told, sealed: { key: key.id, text: sealText(JSON.stringify(cut), key) }, files };
+}
+
+/** An image that can be restored from, until it is disposed of. */
+export interface Unpacked extends Disposable {
+  readonly image: Image;
+  readonly manifest: Manifest;
+}
 
 /** One image's directory, whole or in the making. */
 export class Image {
@@ -197,17 +240,73 @@ export class Image {
   }
 
   /** Brings every file to the disk, takes its digest, writes the manifest. Gives the manifest's digest. */
-  async seal(cut: Cut, signal: AbortSignal): Promise<string> {
-    const files: { name: string; bytes: number; sha256: string }[] = [];
-    for (const name of list(this.path).sort()) {
-      if (name === cutName || name.startsWith('.')) continue;
-      files.push({ name, ...(await digestFile(this.pathOf(name), signal, true)) });
+  async seal(cut: Cut, packing: Packing, signal: AbortSignal): Promise<string> {
+    const names = list(this.path).sort();
+    for (const name of names) if (name.startsWith(packedPrefix)) rmSync(this.pathOf(name)); // of an attempt before
+    const files: ImageFile[] = [];
+    for (const name of names) {
+      if (name === cutName || name.startsWith('.') || name.startsWith(packedPrefix)) continue;
+      files.push(await this.#packed(name, packing, signal));
     }
-    const manifest: Manifest = { ...cut, files };
-    const bytes = Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`);
+    const bytes = Buffer.from(`${JSON.stringify(manifestOf(cut, files, packing.key), null, 1)}\n`);
     this.writeManifest(bytes);
     rmSync(this.pathOf(cutName), { force: true });
+    this.prune();
     return digestOf(bytes);
+  }
+
+  /** One file as it is to stay. */
+  async #packed(name: string, packing: Packing, signal: AbortSignal): Promise<ImageFile> {
+    const { compression, key } = packing;
+    const plain = await digestFile(this.pathOf(name), signal, true);
+    if (key === null && (compression === 'None' || plain.bytes < worthPackingBytes))
+      return { name, ...plain };
+    const as: PackedAs = { zstd: compression === 'Zstd', key: key?.id ?? '' };
+    const to = `${packedPrefix}${name}`;
+    await packFile(this.pathOf(name), this.pathOf(to), packing, signal);
+    const stored = await digestFile(this.pathOf(to), signal, true);
+    if (key !== null || stored.bytes < plain.bytes)
+      return { name: to, ...stored, plain: { name, ...plain, as } };
+    rmSync(this.pathOf(to));
+    return { name, ...plain };
+  }
+
+  /** Removes what the manifest does not name: what was packed, above all. */
+  prune(): void {
+    const named = new Set(this.manifest().files.map(({ name }) => name));
+    for (const name of list(this.path))
+      if (name !== manifestName && !named.has(name)) rmSync(this.pathOf(name), { force: true });
+  }
+
+  /** The image as it was before it was packed, beside it; itself, when it was not. Throws when it cannot be had. */
+  async unpack(manifest: Manifest, key: ImageKey | null, signal: AbortSignal): Promise<Unpacked> {
+    const { files, sealed } = manifest;
+    const whole: Manifest =
+      sealed === undefined
+        ? manifest
+        : { ...(JSON.parse(openText(sealed.text, sealed.key, key)) as Cut), files };
+    if (files.every(({ plain }) => plain === undefined))
+      return { image: this, manifest: whole, [Symbol.dispose]: () => undefined };
+    const image = new Image(`${this.path}${openSuffix}`, this.id);
+    image.create();
+    try {
+      for (const { name, plain } of files) {
+        if (plain) await unpackFile(this.pathOf(name), image.pathOf(plain.name), plain.as, key, signal);
+        else linkSync(this.pathOf(name), image.pathOf(name));
+      }
+    } catch (error) {
+      image.remove();
+      if (error instanceof AgentError || signal.aborted) throw error;
+      throw damaged(this.path, 'it cannot be unpacked', error);
+    }
+    const { sealed: _sealed, ...rest } = whole;
+    return {
+      image,
+      manifest: { ...rest, files: files.map((file) => file.plain ?? file) },
+      [Symbol.dispose]: () => {
+        image.remove();
+      },
+    };
   }
 
   /** The last step of its making. */
@@ -235,8 +334,9 @@ export class Image {
     const manifest = this.manifest();
     if (manifest.checkpointUid !== this.id.checkpointUid || manifest.spec.id?.ordinal !== this.id.ordinal)
       throw damaged(this.path, `its manifest names checkpoint ${manifest.checkpointUid}, another one`);
-    for (const { name, bytes: length, sha256 } of manifest.files) {
-      if (!isFileName(name)) throw damaged(this.path, `its manifest names a file ${JSON.stringify(name)}`);
+    for (const { name, bytes: length, sha256, plain } of manifest.files) {
+      if (!isFileName(name) || (plain && !isFileName(plain.name)))
+        throw damaged(this.path, `its manifest names a file ${JSON.stringify(name)}`);
       const now = await digestFile(this.pathOf(name), signal).catch((error: unknown) => {
         throw damaged(this.path, `file ${name} cannot be read: ${errnoOf(error) ?? String(error)}`, error);
       });
@@ -282,7 +382,8 @@ export class ImageStore {
     this.root = root;
     mkdirSync(root, { recursive: true, mode: 0o700 });
     for (const name of list(root))
-      if (name.endsWith(partSuffix)) rmSync(`${root}/${name}`, { recursive: true, force: true });
+      if (name.endsWith(partSuffix) || name.endsWith(openSuffix))
+        rmSync(`${root}/${name}`, { recursive: true, force: true });
   }
 
   of(id: ImageId): Image {

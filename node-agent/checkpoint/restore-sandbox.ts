@@ -42,7 +42,8 @@ export async function restoreSandbox(
 ): Promise<void> {
   const { checkpoints, config } = backend;
   const { directory, network } = sandbox;
-  const { image, manifest } = await checkpoints.imageFor(order, signal);
+  using unpacked = await checkpoints.imageFor(order, signal);
+  const { image, manifest } = unpacked;
   checkFits(manifest, { architecture: arch(), features: cpuFeatures() }, config.node);
   sandbox.spec = restoredSpecOf(sandbox.spec, manifest);
   const { launch } = preparationOf(sandbox.spec, sandbox.key, backend);

@@ -22,16 +22,26 @@ export class ImageRoom {
       : Math.min(free, Math.max(0, this.#budgetBytes - this.#store.bytes()));
   }
 
+  /** For what does not stay. */
+  checkDisk(neededBytes: number): void {
+    const { bavail, bsize } = statfsSync(this.#store.root);
+    if (neededBytes > bavail * bsize) throw noRoom(neededBytes, bavail * bsize, '');
+  }
+
   /** Throws AgentError StorageFull unless there is room. */
   check(neededBytes: number): void {
     const left = this.leftBytes;
     if (neededBytes <= left) return;
     const limit = this.#budgetBytes === 0 ? '' : ` (imageBudget of the node is ${String(this.#budgetBytes)})`;
-    throw new AgentError(
-      'failed',
-      'StorageFull',
-      'MUSTER_NO_ROOM',
-      `an image of ${String(neededBytes)} bytes does not fit into the ${String(left)} bytes that images have left here${limit}`,
-    );
+    throw noRoom(neededBytes, left, limit);
   }
+}
+
+function noRoom(neededBytes: number, leftBytes: number, limit: string): AgentError {
+  return new AgentError(
+    'failed',
+    'StorageFull',
+    'MUSTER_NO_ROOM',
+    `an image of ${String(neededBytes)} bytes does not fit into the ${String(leftBytes)} bytes that images have left here${limit}`,
+  );
 }

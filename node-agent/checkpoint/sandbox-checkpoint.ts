@@ -386,9 +386,10 @@ export class SandboxCheckpoint {
       // Sealed already, by an agent that was killed before it could say so.
       const manifest = image.readManifestBytes();
       if (manifest === null) throw refusal('ImageDamaged', 'MUSTER_IMAGE_DAMAGED', `${image.path} is gone`);
+      image.prune();
     } else {
       await settleLogs(image, cut, signal);
-      await image.seal(cut, signal);
+      await image.seal(cut, this.#backend.checkpoints.packing, signal);
     }
     this.#sandbox.input?.keepFrom(null);
     const digest = image.digest();
