@@ -11,7 +11,7 @@ import type { Migration, MigrationStatus, ProcessGroup } from '../../crds/types.
 import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
 import type { MoveOrder, Sent } from '../../wire/agent-types.ts';
 import type { MoveState } from '../../wire/migration-protocol.ts';
-import type { MoveWish } from '../hub/desired-book.ts';
+import type { Entry, MoveWish } from '../hub/desired-book.ts';
 import type { Hub } from '../hub/hub.ts';
 import { migrationType, processGroupType } from '../resource-types.ts';
 import type { EventRecorder } from '../runtime/event-recorder.ts';
@@ -145,6 +145,9 @@ export class MigrationReconciler implements Reconciler {
     const uid = group?.metadata.uid;
     if (uid === undefined) return;
     if (isClaimed && (to === 'Preparing' || to === 'Copying')) desired.move(uid, wishOf(seen, to));
+    // Committed by a controller that was late: what has come is not to be taken for something that nobody wants.
+    if (isCommitted && !isMoveDone(to) && !isToldOf(seen, desired.sandboxesOf(uid)))
+      desired.move(uid, { ...wishOf(seen, 'Copying'), leavers: new Map() });
     const isOver = to === 'Aborting' || to === 'Failed';
     // What was committed the ProcessGroup controller tells, all at once.
     if (isOver && !isCommitted && group?.status?.migration === undefined) desired.move(uid, undefined);
@@ -201,6 +204,11 @@ export class MigrationReconciler implements Reconciler {
     }
     return settled;
   }
+}
+
+/** Agents are told of the group as its record has it since the commit. */
+function isToldOf({ movers }: MigrationSeen, entries: readonly Entry[]): boolean {
+  return movers.every(({ move }) => (entries[move.ordinal]?.spec.id.incarnation ?? 0) >= move.incarnation);
 }
 
 export const groupKeyOf = ({ metadata, spec }: Migration): Key =>
