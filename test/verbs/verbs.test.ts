@@ -335,7 +335,7 @@ describe('muster run on the cluster of a kubeconfig', () => {
     const piped = await remote(['-n', '1', '/bin/cat'], { stdin: bytes });
     expect([piped.code, piped.bytes.equals(bytes)]).toEqual([0, true]);
     expect((await remote(['-n', '1', program('exitwith'), 'code', '42'])).code).toBe(42);
-    expect((await remote(['nodes', 'nope', '-n', '1', '/bin/true'])).stderr).toContain('nope is not known');
+    expect((await remote(['--nodes', 'nope', '-n', '1', '/bin/true'])).stderr).toContain('nope is not known');
   });
 
   it('ends the job on Ctrl-C, and the environment goes with the job', async () => {
