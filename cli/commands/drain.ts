@@ -16,9 +16,13 @@ export interface DrainOptions {
 }
 
 export async function drain(config: Config, nodes: string[], options: DrainOptions): Promise<number> {
-  const policy = policyOf(options.policy);
-  const spec = { drain: { enabled: true, ...(policy === undefined ? {} : { policy }) } };
-  return eachNode(config, nodes, spec, async (client, node, generation) => {
+  const asked = policyOf(options.policy);
+  // Who drained the node before, and how, is nobody's wish today: only a drain that goes on keeps its policy.
+  const specOf = ({ spec }: NodeMonitor): NodeMonitor['spec'] => {
+    const policy = asked ?? (spec?.drain?.enabled === true ? spec.drain.policy : undefined) ?? 'Migrate';
+    return { drain: { enabled: true, policy } };
+  };
+  return eachNode(config, nodes, specOf, async (client, node, generation) => {
     if (!options.wait) return say(node, 'is to be drained');
     const progress = new ProgressLine(process.stderr);
     const view = await untilNode(client, node, generation, (seen) => {
@@ -32,34 +36,45 @@ export async function drain(config: Config, nodes: string[], options: DrainOptio
 }
 
 export async function cordon(config: Config, nodes: string[], { wait }: DrainOptions): Promise<number> {
-  return eachNode(config, nodes, { cordon: true }, async (client, node, generation) => {
-    if (wait) await untilNode(client, node, generation, isCordoned);
-    return say(node, wait ? 'cordoned' : 'is to be cordoned');
-  });
+  return eachNode(
+    config,
+    nodes,
+    () => ({ cordon: true }),
+    async (client, node, generation) => {
+      if (wait) await untilNode(client, node, generation, isCordoned);
+      return say(node, wait ? 'cordoned' : 'is to be cordoned');
+    },
+  );
 }
 
 export async function uncordon(config: Config, nodes: string[], { wait }: DrainOptions): Promise<number> {
   const spec = { cordon: false, drain: { enabled: false } };
-  return eachNode(config, nodes, spec, async (client, node, generation) => {
-    if (!wait) return say(node, 'is to be uncordoned');
-    const view = await untilNode(client, node, generation, () => true);
-    if (!isCordoned(view)) return say(node, 'uncordoned');
-    return fail(node, `still cordoned: ${view.condition('Draining')?.message}`);
-  });
+  return eachNode(
+    config,
+    nodes,
+    () => spec,
+    async (client, node, generation) => {
+      if (!wait) return say(node, 'is to be uncordoned');
+      const view = await untilNode(client, node, generation, () => true);
+      if (!isCordoned(view)) return say(node, 'uncordoned');
+      return fail(node, `still cordoned: ${view.condition('Draining')?.message}`);
+    },
+  );
 }
 
 async function eachNode(
   config: Config,
   nodes: readonly string[],
-  spec: NodeMonitor['spec'],
+  specOf: (monitor: NodeMonitor) => NodeMonitor['spec'],
   done: (client: Client, node: string, generation: number) => Promise<number>,
 ): Promise<number> {
   const client = connect(config.server);
   const patched: NodeMonitor[] = [];
-  for (const name of nodes)
-    patched.push(
-      await client.store.patch<NodeMonitor>(nodeMonitorType, { name }, { type: 'merge', patch: { spec } }),
-    );
+  for (const name of nodes) {
+    const spec = specOf(await client.store.get<NodeMonitor>(nodeMonitorType, { name }));
+    const patch = { type: 'merge', patch: { spec } } as const;
+    patched.push(await client.store.patch<NodeMonitor>(nodeMonitorType, { name }, patch));
+  }
   const codes = [];
   for (const { metadata } of patched) codes.push(await done(client, metadata.name, metadata.generation ?? 0));
   return Math.max(0, ...codes);

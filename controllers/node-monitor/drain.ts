@@ -109,11 +109,20 @@ function partOf(group: ProcessGroup, seen: DrainOfNode): Part {
     case 'Suspend': {
       const hold = group.status?.holds?.find((each) => each.name === 'Drain');
       if (!hold) return wait('is to be saved');
-      return wait(hold.message ?? hold.reason, hold.reason === failed || hold.reason === hindered);
+      return wait(
+        leavingText(hold.message ?? hold.reason),
+        hold.reason === failed || hold.reason === hindered,
+      );
     }
     case 'Migrate':
       return migrating(group, seen, wait);
   }
+}
+
+/** Continues the name of the group; which node is drained how is said already. */
+function leavingText(message: string): string {
+  const text = message.replace(/^\S+ (?:is|are) being drained, policy \w+: /, '');
+  return text.startsWith('the group ') ? text.slice('the group '.length) : `cannot leave: ${text}`;
 }
 
 type State = 'Unfinished' | 'Completed' | 'Failed';
