@@ -1,7 +1,7 @@
 /**
  * What watching costs: an agent's processor time and memory by the number of ranks it measures, the time a `muster ps` of them takes,
- * and writes of the store with a thousand agents that report different figures each time. `MUSTER_BENCH_SECONDS` (30) and
- * `MUSTER_BENCH_AGENTS` (1000) change the numbers.
+ * and writes of the store with a thousand agents that report different figures each time. `MUSTER_BENCH_SECONDS` (30),
+ * `MUSTER_BENCH_RANKS` (0,16,64,256; empty: none) and `MUSTER_BENCH_AGENTS` (1000) change the numbers.
  */
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,10 +17,14 @@ import { run } from './kit/command.ts';
 import { print, rounded } from './kit/report.ts';
 
 const seconds = Number(process.env['MUSTER_BENCH_SECONDS'] ?? 30);
+const ranksMeasured = (process.env['MUSTER_BENCH_RANKS'] ?? '0,16,64,256')
+  .split(',')
+  .filter(Boolean)
+  .map(Number);
 const agents = Number(process.env['MUSTER_BENCH_AGENTS'] ?? 1000);
 
-await byRanks([0, 16, 64, 256]);
-await writesOf(agents);
+if (ranksMeasured.length > 0) await byRanks(ranksMeasured);
+if (agents > 0) await writesOf(agents);
 
 async function byRanks(counts: readonly number[]): Promise<void> {
   await using cluster = await Cluster.up(1);

@@ -503,10 +503,28 @@ export interface ProcessGroupUsage {
   stdoutBytes?: number;
   /** What of the totals is of earlier runs. */
   earlier?: ProcessGroupUsageEarlier;
+  /** What of the totals sandboxes of this run used before they were moved, as far as it was on record then. */
+  moved?: ProcessGroupUsageMoved;
 }
 
 /** What of the totals is of earlier runs. */
 export interface ProcessGroupUsageEarlier {
+  /** CPU time. */
+  cpuSeconds?: number;
+  /** In programs. */
+  userSeconds?: number;
+  /** In the kernel. */
+  systemSeconds?: number;
+  /** Read from disks. */
+  readBytes?: number;
+  /** Written to disks. */
+  writtenBytes?: number;
+}
+
+/** What of the totals sandboxes of this run used before they were moved, as far as it was on record then. */
+export interface ProcessGroupUsageMoved {
+  /** Incarnations of all sandboxes together, by which it is known that some were moved. */
+  incarnations?: number;
   /** CPU time. */
   cpuSeconds?: number;
   /** In programs. */

@@ -11,9 +11,10 @@ function seenOf(
   facts: readonly (SandboxFact | undefined)[],
   status: ProcessGroupStatus = {},
   nowMs = 0,
+  incarnation = 1,
 ): Seen {
   const sandboxes = facts.map(
-    (each) => ({ known: each && { fact: each, failureOrder: undefined } }) as SandboxView,
+    (each) => ({ incarnation, known: each && { fact: each, failureOrder: undefined } }) as SandboxView,
   );
   return { group: { metadata: {}, spec: { size: 2 }, status }, sandboxes, nowMs } as unknown as Seen;
 }
@@ -21,7 +22,7 @@ function seenOf(
 test('totals are of all sandboxes', () => {
   expect(usageOf(seenOf([fact(1_500_000), fact(500_000)]))).toEqual({
     cpuSeconds: 2, userSeconds: 2, systemSeconds: 0, readBytes: 1024, writtenBytes: 0,
-    memoryBytes: 200, peakMemoryBytes: 400, maxMemoryBytes: 200, stdoutBytes: 18,
+    memoryBytes: 200, peakMemoryBytes: 400, maxMemoryBytes: 200, stdoutBytes: 18, moved: { incarnations: 2 },
   }); // prettier-ignore
 });
 
@@ -48,4 +49,13 @@ test('efficiency is of one core a rank and of this run', () => {
   expect(usageOf(seenOf([fact(10_000_000)], { activeSince }, 500)).efficiencyPercent).toBeUndefined();
   const usage = { cpuSeconds: 7, earlier: { cpuSeconds: 7 } };
   expect(usageOf(seenOf([fact(5_000_000)], { activeSince, usage }, 10_000)).efficiencyPercent).toBe(25);
+});
+
+test('what a sandbox used before it was moved stays counted, and so does what it uses after', () => {
+  const usage = usageOf(seenOf([fact(4_000_000), fact(2_000_000)]));
+  const waiting = usageOf(seenOf([undefined, fact(2_500_000)], { usage }, 0, 2));
+  expect(waiting).toMatchObject({ cpuSeconds: 6, moved: { cpuSeconds: 3.5, incarnations: 4 } });
+  const after = usageOf(seenOf([fact(1_000_000), fact(3_000_000)], { usage: waiting }, 0, 2));
+  expect(after.cpuSeconds).toBe(7.5);
+  expect(earlierUsage(seenOf([], { usage: after }))).not.toHaveProperty('moved');
 });

@@ -1,6 +1,7 @@
 /**
  * What a group has used, from what its agents say. Pure. Totals never fall: a node that has not been heard of since this controller
- * started, or an agent that has not measured yet, leaves them where they were; and what earlier runs used stays counted.
+ * started, or an agent that has not measured yet, leaves them where they were; and what earlier runs used stays counted, as does what
+ * a sandbox used before it was moved, as far as that was on record.
  */
 import type { ProcessGroupStatus, ProcessGroupUsage } from '../../crds/types.gen.ts';
 import type { Seen } from './seen.ts';
@@ -23,9 +24,10 @@ export function usageOf(seen: Seen): ProcessGroupUsage {
     writtenBytes: sum(({ writtenBytes }) => writtenBytes),
   };
   const { earlier } = before;
-  const all = Object.fromEntries(
-    totals.map((name) => [name, rounded(Math.max(before[name] ?? 0, (earlier?.[name] ?? 0) + run[name]))]),
-  ) as unknown as Totals;
+  const moved = movedOf(seen, run);
+  const all = eachTotal((name) =>
+    Math.max(before[name] ?? 0, (earlier?.[name] ?? 0) + (moved?.[name] ?? 0) + run[name]),
+  );
   const isWhole = facts.length === sandboxes.length;
   const efficiencyPercent = efficiencyOf(group.status, group.spec.size ?? 0, all.cpuSeconds, nowMs);
   const most = (now: number, was = 0): number => Math.max(now, was);
@@ -46,6 +48,20 @@ export function usageOf(seen: Seen): ProcessGroupUsage {
       isWhole ? 0 : before.stdoutBytes,
     ),
     ...(earlier ? { earlier } : {}),
+    ...(moved ? { moved } : {}),
+  };
+}
+
+/** Sandboxes of another incarnation than before begin at nothing: what is on record beyond those that stayed was theirs. */
+function movedOf({ group, sandboxes }: Seen, run: Totals): ProcessGroupUsage['moved'] {
+  const incarnations = sandboxes.reduce((sum, { incarnation }) => sum + incarnation, 0);
+  const { usage } = group.status ?? {};
+  if (usage?.moved === undefined || usage.moved.incarnations === incarnations)
+    return { ...usage?.moved, incarnations };
+  const { earlier } = usage;
+  return {
+    ...eachTotal((name) => Math.max(0, (usage[name] ?? 0) - (earlier?.[name] ?? 0) - run[name])),
+    incarnations,
   };
 }
 
@@ -53,9 +69,8 @@ export function usageOf(seen: Seen): ProcessGroupUsage {
 export function earlierUsage(seen: Seen): ProcessGroupUsage | undefined {
   const usage = seen.sandboxes.length > 0 ? usageOf(seen) : seen.group.status?.usage;
   if (!usage) return undefined;
-  const { efficiencyPercent: _, ...kept } = usage;
-  const earlier = Object.fromEntries(totals.map((name) => [name, usage[name] ?? 0])) as unknown as Totals;
-  return { ...kept, memoryBytes: 0, earlier };
+  const { efficiencyPercent: _efficiency, moved: _moved, ...kept } = usage;
+  return { ...kept, memoryBytes: 0, earlier: eachTotal((name) => usage[name] ?? 0) };
 }
 
 /** Of this run; of one that was brought back, whose time goes on too, of all. */
@@ -71,5 +86,8 @@ function efficiencyOf(
   const counted = status?.restore ? cpuSeconds : cpuSeconds - (status?.usage?.earlier?.cpuSeconds ?? 0);
   return Math.round((counted / (ranks * seconds)) * 1000) / 10;
 }
+
+const eachTotal = (of: (name: (typeof totals)[number]) => number): Totals =>
+  Object.fromEntries(totals.map((name) => [name, rounded(of(name))])) as unknown as Totals;
 
 const rounded = (value: number): number => Math.round(value * 1000) / 1000;

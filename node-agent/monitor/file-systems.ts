@@ -62,7 +62,7 @@ export class FileSystems {
     const outcome = await run.outcome;
     if (outcome.kind === 'not-started') {
       // A node without stat(1): then we ask ourselves, and a file system that hangs is not told from others.
-      for (const path of paths) this.#take(path, statfsOf(path), '');
+      for (const path of paths) this.#take(path, statfsOf(path), 'cannot be read');
       return true;
     }
     if (outcome.kind !== 'timed-out') {
