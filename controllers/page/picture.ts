@@ -206,7 +206,8 @@ export class Picture implements AsyncDisposable {
       const { namespace = 'default', name = '', uid = '' } = group.metadata;
       const key = `group/${namespace}/${name}`;
       keys.add(key);
-      const past = this.#past.get(uid) ?? foldPast(undefined, group, nowMs);
+      if (!this.#past.has(uid)) this.groupChanged(uid, group);
+      const past = this.#past.get(uid) ?? [];
       const before = shown.get(key);
       if (before?.[0] !== group || before[1] !== past) {
         shown.set(key, [group, past]);
