@@ -17,7 +17,7 @@ beforeAll(async () => {
     `#!/bin/sh\ntest ! -e ${scratch}/broken || { echo it broke; exit 1; }\n`,
   );
   chmodSync(join(scratch, 'checks/whole'), 0o755);
-  writeFileSync(join(scratch, 'node.yaml'), `healthChecks: ${scratch}/checks\n`);
+  writeFileSync(join(scratch, 'node.yaml'), `healthChecks: ${scratch}/checks\nownerFile: ${scratch}/owner\n`);
   cluster = await Cluster.up({ agents: 3, args: ['--node-config', join(scratch, 'node.yaml')] });
 });
 afterAll(async () => {
@@ -41,7 +41,7 @@ async function expectOn(name: string): Promise<void> {
   const before = (await cluster.done(['logs', name])).length;
   await eventually(
     async () => expect((await cluster.done(['logs', name])).length).toBeGreaterThan(before),
-    20_000,
+    40_000,
   );
   await cluster.done(['kill', '--now', name]);
   await cluster.wait(name, 'Finished');
@@ -65,6 +65,12 @@ async function expectInOrder(name: string): Promise<void> {
 function killController(): void {
   const file = join(cluster.home, 'run/controller.pid.json');
   process.kill((JSON.parse(readFileSync(file, 'utf8')) as { pid: number }).pid, 'SIGKILL');
+}
+
+/** As the administrator of a node would. */
+async function specify(name: string, spec: object): Promise<void> {
+  const monitor = { apiVersion: 'muster.dev/v1alpha1', kind: 'NodeMonitor', metadata: { name }, spec };
+  expect(await cluster.apply(JSON.stringify(monitor))).toMatchObject({ code: 0, stderr: '' });
 }
 
 const nodesOf = async (name: string): Promise<string | undefined> =>
@@ -149,7 +155,7 @@ describe('a drain', () => {
     expect(await phaseOf('node1')).toBe('Draining');
     expect(await cluster.condition('cannot', 'Running')).toMatchObject({ status: 'True' });
     await cluster.done(['uncordon', 'node2', 'node3']);
-    await eventually(async () => expect(await phaseOf('node1')).toBe('Drained'), 20_000);
+    await eventually(async () => expect(await phaseOf('node1')).toBe('Drained'), 40_000);
     await expectOn('cannot');
     await cluster.done(['uncordon', 'node1']);
   });
@@ -157,21 +163,32 @@ describe('a drain', () => {
   test('follows from a health check that fails, and ends when it passes again', async () => {
     const check = { name: 'whole', intervalSeconds: 1, failureThreshold: 2, action: 'Drain' };
     const spec = { intervalSeconds: 1, healthChecks: [check], drain: { policy: 'Checkpoint' } };
-    const metadata = { name: 'node3' };
-    const applied = await cluster.apply(
-      JSON.stringify({ apiVersion: 'muster.dev/v1alpha1', kind: 'NodeMonitor', metadata, spec }),
-    );
-    expect(applied).toMatchObject({ code: 0, stderr: '' });
+    await specify('node3', spec);
     await ring('ill', 'node3');
     writeFileSync(join(scratch, 'broken'), '');
-    await eventually(async () => expect(await phaseOf('node3')).toBe('Drained'), 20_000);
+    await eventually(async () => expect(await phaseOf('node3')).toBe('Drained'), 40_000);
     expect((await conditionOf('node3', 'Draining'))?.message).toContain(
       'policy Checkpoint: its health check whole fails: exit code 1: it broke (until it passes)',
     );
     await eventually(async () => expect(await nodesOf('ill')).toMatch(/^node[12]$/));
     rmSync(join(scratch, 'broken'));
-    await eventually(async () => expect(await phaseOf('node3')).toBe('Ready'), 20_000);
+    await eventually(async () => expect(await phaseOf('node3')).toBe('Ready'), 40_000);
     await expectOn('ill');
+  });
+
+  test('gives a workstation back to its owner, and takes it again when he has gone', async () => {
+    await specify('node2', { intervalSeconds: 1, ownerReclaim: { idleSeconds: 1 } });
+    await ring('guest', 'node2');
+    writeFileSync(join(scratch, 'owner'), '');
+    await eventually(async () => expect(await phaseOf('node2')).toBe('Drained'), 40_000);
+    expect((await conditionOf('node2', 'Drained'))?.message).toContain('policy Suspend: its owner uses it');
+    expect(await cluster.condition('guest', 'Suspended')).toMatchObject({
+      status: 'True',
+      reason: 'Vacated',
+    });
+    rmSync(join(scratch, 'owner'));
+    await expectOn('guest');
+    await specify('node2', { intervalSeconds: 1 });
   });
 
   test('by Kill ends jobs, says at whose word, and takes no images with it', async () => {
