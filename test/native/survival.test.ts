@@ -127,7 +127,7 @@ describe('a sandbox', () => {
   it('outlives agents killed at random moments; what they sent is done once, what they read is there', async () => {
     const launched = Sandbox.launch([], 64);
     launched.abandon(); // one agent at a time
-    const count = 200;
+    const count = 80;
     const script = `i=0; while [ $i -lt ${count} ]; do i=$((i+1)); echo "line $i"; echo "req $i" >&3; read -r answer <&3; echo "$answer"; done`;
     const agent = new URL('agent-that-dies.ts', import.meta.url).pathname;
     let starts = 0;
