@@ -287,6 +287,10 @@ program
   .option('--name <name>', 'of the Checkpoint (default: one made from the name of the job)')
   .option('--stop', 'end the job once it is saved')
   .option('--copies <n>', 'nodes that are to have each image (default: 2)')
+  .option(
+    '--storage <name>',
+    "where images are to be kept, by the name an administrator gave it (default: the group's)",
+  )
   .option('--deadline <seconds>', 'give up after this time, the job runs on')
   .option('--no-wait', 'do not wait until it is restorable')
   .option('-n, --namespace <ns>')

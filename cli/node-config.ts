@@ -37,6 +37,11 @@ const readers: Readonly<Record<string, (value: unknown, where: string) => Given>
     if (!(bytes >= 1 << 20)) throw wrong(where, 'a quantity of at least 1Mi, such as 100Gi', value);
     return { imageBudgetBytes: Math.floor(bytes) };
   },
+  storages: (value, where) => ({
+    storages: Object.fromEntries(
+      Object.entries(mapOf(value, where)).map(([name, path]) => [name, pathOf(path, `${where}.${name}`)]),
+    ),
+  }),
   imageCompression: (value, where) => {
     if (value !== 'None' && value !== 'Zstd') throw wrong(where, 'None or Zstd', value);
     return { imageCompression: value };

@@ -28,7 +28,6 @@ describe('unsupported', () => {
     const whole = readCases().find((each) => each.name.endsWith('everything there is'))!
       .object as ProcessGroup;
     expect(unsupported(whole).map((each) => each.field)).toEqual([
-      'spec.checkpointPolicy.storage',
       'spec.queueName',
       'spec.dependsOn',
       'spec.processes[].coProcess',
@@ -36,10 +35,6 @@ describe('unsupported', () => {
   });
 
   it.each([
-    [
-      { checkpointPolicy: { storage: 'fast' } },
-      'checkpointPolicy.storage fast is not supported by this build',
-    ],
     [
       { pmi: 'PMIx' },
       'pmi PMIx is not supported by this build: ranks are served PMI-1; use PMI1, Auto or None',

@@ -32,11 +32,6 @@ const rows: readonly Row[] = [
     why: 'ranks cannot be brought back into carrier Pods; leave template out',
   },
   {
-    field: 'checkpointPolicy.storage',
-    asks: (spec) => spec.checkpointPolicy?.storage,
-    why: 'images are kept on nodes; leave it out',
-  },
-  {
     field: 'failurePolicy.node',
     asks: (spec) => (spec.template ? when(spec.failurePolicy?.node, 'RestoreLatestCheckpoint') : undefined),
     why: 'ranks cannot be brought back into carrier Pods; use Restart or Fail',

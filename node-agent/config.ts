@@ -25,6 +25,8 @@ export interface NodeConfig {
   readonly logQuotaBytes: number;
   /** Bytes that images of checkpoints may take of the node's disk; 0: as much as there is. */
   readonly imageBudgetBytes: number;
+  /** Directories that nodes share for images, by name. */
+  readonly storages: Readonly<Record<string, string>>;
   /** How their files are kept. */
   readonly imageCompression: 'None' | 'Zstd';
   /** Holds the key that they are encrypted with, the same on all nodes; empty: they are not. */
@@ -45,6 +47,7 @@ export const defaultNodeConfig: NodeConfig = {
   processesPerSandbox: 10_000,
   logQuotaBytes: 256 * 1024 * 1024,
   imageBudgetBytes: 0,
+  storages: {},
   imageCompression: 'None',
   imageKeyFile: '',
   healthChecks: '/etc/muster/checks',

@@ -81,8 +81,14 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
     session.send({ facts });
   });
   const { checkpoints } = backend;
-  const featuresWith = (engine: Probe) =>
-    featuresOf(backend.agentUid, backend.cgroups, backend.networkTrouble, engine);
+  const featuresWith = (engine: Probe) => {
+    const own = featuresOf(backend.agentUid, backend.cgroups, backend.networkTrouble, engine);
+    const storages = checkpoints.storageFeatures();
+    return {
+      features: [...own.features, ...storages.features],
+      missing: [...own.missing, ...storages.missing],
+    };
+  };
   let features = featuresWith(await checkpoints.probe());
   checkpoints.listeners.add((engine) => {
     features = featuresWith(engine);

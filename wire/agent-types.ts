@@ -511,6 +511,7 @@ export interface CheckpointOrder {
   externalConnections: string;
   signal: number;
   signalMs: number;
+  storage: string;
 }
 
 export interface RestoreOrder {

@@ -14,6 +14,7 @@ export interface CheckpointOptions {
   readonly name?: string;
   readonly stop?: boolean;
   readonly copies?: string;
+  readonly storage?: string;
   readonly deadline?: string;
   readonly wait: boolean;
 }
@@ -36,6 +37,7 @@ export async function checkpoint(
     spec: {
       processGroupName: group,
       ...(options.stop === true ? { then: 'Stop' } : {}),
+      ...(options.storage === undefined ? {} : { storage: options.storage }),
       ...numberOf('copies', options.copies),
       ...numberOf('deadlineSeconds', options.deadline),
     },

@@ -53,9 +53,18 @@ export function copiesWanted({ checkpoint, group }: CheckpointSeen): number {
   return checkpoint.spec.copies ?? group?.spec.checkpointPolicy?.copies ?? usualCopies;
 }
 
+/** Where images are kept that are not kept on nodes. */
+export function storageOf({
+  checkpoint,
+  group,
+}: Pick<CheckpointSeen, 'checkpoint' | 'group'>): string | undefined {
+  return checkpoint.status?.storage ?? checkpoint.spec.storage ?? group?.spec.checkpointPolicy?.storage;
+}
+
 /** Copies that are to be made: each image to as many nodes as it lacks, neighbours first, so that no node gets all. */
 export function copyWishes(seen: CheckpointSeen): { readonly node: string; readonly wish: ImageWish }[] {
   const { keepers, checkpoint, isDrained = () => false } = seen;
+  if (storageOf(seen) !== undefined) return [];
   const wanted = copiesWanted(seen);
   return placedImages(seen.images).flatMap(({ ordinal, digest, nodes, connected }) => {
     const begin = Math.max(0, keepers.indexOf(nodes[0] ?? ''));

@@ -18,7 +18,7 @@ import { checkpointType } from '../resource-types.ts';
 import type { EventRecorder } from '../runtime/event-recorder.ts';
 import { nameOf, settled, type Key, type Outcome, type Reconciler } from '../runtime/reconciler.ts';
 import { advanceOf, timeLeftMs, type Advance } from './advance.ts';
-import { copyWishes, removalWishes } from './copies.ts';
+import { copyWishes, removalWishes, storageOf } from './copies.ts';
 import { keepOrphans } from './orphans.ts';
 import { observe, type ObservePorts } from './observe.ts';
 import { isDone, type CheckpointSeen } from './seen.ts';
@@ -246,6 +246,7 @@ function orderOf(seen: CheckpointSeen, to: CutState): Sent<CheckpointOrder> | un
     engine: policy?.engine ?? 'Auto',
     openFiles: policy?.openFiles ?? 'Truncate',
     externalConnections: group?.spec.externalConnections ?? 'Refuse',
+    storage: storageOf(seen) ?? '',
     signal: policy?.signal === undefined ? 0 : constants.signals[policy.signal],
     signalMs: (policy?.signalSeconds ?? 1) * 1000,
   };

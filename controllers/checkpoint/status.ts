@@ -11,7 +11,7 @@ import type { CheckpointStatus, ProcessGroup } from '../../crds/types.gen.ts';
 import { hasReached, type CutState } from '../../wire/checkpoint-protocol.ts';
 import { compressPlacement } from '../placement/placement-status.ts';
 import { toldBy, waitsForText, type Advance } from './advance.ts';
-import { copiesWanted, manifestDigestOf, placedImages, type PlacedImage } from './copies.ts';
+import { copiesWanted, storageOf, manifestDigestOf, placedImages, type PlacedImage } from './copies.ts';
 import type { CheckpointSeen, Member } from './seen.ts';
 
 type State = readonly [status: Condition['status'], reason: Reason, message: string];
@@ -73,7 +73,9 @@ function ownerOf({ metadata }: ProcessGroup): Pick<CheckpointStatus, 'owner'> {
 }
 
 /** From what all sandboxes say: every one of them is saved. */
-function readyStatus({ members, candidates }: CheckpointSeen, now: string): CheckpointStatus {
+function readyStatus(seen: CheckpointSeen, now: string): CheckpointStatus {
+  const { members, candidates } = seen;
+  const storage = storageOf(seen);
   const facts = members.flatMap(({ fact, ordinal }) => (fact ? [{ ...fact, ordinal }] : []));
   const imageBytes = facts.reduce((sum, { bytes }) => sum + bytes, 0);
   const frozenMs = facts.map(({ frozenNs }) => frozenNs / 1e6);
@@ -90,6 +92,7 @@ function readyStatus({ members, candidates }: CheckpointSeen, now: string): Chec
     nodes: nodeListText([...new Set(members.map(({ node }) => node))]),
     copies: 1,
     candidateNodes: candidates,
+    ...(storage === undefined ? {} : { storage }),
     ...(thawed ? { downtimeMilliseconds: downtime } : {}),
   };
 }
@@ -191,7 +194,8 @@ function statesOf(
   if (to === 'Ready') {
     const restorable = restorableOf(seen, status, images);
     const durable = durableOf(seen, status, restorable);
-    const copying = restorable[0] === 'True' && (status.copies ?? 0) < copiesPossible(seen);
+    const copying =
+      status.storage === undefined && restorable[0] === 'True' && (status.copies ?? 0) < copiesPossible(seen);
     return {
       Ready: restorable,
       Durable: durable,
@@ -238,7 +242,8 @@ function restorableOf(
 
 function durableOf(seen: CheckpointSeen, status: CheckpointStatus, restorable: State): State {
   if (restorable[0] !== 'True') return restorable;
-  const { copies = 1 } = status;
+  const { copies = 1, storage } = status;
+  if (storage !== undefined) return ['True', 'Copied', `every image is on storage ${storage}`];
   if (copies >= 2) return ['True', 'Copied', `every image is on ${copies} nodes or more`];
   const why =
     copiesWanted(seen) < 2

@@ -59,7 +59,7 @@ function costSecondsOf(checkpoint: Checkpoint | undefined): number {
 
 export function policyCheckpointOf(group: ProcessGroup): Checkpoint {
   const { namespace, name = '', uid = '' } = group.metadata;
-  const { copies } = group.spec.checkpointPolicy ?? {};
+  const { copies, storage } = group.spec.checkpointPolicy ?? {};
   return {
     apiVersion,
     kind: 'Checkpoint',
@@ -72,7 +72,11 @@ export function policyCheckpointOf(group: ProcessGroup): Checkpoint {
         [labels.madeBy.name]: 'Policy',
       },
     },
-    spec: { processGroupName: name, ...(copies === undefined ? {} : { copies }) },
+    spec: {
+      processGroupName: name,
+      ...(copies === undefined ? {} : { copies }),
+      ...(storage === undefined ? {} : { storage }),
+    },
   } as Checkpoint;
 }
 

@@ -12,6 +12,7 @@ import { ImageKeeper } from './image-keeper.ts';
 import { ImageStore, isValidImageId, type Image, type Manifest, type Unpacked } from './image.ts';
 import { readImageKey, type Packing } from './packing.ts';
 import { ImageRoom } from './room.ts';
+import { storageTrouble } from './storages.ts';
 
 const probeWithinMs = 10_000;
 const lookEveryMs = 10_000;
@@ -24,6 +25,7 @@ export class Checkpoints {
   /** How images are kept here. */
   readonly packing: Packing;
   readonly #node: string;
+  readonly #storages: Readonly<Record<string, string>>;
   #probed: Promise<Probe> | null = null;
   #identity = '';
   #told: string | undefined;
@@ -39,7 +41,8 @@ export class Checkpoints {
       programs: criu ?? [],
       keepNamespaces: keepNamespaces ?? false,
     });
-    this.images = new ImageStore(`${stateDir}/images`);
+    this.#storages = nodeConfig.storages;
+    this.images = new ImageStore(`${stateDir}/images`, this.#storages);
     const { imageCompression, imageKeyFile } = nodeConfig;
     const key = imageKeyFile === '' ? null : readImageKey(imageKeyFile);
     this.packing = { compression: imageCompression, key };
@@ -68,11 +71,32 @@ export class Checkpoints {
     return probe;
   }
 
+  /** Why images cannot be kept in a storage from here, for people; null: they can. */
+  storageTrouble(name: string): string | null {
+    const directory = Object.hasOwn(this.#storages, name) ? this.#storages[name] : undefined;
+    if (directory === undefined) {
+      const names = Object.keys(this.#storages);
+      return `node ${this.#node} has no storage ${name}; it has ${names.length === 0 ? 'none' : names.join(', ')}`;
+    }
+    const why = storageTrouble(directory, this.#node);
+    return why === null ? null : `storage ${name} cannot be used from node ${this.#node}: ${why}`;
+  }
+
+  /** What of storages goes into what the node can do. */
+  storageFeatures(): { features: string[]; missing: string[] } {
+    const found = Object.keys(this.#storages).map((name) => ({ name, why: this.storageTrouble(name) }));
+    return {
+      features: found.filter(({ why }) => why === null).map(({ name }) => `storage-${name}`),
+      missing: found.flatMap(({ name, why }) => (why === null ? [] : [`storage-${name}: ${why}`])),
+    };
+  }
+
   /** Looks again now and then, until the signal aborts. */
   watch(signal: AbortSignal): void {
     const timer = setInterval(() => {
       void this.probe();
       void this.keeper.lookAgain(signal);
+      if (Object.keys(this.#storages).length > 0) this.keeper.lookAround();
     }, lookEveryMs);
     timer.unref();
     signal.addEventListener('abort', () => {
@@ -85,7 +109,8 @@ export class Checkpoints {
     const { image, manifest } = await this.#wholeImage(order, signal);
     const plainBytes = manifest.files.reduce((sum, { plain }) => sum + (plain?.bytes ?? 0), 0);
     if (plainBytes > 0) this.room.checkDisk(plainBytes);
-    return image.unpack(manifest, this.packing.key, signal);
+    const into = this.images.openOf(image.id);
+    return image.unpack(manifest, { into, key: this.packing.key }, signal);
   }
 
   /** A damaged one is replaced by another node's. */

@@ -61,6 +61,15 @@ export class ImageKeeper {
     this.#tell(image.id, { id: image.id, state: 'Damaged', bytes: image.bytes(), message });
   }
 
+  /** What other nodes have put into storages, or taken out of them. */
+  lookAround(): void {
+    const there = new Map(this.#store.list().map((image) => [keyOf(image.id), image]));
+    for (const [key, image] of there) if (!this.#facts.has(key) && image.isWhole) this.touched(image);
+    for (const [key, { id, state }] of this.#facts)
+      if (state === 'Kept' && !there.has(key) && isValidImageId(id as ImageId))
+        this.touched(this.#store.of(id as ImageId));
+  }
+
   /** Damaged ones that somebody has changed since: an administrator may have put back what was there. */
   async lookAgain(signal: AbortSignal): Promise<void> {
     for (const [key, { image, before }] of this.#damaged) {

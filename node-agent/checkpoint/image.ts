@@ -7,7 +7,6 @@ import {
   closeSync,
   constants,
   existsSync,
-  linkSync,
   fsyncSync,
   lstatSync,
   mkdirSync,
@@ -18,7 +17,8 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname } from 'node:path';
+import { copyFile } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
 import type { ImageId, SandboxSpec } from '../../wire/agent-types.ts';
 import { AgentError, errnoOf } from '../agent-error.ts';
 import type { StreamNumber } from '../log-stream.ts';
@@ -278,8 +278,12 @@ export class Image {
       if (name !== manifestName && !named.has(name)) rmSync(this.pathOf(name), { force: true });
   }
 
-  /** The image as it was before it was packed, beside it; itself, when it was not. Throws when it cannot be had. */
-  async unpack(manifest: Manifest, key: ImageKey | null, signal: AbortSignal): Promise<Unpacked> {
+  /** The image as it was before it was packed, in `into`; itself, when it was not. Throws when it cannot be had. */
+  async unpack(
+    manifest: Manifest,
+    { into: image, key }: { into: Image; key: ImageKey | null },
+    signal: AbortSignal,
+  ): Promise<Unpacked> {
     const { files, sealed } = manifest;
     const whole: Manifest =
       sealed === undefined
@@ -287,12 +291,11 @@ export class Image {
         : { ...(JSON.parse(openText(sealed.text, sealed.key, key)) as Cut), files };
     if (files.every(({ plain }) => plain === undefined))
       return { image: this, manifest: whole, [Symbol.dispose]: () => undefined };
-    const image = new Image(`${this.path}${openSuffix}`, this.id);
     image.create();
     try {
       for (const { name, plain } of files) {
         if (plain) await unpackFile(this.pathOf(name), image.pathOf(plain.name), plain.as, key, signal);
-        else linkSync(this.pathOf(name), image.pathOf(name));
+        else await copyFile(this.pathOf(name), image.pathOf(name), constants.COPYFILE_FICLONE);
       }
     } catch (error) {
       image.remove();
@@ -377,34 +380,59 @@ export class Image {
 /** All images of this node. */
 export class ImageStore {
   readonly root: string;
+  readonly #storages: Readonly<Record<string, string>>;
 
-  constructor(root: string) {
+  /** `storages`: directories that other nodes share, by name. */
+  constructor(root: string, storages: Readonly<Record<string, string>> = {}) {
     this.root = root;
+    this.#storages = storages;
     mkdirSync(root, { recursive: true, mode: 0o700 });
     for (const name of list(root))
       if (name.endsWith(partSuffix) || name.endsWith(openSuffix))
         rmSync(`${root}/${name}`, { recursive: true, force: true });
   }
 
+  /** Where it is: on this node, or in a storage; where it would be, while it is nowhere. */
   of(id: ImageId): Image {
-    if (!isValidImageId(id)) throw new Error(`MUSTER_BUG: no image can have the name ${JSON.stringify(id)}`);
-    return new Image(`${this.root}/${id.checkpointUid}-${String(id.ordinal)}`, id);
+    const own = imageIn(this.root, id);
+    if (own.exists) return own;
+    const stored = Object.values(this.#storages).map((directory) => imageIn(directory, id));
+    return stored.find((image) => image.exists) ?? own;
   }
 
-  /** Of all that is in it. */
+  /** Undefined when this node does not have that storage. */
+  inStorage(id: ImageId, name: string): Image | undefined {
+    const directory = Object.hasOwn(this.#storages, name) ? this.#storages[name] : undefined;
+    return directory === undefined ? undefined : imageIn(directory, id);
+  }
+
+  /** Where it is unpacked: never in a storage. */
+  openOf(id: ImageId): Image {
+    return new Image(`${imageIn(this.root, id).path}${openSuffix}`, id);
+  }
+
+  /** Of all that is on this node. */
   bytes(): number {
-    return this.list().reduce((sum, image) => sum + image.bytes(), 0);
+    return imagesIn(this.root).reduce((sum, image) => sum + image.bytes(), 0);
   }
 
   list(): Image[] {
-    const images: Image[] = [];
-    for (const name of list(this.root)) {
-      const [, checkpointUid = '', ordinal = ''] = keyShape.exec(name) ?? [];
-      const id = { checkpointUid, ordinal: Number(ordinal) };
-      if (isValidImageId(id)) images.push(this.of(id));
-    }
-    return images;
+    const all = [this.root, ...Object.values(this.#storages)].flatMap(imagesIn);
+    return [...new Map(all.map((image) => [basename(image.path), image])).values()];
   }
+}
+
+function imageIn(directory: string, id: ImageId): Image {
+  if (!isValidImageId(id)) throw new Error(`MUSTER_BUG: no image can have the name ${JSON.stringify(id)}`);
+  return new Image(`${directory}/${id.checkpointUid}-${String(id.ordinal)}`, id);
+}
+
+function imagesIn(directory: string): Image[] {
+  return list(directory).flatMap((name) => {
+    const [, checkpointUid = '', ordinal = ''] = keyShape.exec(name) ?? [];
+    const id = { checkpointUid, ordinal: Number(ordinal) };
+    return isValidImageId(id) ? [imageIn(directory, id)] : [];
+  });
 }
 
 function syncDirectory(path: string): void {

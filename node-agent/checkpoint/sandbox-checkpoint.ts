@@ -24,6 +24,7 @@ import { askAll, signalRanks, tell } from './callbacks.ts';
 import { preflight } from './preflight.ts';
 import { readLog, repair } from './repair.ts';
 import { takeSnapshots } from './snapshots.ts';
+import { storeImage } from './storages.ts';
 
 /** What is kept of it on disk. */
 export interface CheckpointRecord extends CheckpointFact {
@@ -35,6 +36,8 @@ export interface CheckpointRecord extends CheckpointFact {
   readonly signal?: number;
   readonly signalMs?: number;
   readonly begunMs?: number;
+  /** Where the image is to be in the end; empty: on the node. */
+  readonly storage?: string;
   readonly holdUntilMs: number;
 }
 
@@ -104,6 +107,7 @@ export class SandboxCheckpoint {
       signal: _signal,
       signalMs: _signalMs,
       begunMs: _begunMs,
+      storage: _storage,
       holdUntilMs: _holdUntilMs,
       ...fact
     } = this.#record;
@@ -208,6 +212,7 @@ export class SandboxCheckpoint {
       signal: order.signal,
       signalMs: order.signalMs,
       begunMs: this.#backend.nowMs(),
+      storage: order.storage,
       holdUntilMs: this.#backend.nowMs() + holdMs,
     };
     this.#record = record;
@@ -263,6 +268,9 @@ export class SandboxCheckpoint {
       );
     // Who is frozen answers nothing, and runs nothing that could be cut in two.
     if (!cgroup.frozen()) await this.#askRanks(adopted, signal);
+    const { storage = '' } = this.#record ?? {};
+    const trouble = storage === '' ? null : checkpoints.storageTrouble(storage);
+    if (trouble !== null) throw refusal('PreflightFailed', 'MUSTER_STORAGE', trouble);
     await this.#check(adopted, 'before');
     // Descriptors on their way to pid 1 could not be saved: it has all that was sent before it is frozen.
     if (!cgroup.frozen()) await adopted.barrier();
@@ -392,9 +400,22 @@ export class SandboxCheckpoint {
       await image.seal(cut, this.#backend.checkpoints.packing, signal);
     }
     this.#sandbox.input?.keepFrom(null);
-    const digest = image.digest();
-    this.#update({ state: 'Saved', digest, bytes: image.bytes() });
+    const kept = await this.#stored(image, signal);
+    this.#update({ state: 'Saved', digest: kept.digest(), bytes: kept.bytes() });
     this.#backend.checkpoints.keeper.touched(this.#image);
+  }
+
+  /** Where it stays: in the storage that was asked for, once it is there. */
+  async #stored(image: Image, signal: AbortSignal): Promise<Image> {
+    const { storage = '' } = this.#record ?? {};
+    if (storage === '') return image;
+    const target = this.#backend.checkpoints.images.inStorage(image.id, storage);
+    if (!target)
+      throw refusal('DumpFailed', 'MUSTER_STORAGE', this.#backend.checkpoints.storageTrouble(storage) ?? '');
+    if (target.path === image.path) return image;
+    await storeImage(image, target, signal);
+    image.remove();
+    return target;
   }
 
   #release(): void {
