@@ -19,6 +19,8 @@ const leastVersion = [4, 2] as const;
 /** As much as the field holds: unlinked files of MPI libraries are some megabytes, those of programs what they like. */
 const ghostLimitBytes = 0xffffffff;
 const logLevel = 3;
+/** Of CRIU for seizing the processes; its own 10 s are too few on a node that is overloaded. Whoever asks has a deadline besides. */
+const seizedWithinSeconds = 60;
 const networkKey = 'network';
 
 const common = {
@@ -88,6 +90,7 @@ export class CriuEngine implements CheckpointEngine {
         imagesDirFd: directory,
         pid: request.pid,
         leaveRunning: true,
+        timeout: seizedWithinSeconds,
         logFile: 'dump.log',
         freezeCgroup: request.frozenCgroup,
         external,
