@@ -322,6 +322,7 @@ export async function runControlPlane(
 
   const mover = new MigrationReconciler({
     store, hub, clock, events, logger, offers,
+    ...(options.reached === undefined ? {} : { reached: options.reached }),
     groups: groups.objects,
     checkpoints: checkpoints.objects,
     migrations: migrations.objects,

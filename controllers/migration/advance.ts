@@ -130,6 +130,8 @@ function beginning({ migration, group, placement, waitsFor, choice }: MigrationS
   if (phase !== 'Running' && phase !== 'Suspended')
     return { message: `ProcessGroup ${processGroupName} is ${phase ?? 'new'}: it moves once it runs` };
   switch (choice?.kind) {
+    case 'waiting':
+      return { message: choice.message };
     case 'nothing':
       return { event: 'NothingToDo', message: choice.message };
     case 'refused':

@@ -16,6 +16,8 @@ import type { Assignment } from '../placement/placement-status.ts';
 export type Choice =
   | { readonly kind: 'moves'; readonly moves: readonly MigrationMove[]; readonly ranks: string }
   | { readonly kind: 'nothing'; readonly message: string }
+  /** A node that could take them may be heard of in a moment. */
+  | { readonly kind: 'waiting'; readonly message: string }
   | { readonly kind: 'refused'; readonly reason: Reason; readonly message: string };
 
 export interface ChoiceSources {
@@ -23,6 +25,8 @@ export interface ChoiceSources {
   readonly placement: readonly Assignment[];
   readonly offers: readonly NodeOffer[];
   readonly nodeOf: (node: string) => NodeState | undefined;
+  /** Nothing is heard of the node, and it is not lost yet. */
+  readonly isAway: (node: string) => boolean;
   /** Memory that a sandbox has now. */
   readonly memoryOf: (ordinal: number) => number;
 }
@@ -140,10 +144,9 @@ function targetOf(
   );
   const reasons = others.slice(0, mostNamed).map((offer) => `${offer.name} ${why(offer)}`);
   const none = spec.to === undefined ? 'there is no other node' : `there is no node ${spec.to}`;
-  return refused(
-    'NoTarget',
-    `no node can take sandbox ${sandbox.ordinal} (ranks ${sandbox.ranks}) of ${sandbox.node}: ${reasons.join('; ') || none}`,
-  );
+  const message = `no node can take sandbox ${sandbox.ordinal} (ranks ${sandbox.ranks}) of ${sandbox.node}: ${reasons.join('; ') || none}`;
+  if (others.some(({ name, ready }) => !ready && sources.isAway(name))) return { kind: 'waiting', message };
+  return refused('NoTarget', message);
 }
 
 /** What a node that offers itself lacks for this sandbox. */

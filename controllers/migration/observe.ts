@@ -67,6 +67,7 @@ export function observe(
             placement,
             offers: ports.offers(groupUid),
             nodeOf: (node) => hub.nodes.get(node),
+            isAway: (node) => hub.nodes.standing(node) === 'Away',
             memoryOf: (ordinal) => {
               const each = placement[ordinal];
               const { incarnation = 0, node = '' } = each ?? {};

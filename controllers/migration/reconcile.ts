@@ -30,6 +30,8 @@ export interface MigrationPorts extends ObservePorts {
   readonly logger: Logger;
   /** Its record has changed, or somebody who waited for it may go on. */
   readonly groupChanged: (group: Key) => void;
+  /** Tests end the controller at such points. */
+  readonly reached?: (point: string) => void;
 }
 
 /** What stands in the way of a beginning comes free without anybody telling. */
@@ -54,14 +56,19 @@ export class MigrationReconciler implements Reconciler {
     const current = await this.#keepFinalizer(migration, advance.to, signal);
     // The Migration's own record first where it gives up, the group's first where it commits: each says what the other will.
     const isCommit = advance.actions.includes('Commit');
+    const isStep = advance.from !== advance.to;
+    if (isStep || isCommit) this.#ports.reached?.(`move ${isCommit ? 'Commit' : advance.to} decided`);
     if (isCommit) {
       await this.#write(seen, committed(seen), signal);
+      this.#ports.reached?.('move Commit written');
       return this.#followed(groupKey, { kind: 'again', afterMs: againMs });
     }
     if (advance.from === advance.to) this.#tell(seen, advance.to); // time counts
     const status = await this.#writeStatus(current, seen, advance, signal);
-    if (advance.from !== advance.to) this.#told(seen, advance, status);
+    if (isStep) this.#ports.reached?.(`move ${advance.to} written`);
+    if (isStep) this.#told(seen, advance, status);
     const changed = await this.#keepClaim(seen, advance, signal);
+    if (changed) this.#ports.reached?.(`move ${advance.to} claimed`);
     this.#tell(seen, advance.to);
     if (changed) return this.#followed(groupKey, { kind: 'again', afterMs: againMs });
     if (advance.from !== advance.to) return this.#followed(groupKey, { kind: 'again', afterMs: againMs });

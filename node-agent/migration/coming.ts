@@ -136,6 +136,7 @@ export class Coming {
     if (this.#record === null) return;
     this.#record = { ...this.#record, ...change };
     this.#sandbox.directory.write('coming', this.#record);
+    if (change.state !== undefined) this.#backend.config.reached?.(`comer ${change.state}`);
     this.#sandbox.changed();
   }
 

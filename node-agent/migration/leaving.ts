@@ -53,6 +53,8 @@ export class Leaving {
   /** An earlier agent was in the middle of it. */
   #interrupted: boolean;
   #againAtMs = 0;
+  /** Its pipes are read by nobody, by this agent's doing. */
+  #isPaused = false;
 
   constructor(sandbox: HeldSandbox, backend: Backend) {
     this.#sandbox = sandbox;
@@ -152,6 +154,7 @@ export class Leaving {
     if (this.#record === null) return;
     this.#record = { ...this.#record, ...change };
     this.#sandbox.directory.write('leaving', this.#record);
+    if (change.state !== undefined) this.#backend.config.reached?.(`leaver ${change.state}`);
     this.#sandbox.changed();
   }
 
@@ -231,6 +234,7 @@ export class Leaving {
     this.#update({ frozenNs: this.#backend.nowMs() * 1e6 });
     await sandbox.freezer.freeze('move');
     sandbox.processes?.pause();
+    this.#isPaused = true;
     await sandbox.setPlugged(false);
     signal.throwIfAborted();
     await this.#check('frozen');
@@ -312,7 +316,8 @@ export class Leaving {
     }
     if (actions.includes('Thaw') && adopted && !adopted.isGone) {
       await this.#sandbox.setPlugged(true, 'move');
-      processes?.resume();
+      if (this.#isPaused) processes?.resume();
+      this.#isPaused = false;
       await this.#sandbox.freezer.thaw('move');
     }
     const reason = why instanceof AgentError ? why.reason : 'DumpFailed';
