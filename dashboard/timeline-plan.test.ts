@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { FeedAct, FeedEvent, FeedGroup } from '../wire/page-feed.ts';
-import { ticksOf, timelineOf } from './timeline-plan.ts';
+import { spanOf, ticksOf, timelineOf } from './timeline-plan.ts';
 
 const group = (more: Partial<FeedGroup>): FeedGroup => ({
   ...({ kind: 'group', namespace: 'default', name: 'a', uid: 'a', phase: 'Running', message: '' } as const),
@@ -56,6 +56,12 @@ describe('the timeline', () => {
       'migration m from n1 to n2: Copying, 10 s',
     ]);
     expect(row?.ticks).toEqual([{ at: 0.5, title: 'NodeLost: n1', warning: true }]);
+  });
+  it('shows no more time than there were jobs in', () => {
+    const one = group({ past: [['Pending', 900_000]] });
+    expect(spanOf([one], 1_000_000, 300_000)).toEqual({ fromMs: 897_000, toMs: 1_000_000 });
+    expect(spanOf([one], 1_000_000, 70_000)).toEqual({ fromMs: 930_000, toMs: 1_000_000 });
+    expect(spanOf([], 1_000_000, 300_000)).toEqual({ fromMs: 940_000, toMs: 1_000_000 });
   });
   it('marks round moments', () => {
     expect(ticksOf(span, 0)).toEqual([100_000, 110_000, 120_000, 130_000, 140_000, 150_000, 160_000, 170_000, 180_000, 190_000, 200_000]); // prettier-ignore

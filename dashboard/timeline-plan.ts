@@ -47,6 +47,14 @@ const looks: Readonly<Record<string, string>> = {
 
 export const isOver = (phase: string): boolean => phase === 'Succeeded' || phase === 'Failed';
 
+/** The time up to now, but no more of it than there were jobs in, and a minute at least. */
+export function spanOf(groups: Iterable<FeedGroup>, nowMs: number, rangeMs: number): Span {
+  let earliestMs = nowMs;
+  for (const { past } of groups) earliestMs = Math.min(earliestMs, past[0]?.[1] ?? nowMs);
+  const neededMs = Math.max(60_000, (nowMs - earliestMs) * 1.03);
+  return { fromMs: nowMs - Math.min(rangeMs, neededMs), toMs: nowMs };
+}
+
 /** Groups that were there in the span, the newest first. */
 export function timelineOf(
   groups: Iterable<FeedGroup>,

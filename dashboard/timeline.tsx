@@ -3,7 +3,7 @@ import { useMemo, useRef } from 'preact/hooks';
 import type { FeedGroup } from '../wire/page-feed.ts';
 import { keyOf, type Model } from './model.ts';
 import { clockText } from './text.ts';
-import { timelineOf, ticksOf, type Bar, type TimelineRow } from './timeline-plan.ts';
+import { spanOf, timelineOf, ticksOf, type Bar, type TimelineRow } from './timeline-plan.ts';
 import { useSize } from './use-size.ts';
 
 export const ranges = [
@@ -31,7 +31,8 @@ export interface TimelineProps {
 export function Timeline({ model, groups, nowMs, rangeMs, chosen, choose }: TimelineProps) {
   const outer = useRef<HTMLDivElement>(null);
   const { width } = useSize(outer);
-  const span = { fromMs: nowMs - rangeMs, toMs: nowMs };
+  const span = spanOf(groups, nowMs, rangeMs);
+  const spanMs = span.toMs - span.fromMs;
   const rows = useMemo(
     () => timelineOf(groups, model.acts, model.events, span).slice(0, mostRows),
     [groups, model.acts, model.events, nowMs, rangeMs],
@@ -46,12 +47,12 @@ export function Timeline({ model, groups, nowMs, rangeMs, chosen, choose }: Time
       ) : (
         <svg width={Math.max(0, width)} height={height} role="list">
           {ticksOf(span, offsetMs).map((ms) => {
-            const x = labelWidth + 14 + ((ms - span.fromMs) / rangeMs) * room;
+            const x = labelWidth + 14 + ((ms - span.fromMs) / spanMs) * room;
             return (
               <g key={ms}>
                 <line class="rule" x1={x} x2={x} y1={axisHeight - 4} y2={height} />
                 <text x={x} y={11} text-anchor="middle">
-                  {rangeMs > 3_600_000 ? clockText(ms).slice(0, 5) : clockText(ms)}
+                  {spanMs > 3_600_000 ? clockText(ms).slice(0, 5) : clockText(ms)}
                 </text>
               </g>
             );

@@ -33,7 +33,8 @@ try {
   await run('survey', 8, 'sh', '-c', 'sleep 30');
   await seconds(8);
   await cluster.muster(['run', '-n', '4', '--name', 'typo', 'sh', '-c', 'exit $((PMI_RANK == 2 ? 3 : 0))']);
-  await cluster.muster(['checkpoint', 'spectra'], { timeoutMs: 90_000 });
+  const save = (name: string) => cluster.done(['checkpoint', name], { timeoutMs: 90_000 });
+  await save('spectra');
   await seconds(6);
   await run('nightly', 8, 'sleep', '900');
   await seconds(6);
@@ -41,7 +42,7 @@ try {
   await seconds(9);
   await cluster.done(['resume', 'spectra']);
   await cluster.done(['suspend', 'nightly']);
-  await cluster.muster(['checkpoint', 'ocean'], { timeoutMs: 90_000 });
+  await save('ocean');
   const page = await browser.newPage({ viewport: { width: 1280, height: 800 }, colorScheme: 'light' });
   await page.goto(/http:\S+/.exec(door.stdout)![0]);
   await page.locator('.link.live').waitFor();

@@ -169,7 +169,7 @@ describe.skipIf(!existsSync(program))('the page', () => {
   it('hears at once of a suspension, a resumption, a new job and its end', async () => {
     expect(await pixelsOf('--frozen')).toBe(0);
     await cluster.done(['suspend', 'calm']);
-    await rowOf('calm').getByText('Suspended').waitFor({ timeout: 5000 });
+    await rowOf('calm').getByText('Suspended').waitFor();
     await eventually(async () => (await pixelsOf('--frozen')) > 100, 'frozen cells');
     const timeline = page.locator('.timeline-panel .row');
     await eventually(
@@ -177,10 +177,10 @@ describe.skipIf(!existsSync(program))('the page', () => {
       'the suspension in the timeline',
     );
     await cluster.done(['resume', 'calm']);
-    await rowOf('calm').getByText('Running').waitFor({ timeout: 5000 });
+    await rowOf('calm').getByText('Running').waitFor();
     await eventually(async () => (await pixelsOf('--frozen')) === 0, 'no frozen cell');
     await cluster.run(['-n', '2', '--name', 'fails', 'sh', '-c', 'exit 3']);
-    await rowOf('fails').getByText('Failed').waitFor({ timeout: 5000 });
+    await rowOf('fails').getByText('Failed').waitFor();
     await page.keyboard.press('/');
     await page.keyboard.type('fail');
     await eventually(
@@ -198,7 +198,7 @@ describe.skipIf(!existsSync(program))('the page', () => {
     await page.locator('.link.lost').waitFor();
     await page.locator('.link.live').waitFor();
     await cluster.done(['suspend', 'calm']);
-    await rowOf('calm').getByText('Suspended').waitFor({ timeout: 10_000 });
+    await rowOf('calm').getByText('Suspended').waitFor();
     // What went on meanwhile is no complaint of the page's.
     const own = complaints.filter((text) => !/ERR_|Failed to load resource/.test(text));
     expect(own).toEqual([]);

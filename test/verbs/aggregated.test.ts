@@ -304,7 +304,7 @@ describe('the page behind the API server', () => {
     using viewer = pageOf('viewer');
     await eventually(async () => {
       expect(await textOf(viewer, 'dashboard/', /<\/html>/)).toContain('src="page.js"');
-    }, 10_000);
+    }, 60_000);
     expect(await textOf(viewer, 'dashboardfeed', /\n\n/)).toMatch(/"group\/default\/job":\{"kind":"group"/);
     using operator = pageOf('operator');
     expect(await textOf(operator, 'dashboardfeed', /\n\n/)).toMatch(
