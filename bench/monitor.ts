@@ -93,19 +93,20 @@ async function writesOf(count: number): Promise<void> {
       stop.signal,
     );
     const all: TestAgent[] = [];
+    // Each every ten seconds, as real ones, from the beginning: the hub gives up who is silent.
+    let next = 0;
+    const timer = setInterval(() => {
+      for (let each = 0; each < Math.ceil(all.length / 100); each += 1) all[next++ % all.length]?.measured();
+    }, 100);
     for (let at = 0; at < count; at += 1) {
       const node = `node${at}`;
       const agent = new TestAgent(node, authority.cert, await issue(authority, { kind: 'node', node }));
       agent.connect(plane.hub.port);
       all.push(agent);
-      if (at % 50 === 49) await pause(50);
+      if (at % 10 === 9) await pause(20);
     }
     while (plane.hub.connectedNodes < count) await pause(100);
-    // Each every ten seconds, as real ones; the first round makes the objects and says what nobody knew.
-    let next = 0;
-    const timer = setInterval(() => {
-      for (let each = 0; each < Math.ceil(count / 100); each += 1) all[next++ % count]?.measured();
-    }, 100);
+    // The first rounds make the objects and say what nobody knew.
     await pause(90_000);
     const [before, usedBefore] = [writes, process.cpuUsage()];
     await pause(seconds * 1000);

@@ -15,6 +15,7 @@ export interface Tracing extends AsyncDisposable {
 
 const mostWaiting = 2048;
 const sendWithinMs = 5_000;
+const sendEveryMs = 1_000;
 
 /** Undefined when nobody asks for traces. */
 export async function openTracing(
@@ -37,7 +38,11 @@ export async function openTracing(
   const quiet = (): void => undefined;
   diag.setLogger({ error: trouble, warn: trouble, info: quiet, debug: quiet, verbose: quiet });
   const exporter = new OTLPTraceExporter({ timeoutMillis: sendWithinMs });
-  const processor = new BatchSpanProcessor({ exporter, maxQueueSize: mostWaiting });
+  const processor = new BatchSpanProcessor({
+    exporter,
+    maxQueueSize: mostWaiting,
+    scheduledDelayMillis: sendEveryMs,
+  });
   const resource = resourceFromAttributes({
     'service.name': part,
     'service.version': ownVersion(),
