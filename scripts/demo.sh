@@ -60,13 +60,21 @@ step muster get pg
 muster get pg
 muster wait cpi --for Succeeded --timeout 10
 
-if ! muster doctor | grep -q '^yes *checkpoint'; then
+features=$(muster doctor || true)
+if ! grep -q '^yes *checkpoint' <<<"$features"; then
   say 'this machine cannot save jobs, see `muster doctor`: the demo ends here'
   exit 0
 fi
 
-step muster run --detach --name ring -n 4 ring --seconds 4
-(cd "$programs" && muster run --detach --name ring -n 4 build/programs/ring --seconds 4 --report-every 2000)
+step muster run --detach --name ring -n 4 ring --seconds 8
+(cd "$programs" && muster run --detach --name ring -n 4 build/programs/ring --seconds 8 --report-every 2000)
+
+if grep -q '^yes *network-isolated' <<<"$features"; then
+  step muster migrate ring --from node1 --to node2
+  muster migrate ring --from node1 --to node2
+  step muster ps ring
+  muster ps ring
+fi
 
 step muster checkpoint ring --stop --name half
 muster checkpoint ring --stop --name half
