@@ -200,8 +200,7 @@ function runOf(outcome: Outcome, timeoutSeconds: number): Run {
 }
 
 /** What goes into an object, and to terminals. */
-const printable = (text: string): string =>
-  text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, ' ').trim();
+const printable = (text: string): string => text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, ' ').trim();
 
 function readVerdicts(file: string): Record<string, Verdict> {
   try {
