@@ -1,6 +1,6 @@
 // Controllers and agents killed with SIGKILL at every step of the protocol's tables, of a job of two nodes: it is saved, or runs
 // on as if nobody had asked; either way its output is whole, and the next checkpoint succeeds.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { cutTable, memberTable } from '../../wire/checkpoint-protocol.ts';
@@ -23,7 +23,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await cluster?.[Symbol.asyncDispose]();
-  writeFileSync(pointsFile, '');
+  rmSync(pointsFile, { force: true });
 });
 
 interface Made {
