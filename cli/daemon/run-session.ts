@@ -81,6 +81,8 @@ export class RunSession {
   readonly #settled = new AbortController();
   readonly #announced = new Set<string>();
   readonly #relayed = new Set<string>();
+  /** Ordinals of sandboxes whose output is relayed: that is followed wherever they go. */
+  readonly #relayedOrdinals = new Set<number>();
   readonly #relaying = new Set<string>();
   /** Announced once their agents are heard of. */
   readonly #unknown = new Map<string, Promise<void>>();
@@ -246,6 +248,7 @@ export class RunSession {
         continue;
       }
       this.#announced.add(key);
+      if (this.#relayedOrdinals.has(ordinal)) continue;
       const stdin = takesInput(group, ranks);
       const path = this.#ports.localSocketOf(node);
       if (path !== undefined) {
@@ -253,6 +256,9 @@ export class RunSession {
         this.#send(encodeSandbox(ordinal, incarnation, stdin && !shared, path));
       } else {
         elsewhere.push(ranks);
+        this.#relayedOrdinals.add(ordinal);
+        // It was here before it moved.
+        if (this.#local.delete(ordinal)) this.#send(encodeSandbox(ordinal, incarnation, false, ''));
       }
       if (stdin && (shared || path === undefined)) this.#act(this.#relayedStdin());
     }

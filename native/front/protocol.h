@@ -22,11 +22,13 @@ enum front_type {
                          is sent again from at most 256 KiB before its end: a window never reaches further beyond what is safe */
   FRONT_SHOWN = 5,  /* records {u32 rank, u32 stream, u64 offset}: relayed output that has been written out */
   /* control plane to front */
-  FRONT_TEXT = 16,      /* u32 descriptor (1 or 2), text: help, an error; shown as is */
-  FRONT_JOB = 17,       /* text "uid name token flags": the job is accepted. Flags: 1 = labels, 2 = say what has been
+  FRONT_TEXT = 16, /* u32 descriptor (1 or 2), text: help, an error; shown as is */
+  FRONT_JOB = 17,  /* text "uid name token flags": the job is accepted. Flags: 1 = labels, 2 = say what has been
                            shown (FRONT_SHOWN, FRONT_SHOWN_HERE): ranks wait for it when the log is full */
-  FRONT_SANDBOX = 18,   /* u32 ordinal, u32 incarnation, u32 flags (1 = stdin goes here), text: path of the agent's socket */
-  FRONT_DATA = 19,      /* u32 rank, u32 stream (1, 2), u64 offset, bytes: relayed output of a node elsewhere */
+  FRONT_SANDBOX =
+      18,          /* u32 ordinal, u32 incarnation, u32 flags (1 = stdin goes here), text: path of the agent's socket; empty: it
+                           has gone to another machine, and its output is relayed from now on */
+  FRONT_DATA = 19, /* u32 rank, u32 stream (1, 2), u64 offset, bytes: relayed output of a node elsewhere */
   FRONT_SUSPENDED = 20, /* the job is frozen: the front stops itself */
   FRONT_DONE = 21,      /* i32 exit code, u32 sandboxes that must have ended first, text for stderr (may be empty) */
   FRONT_WINDOW = 22,    /* u64: relayed stdin may be sent up to this offset */

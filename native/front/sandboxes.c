@@ -64,6 +64,16 @@ int sandboxes_named(const uint8_t *body, size_t length) {
     return 0;
   }
   uint64_t now = clock_ns();
+  if (*path == 0) {
+    if (sandbox) {
+      if (sandbox->ended) sandboxes.ended--;
+      sandbox->ended = false;
+      disconnect(sandbox, now);
+      sandbox->given_up = true;
+    }
+    free(path);
+    return 0;
+  }
   if (!sandbox) {
     if (sandboxes.count >= MOST_SANDBOXES) {
       free(path);

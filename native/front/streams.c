@@ -208,9 +208,20 @@ int streams_grew(uint32_t connection, uint32_t id, bool ended, uint64_t length) 
   return 0;
 }
 
+/* Relayed since the rank has left this machine: what is known of it from here is not shown again. */
+static void follow_local(struct stream *relayed) {
+  for (size_t i = 0; i < by_rank.room; i++) {
+    const struct stream *stream = by_rank.entries[i].stream;
+    if (!stream || stream == relayed || stream->rank != relayed->rank || stream->which != relayed->which) continue;
+    relayed->offset = relayed->shown = relayed->told = relayed->length = stream->length;
+    return;
+  }
+}
+
 int streams_relayed(uint32_t rank, uint32_t which, uint64_t offset, const void *bytes, size_t length) {
   struct stream *stream = stream_of(RELAYED, rank, which);
   if (!stream) return -E2BIG;
+  if (stream->segments_used == 0 && stream->length == 0) follow_local(stream);
   if (stream->segments_used == 0) {
     int fd = memfd_create("muster-relayed", MFD_CLOEXEC);
     if (fd < 0) return -errno;

@@ -74,3 +74,25 @@ it('is whole where it was, or where it went, when the host that it goes to is cu
   await cluster.host('node3').link(true);
   await expectWhole('cut');
 });
+
+it('is followed by an attached client from its machine to another and back, to the byte', async () => {
+  const args = ['--seconds', '25', '--report-every', '1', '--bytes', '16384'];
+  const size = ['-n', '4', '--ppn', '2', '--nodes', 'node1,node2'];
+  const attached = cluster.muster(['run', '--name', 'attached', ...size, `${programs}/ring`, ...args]);
+  await eventually(
+    async () => (await logs('attached', 0).catch(() => [])).length > 5,
+    'attached to say something',
+  );
+  await migrate('attached', '--from', 'node1', '--to', 'node3');
+  await migrate('attached', '--from', 'node3', '--to', 'node1');
+  const { code, stdout, stderr } = await attached;
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  for (let rank = 0; rank < 4; rank++) {
+    const lines = stdout
+      .toString()
+      .split('\n')
+      .filter((line) => line.startsWith(`rank ${rank} `));
+    expect(lines).toEqual(await logs('attached', rank));
+  }
+  await expectWhole('attached');
+});
