@@ -37,8 +37,8 @@ export interface NodeMonitorPorts {
 
 const knownWithinMs = 200;
 
-/** Figures alone are written this often: each half minute, and with very many nodes so that all together stay below 14 a second. */
-export const measuredEveryMs = (nodes: number): number => Math.max(30_000, nodes * 75);
+/** Figures alone are written this often: each half minute, and with very many nodes so that all together make 10 a second. */
+export const measuredEveryMs = (nodes: number): number => Math.max(30_000, nodes * 100);
 
 export class NodeMonitorReconciler implements Reconciler {
   readonly name = 'node-monitor';
