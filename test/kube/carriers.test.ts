@@ -91,7 +91,7 @@ describe('carrier Pods on the Kubernetes API', () => {
     await muster.apply(carried('ours', {}, { 'kueue.x-k8s.io/queue-name': 'q' }));
     await eventually(async () => expect(await pods('ours')).toHaveLength(2), 20_000);
     expect(await pods('theirs')).toEqual([]);
-    expect((await muster.group('theirs')).status).toBeUndefined();
+    expect((await muster.group('theirs')).status).toEqual({ observedGeneration: -1 });
   });
 
   it('cannot be kept by a suspended group that Kueue manages', async () => {
