@@ -6,18 +6,15 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/staging.sh
-# Where jobs could not read the checkout, the tests run in a copy of it; node_modules is large and no job needs it.
+# Where jobs could not read the checkout, the tests run in a copy of it; packages are linked, where that can be, being large.
 if ! readable_by_jobs "$PWD"; then
   staged=$(staging_directory muster-checkout)
   trap 'rm -rf "$staged"' EXIT
   tar --create --exclude=./node_modules --exclude=./.git --exclude=./build/test-homes . | tar --extract --directory "$staged"
-  # Of the packages only Node itself is run by daemons, also on test hosts that see nothing of the checkout.
-  mkdir "$staged/node_modules"
-  ln -s "$PWD"/node_modules/* "$PWD"/node_modules/.[!.]* "$staged/node_modules/"
-  for own in "$PWD"/node_modules/node-linux-*; do
-    rm "$staged/node_modules/${own##*/}"
-    cp -r "$own" "$staged/node_modules/"
-  done
+  if ! cp -al node_modules "$staged/" 2>/dev/null; then
+    rm -rf "$staged/node_modules"
+    cp -a node_modules "$staged/"
+  fi
   status=0
   "$staged/scripts/test.sh" "$@" || status=$?
   exit "$status"

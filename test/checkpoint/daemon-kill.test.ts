@@ -72,8 +72,17 @@ async function killedAt(...points: string[]): Promise<string> {
 
 /** Every iteration of every rank once and in order, so far; and it goes on. */
 async function expectWhole(): Promise<void> {
-  const read = async (): Promise<string[]> =>
-    (await cluster.done(['logs', 'ring', '-r', '0', '--no-label'])).trimEnd().split('\n');
+  const read = async (): Promise<string[]> => {
+    let text = '';
+    // Agents come back to a controller that was started again in a moment.
+    const isThere = async (): Promise<boolean> => {
+      const { code, stdout } = await cluster.muster(['logs', 'ring', '-r', '0', '--no-label']);
+      text = stdout;
+      return code === 0;
+    };
+    await eventually(isThere, 'the output');
+    return text.trimEnd().split('\n');
+  };
   const before = (await read()).length;
   await eventually(async () => (await read()).length > before, 'the ring to go on');
   const lines = (await read()).filter((line) => line.startsWith('rank '));
