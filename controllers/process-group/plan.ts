@@ -63,6 +63,8 @@ const patienceMs = 2_000;
 /** For an agent that never held the group, and so has nothing to say of it. */
 const forgetWithinMs = 2_000;
 const soonMs = 5;
+/** A deletion waits for no word alone: a node that is away may have become one that is lost. */
+const awayAgainMs = 10_000;
 const restoreEveryMs = 1000;
 
 const plan = {
@@ -231,7 +233,7 @@ function deleting(seen: Seen): Plan {
     // deletionTimestamp lies where the deletion was asked for; a grace period of the deletion is not added to it here.
     const leftMs = Date.parse(group.metadata.deletionTimestamp!) + graceMs + patienceMs + 1000 - nowMs;
     const want = graceMs === 0 || leftMs <= 0 || seen.endRequest?.kill === true ? 'Kill' : 'End';
-    return { ...nothing, after: [wanted(seen, want)], againAfterMs: want === 'End' ? leftMs : undefined };
+    return { ...nothing, after: [wanted(seen, want)], againAfterMs: want === 'End' ? leftMs : awayAgainMs };
   }
   if (sandboxes.length === 0) return { ...nothing, after: [{ kind: 'dropFinalizer', lostNodes: [] }] };
   const { removedForMs } = seen;
@@ -239,7 +241,7 @@ function deleting(seen: Seen): Plan {
   if (!sandboxes.every((view) => isForgotten(view, removedForMs))) {
     const silent = sandboxes.some((view) => view.standing === 'Connected' && !view.known);
     const leftMs = Math.max(soonMs, forgetWithinMs - removedForMs);
-    return { ...nothing, after: [{ kind: 'remove' }], againAfterMs: silent ? leftMs : undefined };
+    return { ...nothing, after: [{ kind: 'remove' }], againAfterMs: silent ? leftMs : awayAgainMs };
   }
   const lostNodes = sandboxes
     .filter((view) => view.standing === 'Lost' && !view.forgotten)
