@@ -1,6 +1,7 @@
 // One sandbox on this node: what is wanted of it, what is seen of it, and the loop that brings the one to the other by
 // plan.ts. All that must survive the agent is in the sandbox's directory, in rank-init or in the kernel; this object may
 // be made anew at any time from those. One pass at a time; whatever happens only asks for another pass.
+// This file is long because every part of a sandbox is tied to the loop here; what the parts do is in files of their own.
 import { tell } from './checkpoint/callbacks.ts';
 import { bindAgain } from './checkpoint/rebinding.ts';
 import { rankSlotsOf } from './monitor/sandbox-ranks.ts';

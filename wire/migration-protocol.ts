@@ -183,8 +183,6 @@ export const moveTable = {
 } as const satisfies StateTable<MoveState, MoveEvent, MoveAction>;
 
 /** What an agent is told of a sandbox: by the Migration that is at work on it, and Stay by the group's record when none is. */
-export type MoveStep = 'Prepare' | 'Leave' | 'Place' | 'Stay';
-
 const leaverTold: Readonly<Record<string, LeaverEvent>> = {
   Prepare: 'ToldPrepare',
   Leave: 'ToldLeave',

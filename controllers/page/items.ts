@@ -171,27 +171,24 @@ function stateOf(fact: SandboxFact | undefined): SandboxState {
   return sandboxStates.find((state) => state === fact.state) ?? 'Unknown';
 }
 
-export function checkpointItem({ metadata, spec, status = {} }: Checkpoint): FeedAct {
-  return {
-    kind: 'checkpoint',
-    namespace: metadata.namespace ?? 'default',
-    name: metadata.name ?? '',
-    group: spec.processGroupName,
-    phase: status.phase ?? 'Pending',
-    message: short(failureOf(status.conditions)),
-    createdMs: msOf(metadata.creationTimestamp),
-    startedMs: msOf(status.startTime),
-    finishedMs: msOf(status.finishTime),
-    downtimeMs: status.downtimeMilliseconds ?? 0,
-    bytes: status.imageBytes ?? status.progress?.bytesWritten ?? 0,
-    from: '',
-    to: status.nodes ?? '',
-  };
+export function checkpointItem(checkpoint: Checkpoint): FeedAct {
+  const { status = {} } = checkpoint;
+  const bytes = status.imageBytes ?? status.progress?.bytesWritten ?? 0;
+  return { ...actOf('checkpoint', checkpoint), bytes, from: '', to: status.nodes ?? '' };
 }
 
-export function migrationItem({ metadata, spec, status = {} }: Migration): FeedAct {
+export function migrationItem(migration: Migration): FeedAct {
+  const { spec, status = {} } = migration;
+  const [from, to] = [status.source ?? spec.from ?? '', status.target ?? spec.to ?? ''];
+  return { ...actOf('migration', migration), bytes: status.transferredBytes ?? 0, from, to };
+}
+
+function actOf(
+  kind: FeedAct['kind'],
+  { metadata, spec, status = {} }: Checkpoint | Migration,
+): Omit<FeedAct, 'bytes' | 'from' | 'to'> {
   return {
-    kind: 'migration',
+    kind,
     namespace: metadata.namespace ?? 'default',
     name: metadata.name ?? '',
     group: spec.processGroupName,
@@ -201,9 +198,6 @@ export function migrationItem({ metadata, spec, status = {} }: Migration): FeedA
     startedMs: msOf(status.startTime),
     finishedMs: msOf(status.finishTime),
     downtimeMs: status.downtimeMilliseconds ?? 0,
-    bytes: status.transferredBytes ?? 0,
-    from: status.source ?? spec.from ?? '',
-    to: status.target ?? spec.to ?? '',
   };
 }
 

@@ -71,6 +71,13 @@ export class Checkpoints {
     return probe;
   }
 
+  /** The engine's version. Throws AgentError EngineMissing where there is none that works. */
+  async engineVersion(): Promise<string> {
+    const { version, why } = await this.probe();
+    if (version !== null) return version;
+    throw new AgentError('refused', 'EngineMissing', 'MUSTER_CRIU_MISSING', `node ${this.#node}: ${why}`);
+  }
+
   /** Why images cannot be kept in a storage from here, for people; null: they can. */
   storageTrouble(name: string): string | null {
     const directory = Object.hasOwn(this.#storages, name) ? this.#storages[name] : undefined;

@@ -163,9 +163,7 @@ export async function restoreProcesses(options: {
   const { backend, manifest, image, directory, launch, netns, openFiles } = options;
   const { onPlaced, onReachable, signal } = options;
   const { checkpoints, config, native } = backend;
-  const { version, why } = await checkpoints.probe();
-  if (version === null)
-    throw new AgentError('refused', 'EngineMissing', 'MUSTER_CRIU_MISSING', `node ${config.node}: ${why}`);
+  await checkpoints.engineVersion();
   const [stage, standIn] = [`${directory.path}/root`, `${directory.path}/absent`];
   mkdirSync(stage, { recursive: true, mode: 0o700 });
   mkdirSync(standIn, { recursive: true, mode: 0o555 });

@@ -257,9 +257,7 @@ export class SandboxCheckpoint {
   async #prepare(signal: AbortSignal): Promise<void> {
     const { adopted, cgroup } = this.#sandbox;
     const { checkpoints, config } = this.#backend;
-    const { version, why } = await checkpoints.probe();
-    if (version === null)
-      throw refusal('EngineMissing', 'MUSTER_CRIU_MISSING', `node ${config.node}: ${why}`);
+    const version = await checkpoints.engineVersion();
     if (!adopted || cgroup?.unified == null)
       throw refusal(
         'EngineMissing',

@@ -165,9 +165,7 @@ export class Coming {
 
   async #look(order: MoveOrder | null): Promise<void> {
     const { checkpoints, config, moves } = this.#backend;
-    const { version, why } = await checkpoints.probe();
-    if (version === null)
-      throw failure('EngineMissing', 'MUSTER_CRIU_MISSING', `node ${config.node}: ${why}`);
+    await checkpoints.engineVersion();
     const needed = order?.neededBytes ?? 0;
     const free = moves.transit.freeBytes();
     if (free < needed)

@@ -183,9 +183,7 @@ export class Leaving {
   async #look(signal: AbortSignal): Promise<void> {
     const { adopted, cgroup, spec } = this.#sandbox;
     const { checkpoints, config } = this.#backend;
-    const { version, why } = await checkpoints.probe();
-    if (version === null)
-      throw refusal('EngineMissing', 'MUSTER_CRIU_MISSING', `node ${config.node}: ${why}`);
+    await checkpoints.engineVersion();
     if (!adopted || cgroup?.unified == null)
       throw refusal(
         'EngineMissing',

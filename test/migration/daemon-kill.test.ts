@@ -1,6 +1,6 @@
 // Controllers and agents killed with SIGKILL at every step of the protocol's tables while ranks move between two nodes: they have moved,
 // or run on as if nobody had asked; either way the ring's output is whole and it goes on, and the next migration succeeds.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { criuProgram } from '../criu/criu.ts';
 import { Cluster, eventually, program } from '../e2e/cluster.ts';
@@ -26,7 +26,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await cluster?.[Symbol.asyncDispose]();
-  writeFileSync(pointsFile, '');
+  rmSync(pointsFile, { force: true });
 });
 
 interface Made {
