@@ -101,6 +101,7 @@ export function specsOf(
     devices: spec.resources?.devices ?? [],
     // No agent takes this for a root of its own: without its Pod such a sandbox is refused.
     root: spec.template === undefined ? (spec.root ?? 'Host') : 'Carrier',
+    savesItself: spec.checkpointPolicy?.engine === 'Application',
     abortOnFailure: (spec.failurePolicy?.rank ?? 'Abort') === 'Abort',
     warningSignal: warningSignalOf(spec),
     owner: metadata.annotations?.[annotations.submittedBy.name] ?? '',

@@ -295,8 +295,8 @@ export interface ProcessGroupCheckpointPolicy {
   onSuspend?: boolean;
   /** Whether one is taken in time before the wall time ends. */
   beforeWallTime?: boolean;
-  /** What takes the images. */
-  engine?: 'Auto' | 'Criu';
+  /** What takes the images; Criu saves processes as they are, Application has ranks save themselves and starts them anew from what they have written. Auto is Application for a group that was brought back from such a checkpoint, else Criu. Application counts from the group's next start. */
+  engine?: 'Auto' | 'Criu' | 'Application';
   /** What a restore does with files that were open for writing; Truncate cuts them back to the checkpoint, Snapshot keeps copies, Refuse takes no checkpoint while there are any. */
   openFiles?: 'Truncate' | 'Snapshot' | 'Refuse';
   /** Signal that every rank gets before it is saved, for programs that let go of something then and do not use the library. */

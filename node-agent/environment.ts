@@ -2,6 +2,7 @@
 // and at last what the agent alone may say: PMI and MUSTER_ variables. Variables by which other launchers are recognised
 // are scrubbed, since an MPI library that sees two launchers at once refuses to start.
 import type { EnvVar, SandboxSpec } from '../wire/agent-types.ts';
+import { checkpointDirectory, restartDirectory } from './checkpoint/own-saves.ts';
 import type { Account } from './mounts.ts';
 import { startFailed } from './agent-error.ts';
 
@@ -109,6 +110,8 @@ export function sandboxVariables(
     ['MUSTER_NAMESPACE', spec.namespace],
     ['MUSTER_UID', spec.id?.groupUid ?? ''],
   ]);
+  if (spec.savesItself) env.set('MUSTER_CHECKPOINT_DIR', checkpointDirectory);
+  if (spec.savesItself && spec.restore) env.set('MUSTER_RESTART_DIR', restartDirectory);
   if (spec.pmi !== 'None') {
     env.set('PMI_FD', '3');
     env.set('PMI_SIZE', String(spec.size));

@@ -11,6 +11,7 @@ import { carrierMounts, type CarrierRecord } from './carrier.ts';
 import type { AgentConfig, Bind } from './config.ts';
 import { checkUid, unnamedAccount } from './credentials.ts';
 import { topologyPath } from './hwloc.ts';
+import { savesOf, savesTarget } from './checkpoint/own-saves.ts';
 import type { LaunchRequest } from './launch.ts';
 import { networkAddressOf } from './network/group-network.ts';
 import { resolverFor, upstreamPath } from './network/resolver.ts';
@@ -47,6 +48,7 @@ export function preparationOf(
   checkNetwork(spec, backend);
   const devices = new Set(spec.devices.flatMap((name) => devicesOf(name, config)));
   const account = accountOf(spec, backend);
+  const binds = [...config.nodeConfig.binds, ...savesBinds(spec, key, config)];
   const groups = [...new Set([account.gid, spec.gid, ...spec.groups])].map((gid) => ({
     gid,
     name: native.group(gid)?.name ?? `group${String(gid)}`,
@@ -79,7 +81,7 @@ export function preparationOf(
         root,
         hostMounts: carrier ? [] : parseMountinfo(hostMountinfo()),
         // An image has places for its own volumes, not for what the node has elsewhere.
-        binds: carrier ? config.nodeConfig.binds.filter(isPrivate) : config.nodeConfig.binds,
+        binds: carrier ? binds.filter(isPrivate) : binds,
         files: carrier ? generated.filter(({ path }) => !imagesOwn.includes(path)) : generated,
       }),
       ...(carrier ? { carrierBinds: carrierMounts(carrier) } : {}),
@@ -90,6 +92,10 @@ export function preparationOf(
     },
   };
 }
+
+/** Where ranks save themselves. */
+const savesBinds = ({ savesItself }: SandboxSpec, key: string, { stateDir }: AgentConfig): Bind[] =>
+  savesItself ? [{ source: savesOf(`${stateDir}/sandboxes/${key}`), target: savesTarget }] : [];
 
 /** Who users are, and how names are looked up, is the image's to say; resolv.conf is a mount of the Pod. */
 const imagesOwn = ['/etc/passwd', '/etc/group', '/etc/nsswitch.conf', '/etc/resolv.conf'];

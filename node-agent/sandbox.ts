@@ -28,6 +28,7 @@ import { backoff } from './backoff.ts';
 import type { SandboxCgroup } from './cgroups.ts';
 import { SandboxCheckpoint, type HeldSandbox } from './checkpoint/sandbox-checkpoint.ts';
 import { handInput, restoreSandbox } from './checkpoint/restore-sandbox.ts';
+import { makeSaves, savesOf } from './checkpoint/own-saves.ts';
 import { endedRecordOf, lossOf, type Ending } from './end-record.ts';
 import { until } from './until.ts';
 import { type ExecOrder, Execution, type ExecutionEvents } from './execution.ts';
@@ -636,14 +637,12 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
     this.#launching = true;
     this.#events.changed(this);
     try {
-      if (this.spec.restore) {
-        await this.#restore(this.spec.restore);
-        return;
-      }
+      if (this.spec.restore && (await this.#restore(this.spec.restore))) return;
       const carrier = await this.carrier.find(this.spec);
       if (carrier) this.cgroup = this.#backend.cgroups?.of(this.key, carrier.cgroups) ?? null;
       const { launch: request } = preparationOf(this.spec, this.key, this.#backend, carrier);
       this.directory.create();
+      if (this.spec.savesItself) makeSaves(savesOf(this.directory.path), this.spec);
       this.directory.write('spec', this.spec);
       this.directory.write('mounts', { root: request.mounts.root, binds: bindsOf(request.mounts) });
       this.directory.keepRoom();
@@ -674,13 +673,13 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
     });
   }
 
-  async #restore(order: RestoreOrder): Promise<void> {
+  async #restore(order: RestoreOrder): Promise<boolean> {
     this.#restoring = new AbortController();
-    const { signal } = this.#restoring;
-    await restoreSandbox(order, this, this.#backend, signal);
+    if (!(await restoreSandbox(order, this, this.#backend, this.#restoring.signal))) return false;
     await this.#find();
     await this.bindAgain();
     if (this.#adopted) tell(this.#adopted.identity.pid, 'restart', 0);
+    return true;
   }
 
   onBegun(): void {

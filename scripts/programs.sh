@@ -47,6 +47,7 @@ mpi cpi examples/cpi.c
 mpi ring test/programs/ring.c
 mpi allpairs test/programs/allpairs.c
 mpi pingpong test/programs/pingpong.c
+mpi saver test/programs/saver.c native/checkpoint/muster-checkpoint.c -pthread
 mpi coupler-a test/programs/coupler.c -DSIDE=0
 mpi coupler-b test/programs/coupler.c -DSIDE=1
 for name in pmibench holder outgen incount exitwith netpipe orphan stubborn keeper; do

@@ -282,6 +282,7 @@ export interface SandboxSpec {
   restore: RestoreOrder | null;
   lease: Lease | null;
   move: MoveOrder | null;
+  savesItself: boolean;
 }
 
 export interface MoveOrder {

@@ -24,16 +24,21 @@ export function unableBecause(
   return `has processors without ${lacks.slice(0, 8).join(', ')}, which the ranks may use`;
 }
 
+/** Whose ranks have saved themselves are started anew, wherever: by `status.engine` of their checkpoint. */
+export const isStartedAnew = (engine: string | undefined): boolean =>
+  engine?.startsWith('application') ?? false;
+
 /** How many connected nodes could take each sandbox; of the one that the fewest could. */
 export function candidatesFor(
   sandboxes: readonly { readonly node: string }[],
-  isIsolated: boolean,
+  { isIsolated, startedAnew }: { isIsolated: boolean; startedAnew: boolean },
   nodes: Pick<NodeTable, 'all' | 'get' | 'standing'>,
 ): number {
   const there = [...nodes.all()].filter(
     ({ node, hello }) =>
       nodes.standing(node) === 'Connected' && (!isIsolated || hello?.features.includes(isolation) === true),
   );
+  if (startedAnew) return there.length;
   const sources = [...new Set(sandboxes.map(({ node }) => node))];
   const counts = sources.map(
     (source) => there.filter((target) => unableBecause(target, nodes.get(source)) === undefined).length,

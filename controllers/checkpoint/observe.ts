@@ -8,7 +8,7 @@ import { expandPlacement, type Assignment } from '../placement/placement-status.
 import { assignmentsOf } from '../process-group/observe.ts';
 import type { Clock } from '../runtime/clock.ts';
 import { keyOf, type Key } from '../runtime/reconciler.ts';
-import { candidatesFor, feature } from './candidates.ts';
+import { candidatesFor, feature, isStartedAnew } from './candidates.ts';
 import { cutStateOf, isDone, type CheckpointSeen, type Member } from './seen.ts';
 
 export interface ObservePorts {
@@ -44,15 +44,20 @@ export function observe(checkpoint: Checkpoint, ports: ObservePorts): Checkpoint
       : [];
   const groupUid = recorded ?? group?.metadata.uid ?? '';
   const standingOf = (node: string) => hub.nodes.standing(node);
+  const members = assignments.map((each) => memberOf(uid, groupUid, each, ports));
+  const needs = {
+    isIsolated: group?.status?.network !== undefined,
+    startedAnew: isStartedAnew(members[0]?.fact?.engine ?? status?.engine),
+  };
   return Object.freeze({
     nowMs: clock.now(),
     checkpoint,
     group,
-    members: assignments.map((each) => memberOf(uid, groupUid, each, ports)),
+    members,
     images: hub.facts.imagesOf(uid).map((held) => ({ ...held, standing: standingOf(held.node) })),
     waitsFor: earlierOf(checkpoint, ports),
     restoring: restoringOf(uid, ports),
-    candidates: candidatesFor(assignments, group?.status?.network !== undefined, hub.nodes),
+    candidates: candidatesFor(assignments, needs, hub.nodes),
     keepers: keepersOf(hub).filter((node) => !isDrained(node)),
     isDrained,
     standingOf,

@@ -6,7 +6,7 @@ import { annotations } from '../../crds/names.ts';
 import type { Checkpoint, ProcessGroup, ProcessGroupSpec } from '../../crds/types.gen.ts';
 import type { RestoreOrder, Sent } from '../../wire/agent-types.ts';
 import type { PlacedImage } from '../checkpoint/copies.ts';
-import { unableBecause } from '../checkpoint/candidates.ts';
+import { isStartedAnew, unableBecause } from '../checkpoint/candidates.ts';
 import { isRestorable } from '../checkpoint/saves.ts';
 import type { NodeState } from '../hub/node-table.ts';
 import { placeRestored } from '../placement/place-restored.ts';
@@ -89,7 +89,10 @@ export function placingOfRestore(
       placement: group.spec.placement ?? {},
       imageOn: (ordinal) => byOrdinal.get(ordinal)?.nodes ?? [],
       trouble: (node, ordinal) =>
-        tried(node, ordinal) ?? unableBecause(nodeOf(node), nodeOf(byOrdinal.get(ordinal)?.nodes[0] ?? '')),
+        tried(node, ordinal) ??
+        (isStartedAnew(checkpoint.status?.engine)
+          ? undefined
+          : unableBecause(nodeOf(node), nodeOf(byOrdinal.get(ordinal)?.nodes[0] ?? ''))),
     },
     offers,
   );

@@ -1,6 +1,7 @@
 /* The library behind muster-checkpoint.h. The agent writes orders ("before 17", "continue 17", "restart 17") into a FIFO of the
  * process in /dev/shm, which is the job's own and travels with it; answers ("ready 17", "refused 17 11") are put beside it. A
- * thread waits at the FIFO; it costs nothing until something is written.
+ * thread waits at the FIFO; it costs nothing until something is written. Ranks that save themselves are asked by a file instead, and
+ * answer with one beside it: they look when it suits them.
  */
 #include "muster-checkpoint.h"
 
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PATH "/dev/shm/muster-checkpoint.%d"
@@ -142,4 +144,55 @@ void muster_checkpoint_enter(void) {
 
 void muster_checkpoint_leave(void) {
   if (--depth == 0) pthread_rwlock_unlock(&sections);
+}
+
+/* The checkpoint that `wanted` has told this rank of, and it has not answered. */
+static unsigned long long asked;
+static unsigned long long answered;
+
+static int path_of(char *path, size_t size, const char *name) {
+  const char *directory = getenv("MUSTER_CHECKPOINT_DIR");
+  if (!directory) return -1;
+  int length = snprintf(path, size, "%s/%s", directory, name);
+  return length > 0 && (size_t)length < size ? 0 : -1;
+}
+
+/* 0: none is asked for. */
+static unsigned long long number_wanted(void) {
+  char path[512], text[32];
+  if (path_of(path, sizeof path, "wanted") < 0) return 0;
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  ssize_t length = read(fd, text, sizeof text - 1);
+  close(fd);
+  if (length <= 0) return 0;
+  text[length] = '\0';
+  return strtoull(text, NULL, 10);
+}
+
+int muster_checkpoint_wanted(void) {
+  unsigned long long number = number_wanted();
+  asked = number == answered ? 0 : number;
+  return asked != 0;
+}
+
+int muster_checkpoint_done(int error) {
+  char name[32], path[512], aside[520], text[64];
+  const char *rank = getenv("MUSTER_RANK");
+  unsigned long long number = asked;
+  asked = 0;
+  if (number == 0 || number_wanted() != number) return ECANCELED;
+  snprintf(name, sizeof name, "done.%s", rank ? rank : "");
+  if (path_of(path, sizeof path, name) < 0) return EIO;
+  snprintf(aside, sizeof aside, "%s.new", path);
+  int length = snprintf(text, sizeof text, "%llu %d\n", number, error);
+  int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd < 0) return EIO;
+  ssize_t written = write(fd, text, (size_t)length);
+  close(fd);
+  if (written != length || rename(aside, path) < 0) return EIO;
+  answered = number;
+  const struct timespec pause = {.tv_nsec = 5000000};
+  while (number_wanted() == number) nanosleep(&pause, NULL);
+  return 0;
 }

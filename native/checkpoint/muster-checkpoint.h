@@ -36,6 +36,23 @@ int muster_checkpoint_register(muster_checkpoint_callback callback, void *argume
 void muster_checkpoint_enter(void);
 void muster_checkpoint_leave(void);
 
+/* For programs that save their own state (checkpointPolicy engine Application), at a place of theirs where that is easy:
+ *
+ *   int wanted = muster_checkpoint_wanted(), by_all;
+ *   MPI_Allreduce(&wanted, &by_all, 1, MPI_INT, MPI_MIN, comm);
+ *   if (by_all) muster_checkpoint_done(save(getenv("MUSTER_CHECKPOINT_DIR")));
+ *
+ * A rank that is started from what was saved finds it in the directory MUSTER_RESTART_DIR; without a restart there is no such
+ * variable. Each sandbox has directories of its own, and each rank finds what the ranks of its sandbox have written.
+ */
+
+/* 1 while a checkpoint is asked for that this rank has not answered. Cheap. */
+int muster_checkpoint_wanted(void);
+
+/* The rank has saved what it needs (0), or an errno says why it could not, and the checkpoint is refused. Returns once the job goes
+ * on: 0, or ECANCELED when the checkpoint had been called off before; EIO when nothing can be written. */
+int muster_checkpoint_done(int error);
+
 #ifdef __cplusplus
 }
 #endif

@@ -10,7 +10,6 @@ import type { RankSlot } from '../monitor/rank-sampler.ts';
 
 const shape = /^muster-checkpoint\.(\d+)$/;
 const lookEveryMs = 10;
-const answerWithinMs = 60_000;
 
 export type Told = 'before' | 'continue' | 'restart';
 
@@ -28,9 +27,15 @@ export function tell(initPid: number, word: Told, number: number): number[] {
   });
 }
 
-/** Settles once every program that listens has said that it may be saved. Throws AgentError when one has not. */
-export async function askAll(initPid: number, number: number, signal: AbortSignal): Promise<void> {
-  const waiting = new Set(tell(initPid, 'before', number));
+/** Gives the pids of the programs that listen, once all have said that they may be saved. Throws AgentError when one has not. */
+export async function askAll(
+  initPid: number,
+  number: number,
+  withinMs: number,
+  signal: AbortSignal,
+): Promise<number[]> {
+  const told = tell(initPid, 'before', number);
+  const waiting = new Set(told);
   for (let waitedMs = 0; waiting.size > 0; waitedMs += lookEveryMs) {
     for (const pid of waiting) {
       const [word, of, error] = answerOf(initPid, pid);
@@ -41,13 +46,14 @@ export async function askAll(initPid: number, number: number, signal: AbortSigna
         );
       waiting.delete(pid);
     }
-    if (waiting.size === 0) return;
-    if (waitedMs > answerWithinMs)
+    if (waiting.size === 0) break;
+    if (waitedMs > withinMs)
       throw refusal(
-        `processes ${[...waiting].join(', ')} have not come out of their callbacks within ${String(answerWithinMs / 1000)} s`,
+        `processes ${[...waiting].join(', ')} have not come out of their callbacks within ${String(Math.round(withinMs / 1000))} s`,
       );
     await after(lookEveryMs, undefined, { signal });
   }
+  return told;
 }
 
 function refusal(message: string): AgentError {

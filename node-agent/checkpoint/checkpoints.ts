@@ -6,6 +6,7 @@ import type { TlsMaterial } from '../tls.ts';
 import type { Wire } from '../../wire/load.ts';
 import { fetchImage } from './image-transfer.ts';
 import type { Native } from '../../native/addon/index.ts';
+import { ApplicationEngine } from './application-engine.ts';
 import { CriuEngine } from './criu-engine.ts';
 import type { CheckpointEngine, Probe } from './engine.ts';
 import { ImageKeeper } from './image-keeper.ts';
@@ -18,7 +19,9 @@ const probeWithinMs = 10_000;
 const lookEveryMs = 10_000;
 
 export class Checkpoints {
+  /** Of processes as they are: what moves is moved by it. */
   readonly engine: CheckpointEngine;
+  readonly #application = new ApplicationEngine();
   readonly images: ImageStore;
   readonly keeper: ImageKeeper;
   readonly room: ImageRoom;
@@ -71,9 +74,20 @@ export class Checkpoints {
     return probe;
   }
 
-  /** The engine's version. Throws AgentError EngineMissing where there is none that works. */
-  async engineVersion(): Promise<string> {
-    const { version, why } = await this.probe();
+  /** The one that an order names, for a sandbox that was made with or without a place for ranks to save themselves. */
+  engineFor(ordered: string, savesItself: boolean): CheckpointEngine {
+    return ordered === 'Application' || (ordered !== 'Criu' && savesItself) ? this.#application : this.engine;
+  }
+
+  /** The one that took an image: by its version, as `engineVersion` has told it. */
+  engineOf({ engine }: Pick<Manifest, 'engine'>): CheckpointEngine {
+    return engine.startsWith(this.#application.name) ? this.#application : this.engine;
+  }
+
+  /** An engine's version. Throws AgentError EngineMissing where it does not work. */
+  async engineVersion(engine = this.engine): Promise<string> {
+    const { version, why } =
+      engine === this.engine ? await this.probe() : await engine.probe(AbortSignal.timeout(probeWithinMs));
     if (version !== null) return version;
     throw new AgentError('refused', 'EngineMissing', 'MUSTER_CRIU_MISSING', `node ${this.#node}: ${why}`);
   }

@@ -10,10 +10,12 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { setTimeout as after } from 'node:timers/promises';
 import { AgentError, messageOf } from '../agent-error.ts';
 import { manageCgroupsIgnore, networkLocks, type CriuOptions } from './criu-messages.ts';
 import { complaintOf, firstDescriptor, runCriu, type CriuHost } from './criu-process.ts';
-import type { CheckpointEngine, DumpRequest, Probe, RestoreRequest } from './engine.ts';
+import { askAll } from './callbacks.ts';
+import type { CheckpointEngine, DumpRequest, Probe, RestoreRequest, SettleRequest } from './engine.ts';
 
 const leastVersion = [4, 2] as const;
 /** As much as the field holds: unlinked files of MPI libraries are some megabytes, those of programs what they like. */
@@ -22,6 +24,7 @@ const logLevel = 3;
 /** Of CRIU for seizing the processes; its own 10 s are too few on a node that is overloaded. Whoever asks has a deadline besides. */
 const seizedWithinSeconds = 60;
 const networkKey = 'network';
+const callbacksWithinMs = 60_000;
 
 const common = {
   tcpEstablished: true,
@@ -42,6 +45,7 @@ const mountKey = (target: string): string => `outer${target.replaceAll('/', ':')
 
 export class CriuEngine implements CheckpointEngine {
   readonly name = 'criu';
+  readonly savesProcesses = true;
   readonly #host: CriuPlaces;
 
   constructor(host: CriuPlaces) {
@@ -74,6 +78,17 @@ export class CriuEngine implements CheckpointEngine {
     } catch (error) {
       return { version: null, why: `${host.program} does not run: ${messageOf(error)}` };
     }
+  }
+
+  /** Those who want to be told, or signalled, are; and get time to let go of what cannot be saved. */
+  async settle({ initPid, number, signalRanks, signalMs }: SettleRequest, signal: AbortSignal): Promise<void> {
+    signalRanks();
+    await after(signalMs, undefined, { signal });
+    await askAll(initPid, number, callbacksWithinMs, signal);
+  }
+
+  goOn(): void {
+    // Nothing was asked of them that the callbacks are not told.
   }
 
   async dump(request: DumpRequest, signal: AbortSignal): Promise<void> {

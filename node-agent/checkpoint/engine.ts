@@ -1,7 +1,10 @@
-// What the agent asks of whatever saves and restores the processes of one sandbox. The sandbox is frozen and its pipes are
-// read by nobody when `dump` is called, and stays so afterwards; `restore` brings back what was dumped, in the cgroups given,
-// running. Which engine it is stands in the image; images of one are of no use to another.
+// What the agent asks of whatever saves and restores one sandbox. Its ranks run when `settle` is called; it is frozen and its pipes
+// are read by nobody when `dump` is, and stays so afterwards; `goOn` comes once they may run on, whatever was made of it. `restore`
+// brings back what was dumped, in the cgroups given, running, or says that the ranks are to be started anew. Which engine it is
+// stands in the image; images of one are of no use to another.
 import type { CgroupRequest } from '../cgroups.ts';
+import type { RankSlot } from '../monitor/rank-sampler.ts';
+import type { Owner } from './own-saves.ts';
 
 /** A mount of the host's that a sandbox sees: not part of an image, to be there again at the same place. */
 export interface OuterMount {
@@ -16,6 +19,24 @@ export interface OuterFile {
   readonly path: string;
 }
 
+export interface SettleRequest {
+  /** The host's number of the sandbox's first process. */
+  readonly initPid: number;
+  /** Another one for each checkpoint of the sandbox. */
+  readonly number: number;
+  /** As they are at the moment. */
+  readonly ranks: () => readonly RankSlot[];
+  /** Sends each of them the signal that was asked for, if any, after which they have this long. */
+  readonly signalRanks: () => void;
+  readonly signalMs: number;
+  /** Where ranks can save themselves; null: nowhere. */
+  readonly saves: string | null;
+  readonly owner: Owner;
+  readonly tty: boolean;
+  /** They are waited for no longer. */
+  readonly withinMs: number;
+}
+
 export interface DumpRequest {
   /** The host's number of the sandbox's first process. */
   readonly pid: number;
@@ -28,6 +49,8 @@ export interface DumpRequest {
   readonly files: readonly OuterFile[];
   /** The network namespace is somebody else's to bring back; null: it is the host's. */
   readonly netns: { readonly inode: number } | null;
+  /** Where ranks have saved themselves. */
+  readonly saves?: { readonly path: string };
 }
 
 export interface RestoreRequest {
@@ -50,6 +73,8 @@ export interface RestoreRequest {
   readonly standStill?: { readonly cgroup: string; readonly freeze: () => void };
   /** Its connections are whole: from now on, and not before, its peers may reach it. */
   readonly onReachable: () => Promise<void>;
+  /** Where ranks that save themselves find it again. */
+  readonly saves?: { readonly path: string; readonly owner: Owner };
 }
 
 export interface Probe {
@@ -62,10 +87,16 @@ export interface CheckpointEngine {
   readonly name: string;
   /** Changes when a probe may find something else than before. Cheap. */
   readonly identity: string;
+  /** False: ranks save themselves, so nothing that processes hold stands in the way. */
+  readonly savesProcesses: boolean;
   /** What this node can do, found out by trying. */
   probe(signal: AbortSignal): Promise<Probe>;
+  /** Settles once all ranks may be frozen and dumped. Throws AgentError when one may not; then `goOn` follows. */
+  settle(request: SettleRequest, signal: AbortSignal): Promise<void>;
   /** Throws AgentError with the engine's own words; the sandbox is unharmed. */
   dump(request: DumpRequest, signal: AbortSignal): Promise<void>;
-  /** Gives the host's number of the first process. Throws AgentError; then nothing is left of what was restored. */
-  restore(request: RestoreRequest, signal: AbortSignal): Promise<number>;
+  /** Gives the host's number of the first process; null: the ranks are started anew. Throws AgentError; then nothing is left of it. */
+  restore(request: RestoreRequest, signal: AbortSignal): Promise<number | null>;
+  /** Of those who were asked to settle. Said twice, it is heard once. */
+  goOn(saves: string | null): void;
 }

@@ -31,6 +31,8 @@ export interface PreflightSubject {
   /** Its processes, as of the moment. */
   readonly pids: () => readonly number[];
   readonly when: 'before' | 'frozen';
+  /** False: ranks save themselves, and have again what they hold once they are started anew. */
+  readonly savesProcesses?: boolean;
   /** Refuse: none may be open for writing. */
   readonly openFiles: string;
   /** Reset: connections to outside are ended once nothing moves. */
@@ -44,12 +46,9 @@ export interface PreflightSubject {
 export async function preflight(subject: PreflightSubject): Promise<void> {
   const trouble = [
     ...carrierTrouble(subject),
-    ...networkTrouble(subject),
     ...roomTrouble(subject),
-    ...mountTrouble(subject),
-    ...descriptorTrouble(subject),
     ...(await openFileTrouble(subject)),
-    ...(await connectionTrouble(subject)),
+    ...(subject.savesProcesses === false ? [] : await processTrouble(subject)),
   ];
   if (trouble.length === 0) return;
   throw new AgentError(
@@ -58,6 +57,16 @@ export async function preflight(subject: PreflightSubject): Promise<void> {
     'MUSTER_NOT_SAVABLE',
     `node ${subject.node}: ${trouble.slice(0, 4).join('; ')}${trouble.length > 4 ? `; and ${String(trouble.length - 4)} more` : ''}`,
   );
+}
+
+/** What stands in the way of saving processes as they are. */
+async function processTrouble(subject: PreflightSubject): Promise<string[]> {
+  return [
+    ...networkTrouble(subject),
+    ...mountTrouble(subject),
+    ...descriptorTrouble(subject),
+    ...(await connectionTrouble(subject)),
+  ];
 }
 
 function* carrierTrouble({ spec }: PreflightSubject): Generator<string> {

@@ -1,5 +1,6 @@
 // As a launch, but from an image: what of it must be kept is on disk before the processes are let run. Then its readers of standard
 // input each get a description of the new spool, where theirs stood. An agent that comes after a crash goes on, or begins anew.
+// Ranks that had saved themselves are launched like any others, once what is theirs is in place.
 import { arch } from 'node:os';
 import { encodeHold } from '../../native/addon/abi.ts';
 import type { Native } from '../../native/addon/index.ts';
@@ -33,19 +34,21 @@ export interface RestoringSandbox {
   onReachable(signal: AbortSignal): Promise<void>;
 }
 
-/** Throws AgentError, also when `signal` is aborted before the processes were let run. */
+/** False: its ranks are to be launched. Throws AgentError, also when `signal` is aborted before the processes were let run. */
 export async function restoreSandbox(
   order: RestoreOrder,
   sandbox: RestoringSandbox,
   backend: Backend,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<boolean> {
   const { checkpoints, config } = backend;
   const { directory, network } = sandbox;
   using unpacked = await checkpoints.imageFor(order, signal);
   const { image, manifest } = unpacked;
-  checkFits(manifest, { architecture: arch(), features: cpuFeatures() }, config.node);
-  sandbox.spec = restoredSpecOf(sandbox.spec, manifest);
+  const engine = checkpoints.engineOf(manifest);
+  if (engine.savesProcesses)
+    checkFits(manifest, { architecture: arch(), features: cpuFeatures() }, config.node);
+  sandbox.spec = restoredSpecOf(sandbox.spec, manifest, engine);
   const { launch } = preparationOf(sandbox.spec, sandbox.key, backend);
   placeFiles(image, manifest, directory);
   sandbox.logs.rescan();
@@ -53,11 +56,11 @@ export async function restoreSandbox(
   directory.write('mounts', { root: launch.mounts.root, binds: bindsOf(launch.mounts) });
   directory.keepRoom();
   sandbox.limits.countFrom(usedBefore(manifest));
-  directory.write('restoring', { readers: manifest.input?.readers ?? [] });
+  if (engine.savesProcesses) directory.write('restoring', { readers: manifest.input?.readers ?? [] });
   sandbox.onBegun();
-  const netns = network.begin(sandbox.spec, false);
+  const netns = engine.savesProcesses ? network.begin(sandbox.spec, false) : null;
   try {
-    await network.begun();
+    if (engine.savesProcesses) await network.begun();
     const identity = await restoreProcesses({
       backend,
       manifest,
@@ -72,7 +75,8 @@ export async function restoreSandbox(
       onReachable: () => sandbox.onReachable(signal),
       signal,
     });
-    sandbox.onPlaced(identity);
+    if (identity !== null) sandbox.onPlaced(identity);
+    return identity !== null;
   } finally {
     network.close(netns);
   }

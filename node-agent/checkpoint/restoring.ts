@@ -22,15 +22,20 @@ import { bootId, pidNamespaceOf, startTimeOf } from '../process-table.ts';
 import type { Identity, SandboxDirectory } from '../sandbox-directory.ts';
 import type { EarlierUse } from '../sandbox-limits.ts';
 import { inputFileName, logFileName } from './cut.ts';
-import type { OuterMount, RestoreRequest } from './engine.ts';
+import type { CheckpointEngine, OuterMount, RestoreRequest } from './engine.ts';
 import type { Image, Manifest } from './image.ts';
+import { makeSaves, savesOf } from './own-saves.ts';
 import { rollBack } from './rollback.ts';
 
 const impossible = (code: string, message: string): AgentError =>
   new AgentError('refused', 'RestoreFailed', code, message);
 
 /** The spec of a restored incarnation. */
-export function restoredSpecOf(ordered: SandboxSpec, { spec }: Manifest): SandboxSpec {
+export function restoredSpecOf(
+  ordered: SandboxSpec,
+  { spec }: Manifest,
+  { savesProcesses }: Pick<CheckpointEngine, 'savesProcesses'>,
+): SandboxSpec {
   return {
     ...ordered,
     size: spec.size,
@@ -49,7 +54,9 @@ export function restoredSpecOf(ordered: SandboxSpec, { spec }: Manifest): Sandbo
     rlimits: spec.rlimits,
     environment: spec.environment,
     env: spec.env,
-    stdin: spec.stdin,
+    // Who starts anew has read what it had read: there is nothing to go on from.
+    stdin: savesProcesses ? spec.stdin : 'None',
+    savesItself: spec.savesItself,
     stdout: spec.stdout,
     stderr: spec.stderr,
     stdoutPattern: spec.stdoutPattern,
@@ -146,6 +153,7 @@ export function mountsOn(
   });
 }
 
+/** Null: its ranks are to be started anew. */
 export async function restoreProcesses(options: {
   backend: Backend;
   manifest: Manifest;
@@ -159,11 +167,14 @@ export async function restoreProcesses(options: {
   onPlaced: (identity: Identity) => void;
   onReachable: () => Promise<void>;
   signal: AbortSignal;
-}): Promise<Identity> {
+}): Promise<Identity | null> {
   const { backend, manifest, image, directory, launch, netns, openFiles } = options;
   const { onPlaced, onReachable, signal } = options;
   const { checkpoints, config, native } = backend;
-  await checkpoints.engineVersion();
+  const engine = checkpoints.engineOf(manifest);
+  await checkpoints.engineVersion(engine);
+  const saves = { path: savesOf(directory.path), owner: manifest.spec };
+  if (manifest.spec.savesItself) makeSaves(saves.path, saves.owner);
   const [stage, standIn] = [`${directory.path}/root`, `${directory.path}/absent`];
   mkdirSync(stage, { recursive: true, mode: 0o700 });
   mkdirSync(standIn, { recursive: true, mode: 0o555 });
@@ -171,9 +182,10 @@ export async function restoreProcesses(options: {
   await rollBack(manifest, { image, policy: openFiles, mounts }, signal);
   const files = manifest.outerFiles.map((key) => ({ key, fd: openSync(`${directory.input}/spool`, 'r') }));
   try {
-    const pid = await checkpoints.engine.restore(
+    const pid = await engine.restore(
       {
         directory: image.path,
+        saves,
         cgroups: launch.cgroups,
         root: { path: launch.mounts.root, at: stage },
         mounts,
@@ -187,7 +199,7 @@ export async function restoreProcesses(options: {
       },
       signal,
     );
-    return identityOf(pid);
+    return pid === null ? null : identityOf(pid);
   } finally {
     for (const { fd } of files) native.close(fd);
   }

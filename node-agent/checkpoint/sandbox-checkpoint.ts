@@ -2,7 +2,6 @@
 // disk. Whatever fails before the image is committed ends as Aborted: the sandbox runs on as if never asked and the image is
 // gone. An agent that finds a checkpoint it had not brought to Committed gives it up the same way. What others of the group
 // do, and when it is their turn, is the controllers' business.
-import { setTimeout as after } from 'node:timers/promises';
 import type { CheckpointFact, CheckpointOrder, SandboxId, SandboxSpec } from '../../wire/agent-types.ts';
 import type { AdoptedSandbox } from '../adopted-sandbox.ts';
 import { AgentError, errnoOf, messageOf } from '../agent-error.ts';
@@ -14,15 +13,24 @@ import { rankSlotsOf } from '../monitor/sandbox-ranks.ts';
 import type { RankProcesses } from '../rank-processes.ts';
 import type { SandboxDirectory } from '../sandbox-directory.ts';
 import type { SandboxLimits } from '../sandbox-limits.ts';
-import { until } from '../until.ts';
-import { cutOf, keepLogs, openFilesOf, outerFilesOf, saveInput, settleLogs } from './cut.ts';
+import {
+  cutOf,
+  keepLogs,
+  openFilesOf,
+  outerFilesOf,
+  saveInput,
+  settleLogs,
+  type OuterFiles,
+} from './cut.ts';
+import type { CheckpointEngine } from './engine.ts';
 import type { Image } from './image.ts';
 import { engineCgroupOf } from './criu-process.ts';
 import { netnsOf } from './netns.ts';
 import { checkpointActionOf, type CheckpointState } from './plan.ts';
-import { askAll, signalRanks, tell } from './callbacks.ts';
+import { signalRanks, tell } from './callbacks.ts';
+import { bytesSaved, savesOf } from './own-saves.ts';
 import { preflight } from './preflight.ts';
-import { readLog, repair } from './repair.ts';
+import { clearEngine, mend } from './remains.ts';
 import { takeSnapshots } from './snapshots.ts';
 import { storeImage } from './storages.ts';
 
@@ -30,6 +38,8 @@ import { storeImage } from './storages.ts';
 export interface CheckpointRecord extends CheckpointFact {
   readonly state: CheckpointState;
   readonly name: string;
+  /** The engine that was ordered. */
+  readonly by?: string;
   readonly openFiles: string;
   readonly externalConnections?: string;
   /** What ranks get first, and how long they have. */
@@ -61,7 +71,8 @@ export interface HeldSandbox {
 }
 
 const holdByDefaultMs = 10 * 60_000;
-const removableWithinMs = 10_000;
+/** Of the time that it may take: what is left of it is for what comes then. */
+const settledWithin = 0.8;
 const againAfterMs = 1000;
 
 export class SandboxCheckpoint {
@@ -102,6 +113,7 @@ export class SandboxCheckpoint {
     if (this.#record === null) return null;
     const {
       name: _name,
+      by: _by,
       openFiles: _openFiles,
       externalConnections: _externalConnections,
       signal: _signal,
@@ -207,6 +219,7 @@ export class SandboxCheckpoint {
       engine: '',
       dumpUs: 0,
       name: order.name,
+      by: order.engine,
       openFiles: order.openFiles,
       externalConnections: order.externalConnections,
       signal: order.signal,
@@ -254,10 +267,20 @@ export class SandboxCheckpoint {
     });
   }
 
+  get #engine(): CheckpointEngine {
+    return this.#backend.checkpoints.engineFor(this.#record?.by ?? '', this.#sandbox.spec.savesItself);
+  }
+
+  /** Where its ranks can save themselves; null: nowhere. */
+  get #saves(): string | null {
+    const { spec, directory } = this.#sandbox;
+    return spec.savesItself ? savesOf(directory.path) : null;
+  }
+
   async #prepare(signal: AbortSignal): Promise<void> {
     const { adopted, cgroup } = this.#sandbox;
     const { checkpoints, config } = this.#backend;
-    const version = await checkpoints.engineVersion();
+    const version = await checkpoints.engineVersion(this.#engine);
     if (!adopted || cgroup?.unified == null)
       throw refusal(
         'EngineMissing',
@@ -265,7 +288,13 @@ export class SandboxCheckpoint {
         `node ${config.node}: no cgroup v2 hierarchy is mounted, by which a sandbox could be frozen`,
       );
     // Who is frozen answers nothing, and runs nothing that could be cut in two.
-    if (!cgroup.frozen()) await this.#askRanks(adopted, signal);
+    if (!cgroup.frozen()) await this.#settle(adopted, signal);
+    else if (!this.#engine.savesProcesses)
+      throw refusal(
+        'PreflightFailed',
+        'MUSTER_SELF_SAVE',
+        'it is frozen, and its ranks would have to save themselves: resume it first',
+      );
     const { storage = '' } = this.#record ?? {};
     const trouble = storage === '' ? null : checkpoints.storageTrouble(storage);
     if (trouble !== null) throw refusal('PreflightFailed', 'MUSTER_STORAGE', trouble);
@@ -283,14 +312,27 @@ export class SandboxCheckpoint {
     this.#update({ state: 'Prepared' });
   }
 
-  /** Those who want to be told, or signalled, are; and get time to let go of what cannot be saved. */
-  async #askRanks({ identity, table }: AdoptedSandbox, signal: AbortSignal): Promise<void> {
-    const { signal: number = 0, signalMs = 0 } = this.#record ?? {};
-    if (number > 0) {
-      signalRanks(this.#backend.native, rankSlotsOf(table), this.#sandbox.cgroup?.pids() ?? [], number);
-      await after(signalMs, undefined, { signal });
-    }
-    await askAll(identity.pid, this.#callNumber, signal);
+  async #settle({ identity, table }: AdoptedSandbox, signal: AbortSignal): Promise<void> {
+    const { spec, cgroup } = this.#sandbox;
+    const { native, nowMs } = this.#backend;
+    const { signal: number = 0, signalMs = 0, holdUntilMs = 0 } = this.#record ?? {};
+    const ranks = () => rankSlotsOf(table);
+    await this.#engine.settle(
+      {
+        initPid: identity.pid,
+        number: this.#callNumber,
+        ranks,
+        signalRanks: () => {
+          if (number > 0) signalRanks(native, ranks(), cgroup?.pids() ?? [], number);
+        },
+        signalMs: number > 0 ? signalMs : 0,
+        saves: this.#saves,
+        owner: { uid: spec.uid, gid: spec.gid },
+        tty: spec.tty,
+        withinMs: (holdUntilMs - nowMs()) * settledWithin,
+      },
+      signal,
+    );
   }
 
   /** Another one for each checkpoint; that of the one before is not taken for it. */
@@ -301,6 +343,7 @@ export class SandboxCheckpoint {
   async #check(adopted: AdoptedSandbox, when: 'before' | 'frozen'): Promise<void> {
     const { spec, directory, cgroup } = this.#sandbox;
     const { checkpoints, config } = this.#backend;
+    const { savesProcesses } = this.#engine;
     await preflight({
       native: this.#backend.native,
       node: config.node,
@@ -309,10 +352,11 @@ export class SandboxCheckpoint {
       mounts: directory.read('mounts'),
       pids: () => cgroup?.pids() ?? [],
       when,
+      savesProcesses,
       externalConnections: this.#record?.externalConnections ?? '',
       openFiles: this.#record?.openFiles ?? '',
       freeBytes: checkpoints.room.leftBytes,
-      neededBytes: cgroup?.usage().memoryBytes ?? 0,
+      neededBytes: savesProcesses ? (cgroup?.usage().memoryBytes ?? 0) : bytesSaved(this.#saves ?? ''),
     });
   }
 
@@ -320,14 +364,15 @@ export class SandboxCheckpoint {
     this.#update({ state: 'Dumping' });
     const { adopted, cgroup, directory, input, spec, key } = this.#sandbox;
     const record = this.#record;
-    const { checkpoints } = this.#backend;
     if (!adopted || cgroup?.unified == null || record === null) throw endedError();
     const image = this.#image;
     image.create();
     const mounts = directory.read('mounts') ?? { root: '/', binds: [] };
-    const outer = outerFilesOf(adopted, this.#backend.native);
+    const engine = this.#engine;
+    const saves = this.#saves;
+    const outer = engine.savesProcesses ? outerFilesOf(adopted, this.#backend.native) : noOuterFiles;
     const streams = keepLogs(directory.logs, image);
-    const savedInput = saveInput(input, outer, image);
+    const savedInput = engine.savesProcesses ? saveInput(input, outer, image) : null;
     const open = await openFilesOf(cgroup.pids(), adopted.identity.pid);
     const openFiles =
       record.openFiles === 'Snapshot' ? await takeSnapshots(open, image) : open.map(({ file }) => file);
@@ -346,7 +391,7 @@ export class SandboxCheckpoint {
     });
     const began = performance.now();
     try {
-      await checkpoints.engine.dump(
+      await engine.dump(
         {
           pid: adopted.identity.pid,
           directory: image.path,
@@ -355,11 +400,12 @@ export class SandboxCheckpoint {
           mounts: mounts.binds,
           files: outer.keys,
           netns: netnsOf(adopted.identity.pid),
+          ...(saves === null ? {} : { saves: { path: saves } }),
         },
         signal,
       );
     } finally {
-      await this.#clearEngine();
+      await clearEngine(this.#backend, this.#sandbox.key);
     }
     const dumpUs = Math.round((performance.now() - began) * 1000);
     signal.throwIfAborted();
@@ -367,22 +413,12 @@ export class SandboxCheckpoint {
     this.#update({ state: 'Dumped', dumpUs, bytes: image.bytes() });
   }
 
-  /** Nothing of the engine, or of what it started, runs any more. */
-  async #clearEngine(): Promise<void> {
-    const cgroup = this.#backend.cgroups?.of(engineCgroupOf(this.#sandbox.key));
-    if (!cgroup?.exists()) return;
-    if (cgroup.populated()) cgroup.kill();
-    await until(() => cgroup.remove(), removableWithinMs, "the engine's cgroup to be removable");
-  }
-
   /** Of an engine that was at work and did not come to its end. */
   async #repair(): Promise<void> {
     const { adopted, cgroup, key } = this.#sandbox;
     if (this.#record?.state !== 'Dumping' || !adopted) return;
-    const { native, log } = this.#backend;
-    const said = readLog(this.#image.pathOf('dump.log'));
-    const undone = await repair(native, adopted.identity.pid, cgroup?.pids() ?? [], said);
-    if (undone.length > 0) log.warn({ sandbox: key, undone }, 'the engine left the sandbox unfinished');
+    const log = this.#image.pathOf('dump.log');
+    await mend(this.#backend, key, adopted.identity.pid, cgroup?.pids() ?? [], log);
   }
 
   async #seal(signal: AbortSignal): Promise<void> {
@@ -430,18 +466,20 @@ export class SandboxCheckpoint {
     await this.#sandbox.freezer.thaw('checkpoint').catch((error: unknown) => {
       if (errnoOf(error) !== 'ENOSPC') throw error;
     });
-    this.#giveBack({ held: false, thawedNs: this.#backend.nowMs() * 1e6 });
-    this.#goOn();
+    const thawedNs = this.#backend.nowMs() * 1e6;
+    this.#goOn(); // said by an agent that comes after as well, should this one be killed
+    this.#giveBack({ held: false, thawedNs });
   }
 
   /** Programs that have let go of something for this take it again. Said twice, it is heard once. */
   #goOn(): void {
     const { adopted } = this.#sandbox;
+    this.#engine.goOn(this.#saves);
     if (adopted && !adopted.isGone) tell(adopted.identity.pid, 'continue', this.#callNumber);
   }
 
   async #abort(cause: unknown): Promise<void> {
-    await this.#clearEngine();
+    await clearEngine(this.#backend, this.#sandbox.key);
     await this.#repair();
     this.#interrupted = false;
     this.#sandbox.input?.keepFrom(null);
@@ -464,6 +502,7 @@ function unlessFull(act: () => void): void {
   }
 }
 
+const noOuterFiles: OuterFiles = { keys: [], readers: [] };
 const unlimited = { memoryBytes: 0, cpuMilli: 0, processes: 0 } as const;
 
 function refusal(reason: string, code: string, message: string): AgentError {

@@ -201,7 +201,7 @@ export class Coming {
       signal,
     );
     checkFits(manifest, { architecture: arch(), features: cpuFeatures() }, config.node);
-    const spec = restoredSpecOf(this.#sandbox.spec, manifest);
+    const spec = restoredSpecOf(this.#sandbox.spec, manifest, this.#backend.checkpoints.engine);
     const { launch } = preparationOf(spec, key, this.#backend);
     placeInput(image, manifest, directory);
     this.#become(spec, launch);
@@ -246,6 +246,7 @@ export class Coming {
         onReachable: () => Promise.resolve(),
         signal,
       });
+      if (identity === null) throw new Error('MUSTER_BUG: what moves is not started anew');
       sandbox.onPlaced(identity);
     } finally {
       network.close(netns);

@@ -56,7 +56,12 @@ export class Scene implements AsyncDisposable {
   }
 
   /** One job of several sandboxes, each in a network namespace of its own, on these nodes. */
-  async runGroup(argv: string[], ranksEach: number, nodes: readonly string[]): Promise<Group> {
+  async runGroup(
+    argv: string[],
+    ranksEach: number,
+    nodes: readonly string[],
+    more: Omit<Sent<SandboxSpec>, 'id'> = {},
+  ): Promise<Group> {
     const { groupUid } = specOf({ argv }).id;
     const subnet = `100.126.${String(++subnets)}`;
     const jobs = nodes.map((node, ordinal) => {
@@ -79,6 +84,7 @@ export class Scene implements AsyncDisposable {
             members: [{ address: '127.0.0.1', ordinals: `0-${String(nodes.length - 1)}` }],
           },
           tree: treeOf(this.hub, nodes, ordinal),
+          ...more,
         },
       });
       this.hub.desire(node, spec);
@@ -96,6 +102,7 @@ export class Scene implements AsyncDisposable {
 }
 
 export interface OrderOptions {
+  readonly engine?: 'Criu' | 'Application';
   readonly hold?: boolean;
   readonly holdAtMostMs?: number;
   readonly openFiles?: string;
@@ -226,7 +233,7 @@ export class Group {
     this.jobs = jobs;
   }
 
-  async save(more: { hold?: boolean } = {}): Promise<Saved[]> {
+  async save(more: OrderOptions = {}): Promise<Saved[]> {
     const checkpointUid = `c${String(process.pid)}-${String(++checkpoints)}`;
     const all = async (step: string, state: string): Promise<CheckpointFact[]> => {
       for (const job of this.jobs) job.order(checkpointUid, step, more);

@@ -1,5 +1,13 @@
 /** Jobs that are saved, suspended, ended and brought back, by the commands that people use, with output to the byte. */
-import { existsSync, readdirSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { criuProgram } from '../criu/criu.ts';
@@ -128,6 +136,43 @@ describe('a group', () => {
     expect(await cluster.done(['ps', 'there'])).toMatch(/^there +0 +node2 /m);
     expect((await cluster.get('pg', 'there')).status).toHaveProperty('restore.checkpointName', 'moved');
     await expectWhole('there');
+  });
+
+  test('whose ranks save themselves is ended, and one made from that is started anew on another node', async () => {
+    const directory = mkdtempSync('/var/tmp/muster-own-saves-');
+    chmodSync(directory, 0o777);
+    try {
+      const [file, control] = [join(directory, 'steps'), join(directory, 'control')];
+      writeFileSync(control, '');
+      const group = {
+        apiVersion: 'muster.dev/v1alpha1',
+        kind: 'ProcessGroup',
+        metadata: { name: 'own' },
+        spec: {
+          size: 2,
+          processes: [{ name: 'main', ranks: '0-1', command: [program('saver'), file, control] }],
+          placement: { nodes: ['node1'] },
+          checkpointPolicy: { engine: 'Application' },
+        },
+      };
+      await cluster.done(['apply', '-f', '-'], { stdin: JSON.stringify(group) });
+      const steps = (): number => readFileSync(`${file}.1`, 'utf8').split('\n').length;
+      await eventually(() => expect(steps()).toBeGreaterThan(10));
+      const made = await cluster.done(['checkpoint', 'own', '--stop', '--name', 'own-1']);
+      expect(made).toContain('checkpoint/own-1 ready: 2 ranks');
+      expect((await cluster.get('ckpt', 'own-1')).status).toHaveProperty('engine', 'application 1');
+      await cluster.done(['restart', 'own-1', '--name', 'own-again', '--nodes', 'node2']);
+      const before = steps();
+      await eventually(() => expect(steps()).toBeGreaterThan(before + 5));
+      rmSync(control);
+      expect((await cluster.wait('own-again', 'Succeeded')).stderr).toBe('');
+      const text = await cluster.done(['logs', 'own-again', '-r', '1', '--no-label']);
+      const lines = text.split('\n').filter((line) => line.startsWith('rank 1 step '));
+      expect(lines.length).toBeGreaterThan(before);
+      lines.forEach((line, at) => expect(line).toContain(`rank 1 step ${at} sum `));
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
   });
 
   test('whose suspension is called off runs on', async () => {
