@@ -2,6 +2,7 @@
  * Jobs over several hosts that are saved at one cut and brought back: where they were, on others, on fewer, with agents and the
  * control plane killed in the middle. Each job says every iteration of its ring; what is missing, doubled or out of order shows.
  */
+import { rmSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { homeOf, processFileOf } from '../../cli/home.ts';
 import { criuProgram } from '../criu/criu.ts';
@@ -94,7 +95,10 @@ it('is saved and ended, and goes on on two other nodes', async () => {
   await expectWhole('there');
 });
 
-it('goes back to its last checkpoint when it loses a node', async () => {
+it('goes back to its last checkpoint when it loses a node between prepare and commit of the next one', async () => {
+  const points = `/var/tmp/muster-fail-points-hosts-${process.pid}`;
+  await cluster.agents.get('node2')!.end();
+  await cluster.startAgent(cluster.host('node2'), { MUSTER_FAIL_POINTS: points });
   const args = ['--seconds', '12', '--report-every', '1', '--bytes', '16384'];
   const manifest = {
     apiVersion: 'muster.dev/v1alpha1',
@@ -115,7 +119,13 @@ it('goes back to its last checkpoint when it loses a node', async () => {
   await cluster.succeed(['checkpoint', 'back', '--name', 'back-1']);
   await eventually(async () => isTrue(await checkpoint('back-1'), 'Durable'), 'copies on other nodes');
   expect(await cluster.succeed(['ps', 'back'])).toContain('node2');
+  // Its sandbox is dumped, and stands still; nobody ever hears of it.
+  writeFileSync(points, 'member Dumped\n');
+  await cluster.succeed(['checkpoint', 'back', '--name', 'back-2', '--no-wait']);
+  await eventually(() => cluster.agents.get('node2')!.hasEnded(), 'the agent of node2 to be killed');
   await cluster.host('node2').link(false);
+  rmSync(points);
+  await eventually(async () => isTrue(await checkpoint('back-2'), 'Failed'), 'the attempt to be given up');
   await eventually(
     async () => (await cluster.group('back')).status?.['restarts'] === 1,
     'the group to be started again',
