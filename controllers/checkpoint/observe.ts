@@ -16,6 +16,8 @@ export interface ObservePorts {
   readonly clock: Clock;
   readonly groups: ReadonlyMap<Key, ProcessGroup>;
   readonly checkpoints: ReadonlyMap<Key, Checkpoint>;
+  /** The Checkpoint of each group that was the last to begin, by the keys of both: `checkpoints` may not show it yet. */
+  readonly begun?: ReadonlyMap<Key, Key>;
   /** Images there are as good as gone. */
   readonly isDrained?: (node: string) => boolean;
 }
@@ -30,11 +32,9 @@ export function keepersOf({ nodes }: Pick<Hub, 'nodes'>): string[] {
 
 export function observe(checkpoint: Checkpoint, ports: ObservePorts): CheckpointSeen {
   const { hub, clock, isDrained = () => false } = ports;
-  const { metadata, status, spec } = checkpoint;
+  const { metadata, status } = checkpoint;
   const uid = metadata.uid ?? '';
-  const named = ports.groups.get(
-    keyOf({ metadata: { namespace: metadata.namespace ?? 'default', name: spec.processGroupName } }),
-  );
+  const named = ports.groups.get(groupKeyOf(checkpoint));
   const recorded = status?.processGroupUid;
   const group = recorded === undefined || named?.metadata.uid === recorded ? named : undefined;
   const assignments = status?.placement
@@ -86,9 +86,20 @@ function memberOf(uid: string, groupUid: string, assignment: Assignment, { hub }
   };
 }
 
-/** In the order in which they were asked for. */
-function earlierOf(checkpoint: Checkpoint, { checkpoints }: ObservePorts): string | undefined {
+export function groupKeyOf({ metadata, spec }: Checkpoint): Key {
+  return keyOf({ metadata: { namespace: metadata.namespace ?? 'default', name: spec.processGroupName } });
+}
+
+/** In the order in which they were asked for; but whoever has begun is the first. */
+export function earlierOf(
+  checkpoint: Checkpoint,
+  { checkpoints, begun }: Pick<ObservePorts, 'checkpoints' | 'begun'>,
+): string | undefined {
   if (isDone(cutStateOf({ checkpoint }))) return undefined;
+  const first = begun?.get(groupKeyOf(checkpoint));
+  if (first === keyOf(checkpoint)) return undefined;
+  const holder = first === undefined ? undefined : checkpoints.get(first);
+  if (holder && !isDone(cutStateOf({ checkpoint: holder }))) return holder.metadata.name;
   const { namespace, uid } = checkpoint.metadata;
   const place = ({ metadata, status }: Checkpoint): string =>
     `${status?.startTime === undefined ? 1 : 0} ${metadata.creationTimestamp ?? ''} ${metadata.uid ?? ''}`;

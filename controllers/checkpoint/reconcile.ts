@@ -20,7 +20,7 @@ import { nameOf, settled, type Key, type Outcome, type Reconciler } from '../run
 import { advanceOf, timeLeftMs, type Advance } from './advance.ts';
 import { copyWishes, removalWishes, storageOf } from './copies.ts';
 import { keepOrphans } from './orphans.ts';
-import { observe, type ObservePorts } from './observe.ts';
+import { groupKeyOf, observe, type ObservePorts } from './observe.ts';
 import { isDone, type CheckpointSeen } from './seen.ts';
 import { statusOf } from './status.ts';
 
@@ -46,6 +46,8 @@ export class CheckpointReconciler implements Reconciler {
   readonly #ports: CheckpointPorts;
   readonly #keys = new Map<string, Key>();
   readonly #progressMs = new Map<string, number>();
+  /** By the key of the group. */
+  readonly #begun = new Map<Key, Key>();
 
   constructor(ports: CheckpointPorts) {
     this.#ports = ports;
@@ -60,8 +62,9 @@ export class CheckpointReconciler implements Reconciler {
     if (!checkpoint) return settled;
     const { uid = '' } = checkpoint.metadata;
     this.#keys.set(uid, key);
-    const seen = observe(checkpoint, this.#ports);
+    const seen = observe(checkpoint, { ...this.#ports, begun: this.#begun });
     const advance = advanceOf(seen);
+    this.#noteBegun(key, checkpoint, advance);
     let current = await this.#keepFinalizers(checkpoint, advance.to, signal);
     const status = statusOf(seen, advance);
     const isStep = advance.from !== advance.to;
@@ -83,6 +86,13 @@ export class CheckpointReconciler implements Reconciler {
     }
     if (isDone(advance.to)) return settled;
     return { kind: 'again', afterMs: Math.max(1, Math.ceil(timeLeftMs(seen))) };
+  }
+
+  /** Nothing is awaited between this and the look at who has begun: of two that are visited at once, one waits. */
+  #noteBegun(key: Key, checkpoint: Checkpoint, { from, to }: Advance): void {
+    const group = groupKeyOf(checkpoint);
+    if (from === 'Waiting' && to === 'Preparing') this.#begun.set(group, key);
+    else if (isDone(to) && this.#begun.get(group) === key) this.#begun.delete(group);
   }
 
   async #read(key: Key, signal: AbortSignal): Promise<Checkpoint | undefined> {
