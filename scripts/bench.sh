@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/progress.sh
+. scripts/staging.sh
+run_in_readable_copy scripts/bench.sh "$@"
 node=$(scripts/node-path.sh)
 export PATH="${node%/*}:$PATH"
 

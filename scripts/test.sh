@@ -6,19 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/staging.sh
-# Where jobs could not read the checkout, the tests run in a copy of it; packages are linked, where that can be, being large.
-if ! readable_by_jobs "$PWD"; then
-  staged=$(staging_directory muster-checkout)
-  trap 'rm -rf "$staged"' EXIT
-  tar --create --exclude=./node_modules --exclude=./.git --exclude=./build/test-homes . | tar --extract --directory "$staged"
-  if ! cp -al node_modules "$staged/" 2>/dev/null; then
-    rm -rf "$staged/node_modules"
-    cp -a node_modules "$staged/"
-  fi
-  status=0
-  "$staged/scripts/test.sh" "$@" || status=$?
-  exit "$status"
-fi
+run_in_readable_copy scripts/test.sh "$@"
 mkdir -p build
 work=$(mktemp -d build/test-run.XXXXXX)
 beside= server=
