@@ -43,7 +43,8 @@ export class PlaneMetrics {
       return [name, metric.type === 'counter' ? new Counter(options) : new Gauge(options)];
     });
     this.#metrics = Object.fromEntries(made) as Metrics;
-    collectDefaultMetrics({ register: registry });
+    // By its default the event loop would be woken a hundred times a second to see how late it is.
+    collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 1000 });
   }
 
   /** This process leads from now on; undefined: not any more. */
