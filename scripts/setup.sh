@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes a fresh Debian machine with git, make and any Node.js 20 ready to build and run Muster: `setup.sh [SET]`, SET one of
 #   base    what `make build` and `make demo` need, and for root CRIU (default)
-#   test    base, and what the tests use besides: a browser, users' MPI (Debian's MPICH), libfaketime, SPIN, our MPICH, kubectl; the
-#           Kubernetes API server takes so long to build that scripts/test.sh builds it while other tests run
+#   test    base, and what the tests use besides: a browser, users' MPI (Debian's MPICH), libfaketime, SPIN, our MPICH, GROMACS, PVM,
+#           kubectl; the Kubernetes API server takes so long to build that scripts/test.sh builds it while other tests run
 #   lint    base, and clang-format
 # Safe to run again at any time, and quick (about 0.1 s) when nothing is to do. What Node 24 is needed for comes from npm.
 set -euo pipefail
@@ -42,5 +42,6 @@ fi
 
 if [ "$set_name" = test ]; then
   scripts/programs.sh
+  scripts/applications.sh >/dev/null || say 'GROMACS and PVM could not be fetched: the tests of them will say so'
   scripts/kubectl.sh >/dev/null
 fi

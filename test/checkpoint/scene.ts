@@ -7,12 +7,17 @@ import { criuProgram } from '../criu/criu.ts';
 type Spec = ReturnType<typeof specOf>;
 let checkpoints = 0;
 let subnets = 0;
+/** Tests of several checkouts may run on one machine: each process has networks of its own. */
+const [pool, firstVni] = [`100.${String(64 + (process.pid % 62))}`, 4710 + (process.pid % 1000) * 256];
 
 /** What puts a sandbox into a network of its own, where nobody else takes its ports while it is away. */
 export function isolated(): Omit<Sent<SandboxSpec>, 'id'> {
-  const subnet = `100.126.${String(++subnets)}.0/28`;
+  const subnet = `${pool}.${String(++subnets)}.0/28`;
   const members = [{ address: '127.0.0.1', ordinals: '0' }];
-  return { hostname: 'ring-0', network: { subnet, vni: 4710 + subnets, port: 14790, mtu: 1450, members } };
+  return {
+    hostname: 'ring-0',
+    network: { subnet, vni: firstVni + subnets, port: 14790, mtu: 1450, members },
+  };
 }
 
 /** Every sandbox is a child of the first. */
@@ -63,7 +68,7 @@ export class Scene implements AsyncDisposable {
     more: Omit<Sent<SandboxSpec>, 'id'> = {},
   ): Promise<Group> {
     const { groupUid } = specOf({ argv }).id;
-    const subnet = `100.126.${String(++subnets)}`;
+    const subnet = `${pool}.${String(++subnets)}`;
     const jobs = nodes.map((node, ordinal) => {
       const spec = specOf({
         argv,
@@ -78,7 +83,7 @@ export class Scene implements AsyncDisposable {
           processMapping: `(vector,(0,${String(nodes.length)},${String(ranksEach)}))`,
           network: {
             subnet: `${subnet}.0/28`,
-            vni: 4710 + subnets,
+            vni: firstVni + subnets,
             port: 14790,
             mtu: 1450,
             members: [{ address: '127.0.0.1', ordinals: `0-${String(nodes.length - 1)}` }],
