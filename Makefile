@@ -37,9 +37,9 @@ verify: setup ## regenerate the generated files; fails when they differ from wha
 	  [ -z "$$(git ls-files --others --exclude-standard -- '*.gen.*' docs/reference docs/runbook.md docs/fencing.md)" ] || \
 	  { echo 'verify: generated files differ; commit what "make generate" wrote'; exit 1; }
 
-bench: build ## measure, as JSON lines on standard output; T=NAME runs one
+bench: build ## measure, as JSON lines on standard output; T=NAME runs one, GRID=full all sizes
 	@scripts/setup.sh test
-	@scripts/bench.sh $(T)
+	@MUSTER_BENCH_GRID=$(GRID) scripts/bench.sh $(T)
 
 soak: build ## run the long tests for MINUTES (default 30)
 	@scripts/setup.sh test

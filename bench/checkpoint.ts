@@ -1,66 +1,125 @@
 /**
- * What a checkpoint and a restore of one sandbox cost: how long its ranks stand still, of which CRIU's own run is a part, and
- * how long until it is on the disk and checked; against a copy of the same bytes. `MUSTER_BENCH_MIB` and `MUSTER_BENCH_RANKS`
- * (lists) and `MUSTER_BENCH_ROUNDS` change what is measured. As root.
+ * What a checkpoint and a restore of one sandbox cost: how long its ranks stand still, of which CRIU's own run is a part, and how long
+ * until it is on the disk and checked; against a plain dump of the same processes by hand and a copy of the same bytes, in the same
+ * run. Images in memory and on the disk; the last row has files in the sandbox's /dev/shm. `make bench T=checkpoint GRID=full` is the
+ * whole grid; `MUSTER_BENCH_MIB`, `MUSTER_BENCH_RANKS`, `MUSTER_BENCH_PLACES` (lists), `MUSTER_BENCH_SHM_MIB` and
+ * `MUSTER_BENCH_ROUNDS` change what is measured. As root.
  */
 import { execFileSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
 import { programs } from '../test/agent/harness.ts';
 import { isolated, Scene } from '../test/checkpoint/scene.ts';
+import { plainDump, timeInLog } from './kit/plain-criu.ts';
 import { median, print, rounded } from './kit/report.ts';
 
-const numbers = (name: string, usual: string): number[] =>
-  (process.env[name] ?? usual).split(',').map(Number);
-const sizes = numbers('MUSTER_BENCH_MIB', '64,512');
-const counts = numbers('MUSTER_BENCH_RANKS', '1,4');
+const isFull = process.env['MUSTER_BENCH_GRID'] === 'full';
+const words = (name: string, usual: string, full = usual): string[] =>
+  (process.env[name] ?? (isFull ? full : usual)).split(',');
+const numbers = (...of: Parameters<typeof words>): number[] => words(...of).map(Number);
+const sizes = numbers('MUSTER_BENCH_MIB', '64,512', '64,512,2048');
+const counts = numbers('MUSTER_BENCH_RANKS', '4', '1,4,16,64');
+const places = words('MUSTER_BENCH_PLACES', 'memory,disk');
+const [shmMib = 0] = numbers('MUSTER_BENCH_SHM_MIB', '0', '512');
 const [rounds = 3] = numbers('MUSTER_BENCH_ROUNDS', '3');
+const directories: Readonly<Record<string, string>> = { memory: '/dev/shm', disk: '/var/tmp' };
 
-await using scene = await Scene.start();
-for (const mib of sizes) for (const ranks of counts) await measure(mib, ranks);
+interface Job {
+  readonly mib: number;
+  readonly ranks: number;
+  readonly shm: number;
+}
+
+const jobs: Job[] = sizes.flatMap((mib) => counts.map((ranks) => ({ mib, ranks, shm: 0 })));
+if (shmMib > 0) jobs.push({ mib: sizes[0]!, ranks: counts[0]!, shm: shmMib });
+
+for (const place of places) {
+  process.env['TMPDIR'] = directories[place]; // agents keep images below it
+  await using scene = await Scene.start();
+  for (const job of jobs) await measure(scene, place, job);
+}
+
+interface Taken {
+  readonly still: number;
+  readonly criu: number;
+  readonly total: number;
+  readonly plain: number;
+  readonly plainStill: number;
+  readonly copy: number;
+  readonly restore: number;
+  readonly criuRestore: number;
+  readonly bytes: number;
+}
 
 /** Three blocks a rank are most of its memory. */
-async function measure(mib: number, ranks: number): Promise<void> {
+async function measure(scene: Scene, place: string, { mib, ranks, shm }: Job): Promise<void> {
   const bytes = Math.floor((mib << 20) / ranks / 3);
-  const argv = [`${programs}/ring`, '--bytes', String(bytes), '--seconds', '3600', '--report-every', '1'];
-  const job = await scene.run({ argv, size: ranks, overrides: isolated() });
-  await scene.hub.until(() => (job.fact()?.memoryBytes ?? 0) > (mib << 20) * 0.9, 'its memory', 120_000);
-  const taken: {
-    still: number;
-    criu: number;
-    total: number;
-    copy: number;
-    restore: number;
-    bytes: number;
-  }[] = [];
-  let now = job;
+  const ring = [`${programs}/ring`, '--bytes', String(bytes), '--seconds', '3600', '--report-every', '1'];
+  const files = `[ "$MUSTER_RANK" != 0 ] || head -c ${String(shm << 20)} /dev/zero >/dev/shm/files; exec "$@"`;
+  const argv = shm === 0 ? ring : ['/bin/sh', '-c', files, 'sh', ...ring];
+  let now = await scene.run({ argv, size: ranks, overrides: isolated() });
+  const wanted = ((mib + shm) << 20) * 0.9;
+  await scene.hub.until(() => (now.fact()?.memoryBytes ?? 0) > wanted, 'its memory', 120_000);
+  const { stateDir = '' } = scene.agents[0] ?? {};
+  const taken: Taken[] = [];
   for (let round = 0; round < rounds; round++) {
+    const { groupUid, ordinal, incarnation } = now.spec.id;
+    const sandbox = `${stateDir}/sandboxes/${groupUid}-${String(ordinal)}-${String(incarnation)}`;
+    const plain = plainDump(sandbox, `${stateDir}/plain`);
     const began = performance.now();
     const { fact, checkpointUid } = await now.save();
     const total = performance.now() - began;
-    const copy = timeOfCopy(`${scene.agents[0]?.stateDir ?? ''}/images/${checkpointUid}-0`);
+    const copy = timeOfCopy(`${stateDir}/images/${checkpointUid}-0`);
     const held = await now.save({ hold: true });
     await now.vacate();
     const again = performance.now();
     now = await now.restore(held);
+    const restore = performance.now() - again;
     taken.push({
       still: (fact.thawedNs - fact.frozenNs) / 1e6,
       criu: fact.dumpUs / 1000,
       total,
+      plain: plain.criu,
+      plainStill: plain.still,
       copy,
-      restore: performance.now() - again,
+      restore,
+      criuRestore: timeInLog(`${stateDir}/images/${held.checkpointUid}-0/restore.log`),
       bytes: fact.bytes,
     });
+    for (const uid of [checkpointUid, held.checkpointUid])
+      execFileSync('rm', ['-r', `${stateDir}/images/${uid}-0`]);
   }
   now.want({ want: 'Kill' });
   await scene.hub.ended(now.spec.id);
-  const of = (name: keyof (typeof taken)[number]): number => rounded(median(taken.map((each) => each[name])));
-  const about = { bench: 'checkpoint', mib, ranks, bytes: of('bytes'), unit: 'ms' };
-  const criu = of('criu');
-  const ratio = rounded(of('still') / criu);
-  print({ ...about, what: 'downtime', value: of('still'), against: { criu }, ratio });
-  print({ ...about, what: 'own share of downtime', value: rounded(of('still') - criu) });
+  await now.vacate();
+  report(place, { mib, ranks, shm }, taken);
+}
+
+function report(place: string, { shm, ...job }: Job, taken: readonly Taken[]): void {
+  const of = (name: keyof Taken): number => rounded(median(taken.map((each) => each[name])));
+  const share = rounded(median(taken.map(({ still, criu }) => still - criu)));
+  const files = shm === 0 ? {} : { shmMib: shm };
+  const about = { bench: 'checkpoint', place, ...job, ...files, bytes: of('bytes'), unit: 'ms' };
+  const against = { 'criu by hand': of('plainStill') };
+  print({
+    ...about,
+    what: 'downtime',
+    value: of('still'),
+    against,
+    ratio: rounded(of('still') / of('plainStill')),
+  });
+  print({
+    ...about,
+    what: 'own share of downtime',
+    value: share,
+    against: { criu: of('criu') },
+    ratio: rounded(share / of('criu')),
+  });
   print({ ...about, what: 'saved and checked', value: of('total'), against: { copy: of('copy') } });
-  print({ ...about, what: 'restore, images checked', value: of('restore') });
+  print({
+    ...about,
+    what: 'restore, images checked',
+    value: of('restore'),
+    against: { criu: of('criuRestore') },
+  });
 }
 
 /** As slow as the disk cache is, and no slower. */
@@ -68,6 +127,6 @@ function timeOfCopy(directory: string): number {
   const began = performance.now();
   execFileSync('cp', ['-r', '--reflink=never', directory, `${directory}.copy`]);
   const elapsed = performance.now() - began;
-  if (readdirSync(`${directory}.copy`).length > 0) execFileSync('rm', ['-r', `${directory}.copy`]);
+  execFileSync('rm', ['-r', `${directory}.copy`]);
   return elapsed;
 }
