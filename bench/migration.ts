@@ -5,9 +5,8 @@
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import type { MoveFact, MoveOrder, Sent } from '../wire/agent-types.ts';
 import { programs } from '../test/agent/harness.ts';
-import { isolated, Job, Scene } from '../test/checkpoint/scene.ts';
+import { isolated, type Job, Scene } from '../test/checkpoint/scene.ts';
 import { median, print, rounded } from './kit/report.ts';
 
 const numbers = (name: string, usual: string): number[] =>
@@ -15,7 +14,6 @@ const numbers = (name: string, usual: string): number[] =>
 const sizes = numbers('MUSTER_BENCH_MIB', '16,64,512');
 const [ranks = 2] = numbers('MUSTER_BENCH_RANKS', '2');
 const [rounds = 5] = numbers('MUSTER_BENCH_ROUNDS', '5');
-let moves = 0;
 
 await using scene = await Scene.start(2);
 for (const mib of sizes) await measure(mib);
@@ -50,48 +48,14 @@ async function measure(mib: number): Promise<void> {
   print({ ...about, what: 'total', value: of('total') });
 }
 
-/** As the controllers tell it, to the other of the two nodes. */
+/** To the other of the two nodes. */
 async function move(job: Job): Promise<[Job, Omit<Taken, 'copy'>]> {
-  const { hub } = scene;
-  const { id } = job.spec;
-  const target = job.node === 'node1' ? 'node2' : 'node1';
-  const migrationUid = `m${String(process.pid)}-${String(++moves)}`;
-  const neededBytes = job.fact()?.memoryBytes ?? 0;
-  const order = (step: string, peerNode: string): Sent<MoveOrder> => ({
-    ...{ migrationUid, step, name: `default/${migrationUid}`, peerNode, neededBytes },
-    peerAddress: hub.nodes.get(peerNode)?.hello.peerAddress ?? '',
-    incarnation: id.incarnation,
-    openFiles: 'Refuse',
-    externalConnections: 'Refuse',
-  });
   const began = performance.now();
-  const coming = { ...job.spec, id: { ...id, incarnation: id.incarnation + 1 } };
-  const next = new Job(hub, target, coming);
-  const reached = async (who: Job, state: string): Promise<MoveFact> => {
-    await hub.until(
-      () => [state, 'Stayed', 'Refused'].includes(who.fact()?.move?.state ?? ''),
-      state,
-      120_000,
-    );
-    const fact = who.fact()?.move;
-    if (fact?.state !== state) throw new Error(`${state}: ${fact?.message ?? 'nothing is told'}`);
-    return fact;
-  };
-  job.want({ move: order('Prepare', target) });
-  next.want({ move: order('Prepare', job.node) });
-  await Promise.all([reached(job, 'Prepared'), reached(next, 'Prepared')]);
-  job.want({ move: order('Leave', target) });
-  const left = await reached(job, 'Left');
-  next.want({ move: order('Place', job.node) });
-  const placed = await reached(next, 'Placed');
-  next.want({ move: { step: 'Stay' } });
-  hub.remove(job.node, id);
-  const running = await reached(next, 'Running');
-  await hub.until(() => job.fact() === undefined, 'the other to be gone');
+  const { job: next, left, placed, running } = await job.moveTo(job.node === 'node1' ? 'node2' : 'node1');
   return [
     next,
     {
-      still: (running.thawedNs - left.frozenNs) / 1e6,
+      still: running.stillUs / 1000,
       total: performance.now() - began,
       criu: (left.engineUs + placed.engineUs) / 1000,
       bytes: placed.bytes,

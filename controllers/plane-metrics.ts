@@ -43,8 +43,7 @@ export class PlaneMetrics {
       return [name, metric.type === 'counter' ? new Counter(options) : new Gauge(options)];
     });
     this.#metrics = Object.fromEntries(made) as Metrics;
-    // By its default the event loop would be woken a hundred times a second to see how late it is.
-    collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 1000 });
+    collectDefaultMetrics({ register: registry });
   }
 
   /** This process leads from now on; undefined: not any more. */

@@ -227,7 +227,7 @@ function makeBackend(config: AgentConfig, giving: AsyncDisposableStack, signal: 
   });
   const tls = readTls(config.tls);
   const checkpoints = new Checkpoints(native, wire, tls, config);
-  const moves = new Moves(config, config.logger);
+  const moves = new Moves(config, { native, tls, host: config.peerHost }, config.logger);
   const others: Omit<PeerHandlers, 'tree'> = {
     image: (call) => void serveImage(checkpoints.images, call),
     leaver: (call) => void moves.serve(call),

@@ -136,7 +136,7 @@ export interface MoveFact {
   thawedNs: number;
   bytes: number;
   engineUs: number;
-  workUs: number;
+  stillUs: number;
 }
 
 export interface RankEnd {
@@ -543,12 +543,15 @@ export interface ImageRequest {
 export interface LeaverRequest {
   id: SandboxId | null;
   migrationUid: string;
+  probe: boolean;
+  noLink: boolean;
 }
 
 export interface ImageChunk {
   file: string;
   offset: number;
   data: Buffer;
+  carried: number;
 }
 
 export interface MonitorOrder {

@@ -243,6 +243,12 @@ export class DesiredBook {
     return isOnRecord && this.#settled.has(id.groupUid) ? { step: 'Stay' } : undefined;
   }
 
+  /** Sandboxes of a group that come to other nodes. */
+  comersOf(uid: string): readonly Entry[] {
+    const wish = this.#moves.get(uid);
+    return wish ? this.#comersOf(uid, wish) : [];
+  }
+
   /** What comes is as what leaves, but for where and in which incarnation. */
   #comersOf(uid: string, { comers }: MoveWish): Entry[] {
     return comers.flatMap(({ ordinal, node, incarnation }) => {

@@ -415,8 +415,8 @@ export class Hub implements AsyncDisposable {
   }
 
   /**
-   * Children in job trees learn the new address of their parent, networks that of a node in them; groups that waited for the
-   * node's may start.
+   * Children in job trees learn the new address of their parent, networks that of a node in them, nodes that fetch ranks that of the
+   * one that has them; groups that waited for the node's may start.
    */
   #peerMoved(node: string): void {
     this.#hosts = new WeakMap();
@@ -424,7 +424,9 @@ export class Hub implements AsyncDisposable {
     const keys = new Set(this.desired.dependentsOf(node));
     for (const { spec, mayStart } of this.desired.ofNode(node).values()) {
       if (!mayStart && !spec.network) continue;
-      for (const other of this.desired.sandboxesOf(spec.id.groupUid)) keys.add(sandboxKey(other.spec.id));
+      const { groupUid } = spec.id;
+      for (const other of [...this.desired.sandboxesOf(groupUid), ...this.desired.comersOf(groupUid)])
+        keys.add(sandboxKey(other.spec.id));
     }
     if (keys.size === 0) return;
     for (const session of this.#sessions.values()) {

@@ -146,7 +146,8 @@ function beginning({ migration, group, placement, waitsFor, choice }: MigrationS
 function failureIn(movers: readonly Mover[]): Failure {
   const mover = movers.find(({ told }) => hasGivenUp(told))!;
   const { leaver, comer, told, move } = mover;
-  const isComers = told.comer === 'Refused' || told.comer === 'Gone';
+  // One that stays says why; the other then only has nobody who comes.
+  const isComers = told.leaver !== 'Stayed' && (told.comer === 'Refused' || told.comer === 'Gone');
   const side = isComers ? comer : leaver;
   const where = `node ${side.node}, sandbox ${move.ordinal}`;
   if (side.move && (side.move.state === 'Refused' || side.move.state === 'Stayed'))

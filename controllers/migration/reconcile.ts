@@ -221,7 +221,7 @@ function isToldOf({ movers }: MigrationSeen, entries: readonly Entry[]): boolean
 export const groupKeyOf = ({ metadata, spec }: Migration): Key =>
   keyOf({ metadata: { namespace: metadata.namespace ?? 'default', name: spec.processGroupName } });
 
-/** What both sides of each sandbox are told. Who comes is told to as soon as the one who leaves has left. */
+/** What both sides of each sandbox are told. Who comes begins together with the one who leaves: much can be done meanwhile. */
 function wishOf({ migration, movers, group }: MigrationSeen, to: 'Preparing' | 'Copying'): MoveWish {
   const { metadata } = migration;
   const common = {
@@ -231,12 +231,12 @@ function wishOf({ migration, movers, group }: MigrationSeen, to: 'Preparing' | '
     externalConnections: group?.spec.externalConnections ?? 'Refuse',
   };
   const leavers = new Map<number, Sent<MoveOrder>>();
-  const comers = movers.map(({ move, leaver, told }) => {
+  const comers = movers.map(({ move, leaver }) => {
     const { ordinal, from, incarnation } = move;
     const orders = { ...common, incarnation: incarnation - 1 };
     leavers.set(ordinal, { ...orders, step: to === 'Preparing' ? 'Prepare' : 'Leave', peerNode: move.to });
     const neededBytes = neededOf(leaver.fact?.memoryBytes ?? 0);
-    const step = told.leaver === 'Left' ? 'Place' : 'Prepare';
+    const step = to === 'Preparing' ? 'Prepare' : 'Place';
     return { ordinal, node: move.to, incarnation, order: { ...orders, step, peerNode: from, neededBytes } };
   });
   return { leavers, comers };

@@ -49,20 +49,15 @@ function begunStatus({ choice, group }: MigrationSeen, now: string): MigrationSt
 
 /** What has been told once is kept: nobody tells of it for ever. */
 function moveOf({ move, leaver, comer, told }: Mover, to: MoveState): MigrationMove {
-  const { frozenNs = 0, workUs: leftUs = 0 } = leaver.move ?? {};
-  const { bytes = 0, thawedNs = 0, workUs: cameUs = 0 } = comer.move ?? {};
+  const { frozenNs = 0 } = leaver.move ?? {};
+  const { bytes = 0, stillUs = 0 } = comer.move ?? {};
   const frozenTime = frozenNs > 0 ? new Date(frozenNs / 1e6).toISOString() : move.frozenTime;
-  // Clocks of nodes differ; what each of them took by its own is certain.
-  const downtime =
-    thawedNs > 0 && frozenTime !== undefined
-      ? Math.round(Math.max(thawedNs / 1e6 - Date.parse(frozenTime), (leftUs + cameUs) / 1000))
-      : undefined;
   return {
     ...move,
     state: stateOf(told, to),
     ...(frozenTime === undefined ? {} : { frozenTime }),
     ...(bytes > 0 ? { bytes } : {}),
-    ...(downtime === undefined ? {} : { downtimeMilliseconds: downtime }),
+    ...(stillUs > 0 ? { downtimeMilliseconds: Math.round(stillUs / 1000) } : {}),
   };
 }
 

@@ -17,6 +17,7 @@ void definePmiPoller(napi_env env, napi_value exports);
 void defineOutputPump(napi_env env, napi_value exports);
 void defineInputPump(napi_env env, napi_value exports);
 void defineNetlink(napi_env env, napi_value exports);
+void defineLink(napi_env env, napi_value exports);
 
 // { pid, uid, gid } of the process at the other end, as of its connect or socketpair.
 napi_value credentialsOf(napi_env env, int fd);

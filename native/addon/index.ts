@@ -94,6 +94,24 @@ export interface InputPump {
   close(): void;
 }
 
+/**
+ * Ranges of files over one connection of mutual TLS 1.3, moved by a thread of its own; what is asked for is done in that order, and told
+ * by its number with an errno (0: done) and words. After a failure all fails. Descriptors are duplicated at once.
+ */
+export interface Link {
+  /** On a port of this address that is free; gives it. */
+  listen(host: string): number;
+  /** Takes the first connection of whose certificate this is the common name. */
+  accept(id: number, name: string): void;
+  /** Believes only a certificate for this name. */
+  connect(id: number, host: string, port: number, name: string): void;
+  send(id: number, fd: number, offset: bigint, length: bigint): void;
+  receive(id: number, fd: number, offset: bigint, length: bigint): void;
+  onDone: ((id: number, errno: number, words: string) => void) | null;
+  /** What is not done is not told any more. */
+  close(): void;
+}
+
 export interface Native {
   pidfdOpen(pid: number): number;
   pidfdGetfd(pidfd: number, fd: number): number;
@@ -141,6 +159,8 @@ export interface Native {
   pmiPoller(): PmiPoller;
   outputPump(): OutputPump;
   inputPump(): InputPump;
+  /** Certificates and key as PEM; `silentMs`: the other side may be so for at most so long. Null: this Node has no OpenSSL to share. */
+  link(ca: Uint8Array, cert: Uint8Array, key: Uint8Array, silentMs: number): Link | null;
   /**
    * A new network namespace, which lives as long as it is held or somebody is in it. Each line of the settings is a file of
    * /proc/sys/net, "=" and what is written there, where the kernel has it.

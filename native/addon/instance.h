@@ -13,7 +13,7 @@ namespace muster {
 
 class Object;
 
-enum ObjectClass { kPacketSocket, kPacketServer, kFdWatch, kPmiPoller, kOutputPump, kInputPump, kObjectClasses };
+enum ObjectClass { kPacketSocket, kPacketServer, kFdWatch, kPmiPoller, kOutputPump, kInputPump, kLink, kObjectClasses };
 
 struct Instance {
   napi_env env = nullptr;

@@ -13,5 +13,6 @@ NAPI_MODULE_INIT() {
   muster::defineOutputPump(env, exports);
   muster::defineInputPump(env, exports);
   muster::defineNetlink(env, exports);
+  muster::defineLink(env, exports);
   return exports;
 }

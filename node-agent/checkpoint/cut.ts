@@ -232,7 +232,7 @@ export async function openFilesOf(pids: readonly number[], initPid: number): Pro
   return [...found.values()];
 }
 
-function idsOf(pid: number): { uid: number; gid: number; groups: number[] } {
+export function idsOf(pid: number): { uid: number; gid: number; groups: number[] } {
   const status = readFileSync(`/proc/${String(pid)}/status`, 'utf8');
   const fields = (name: string) =>
     (new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(status)?.[1] ?? '')

@@ -1,6 +1,7 @@
 // Files of an image on their way between agents: a manifest, which says names and lengths, then each file in its order, in chunks.
-// The receiver writes what the manifest names and nothing else. Who may ask, what a manifest must be, and where files lie are the
-// business of those who use it: images that are kept (image-transfer.ts), and sandboxes that move (migration/transfer.ts).
+// The receiver writes what the manifest names and nothing else; files are new, are what the manifest has the digests of, and outlive a
+// loss of power. Who may ask, what a manifest must be, and where files lie are the business of image-transfer.ts. Sandboxes that move
+// go another way (migration/departure.ts).
 import { createHash, type Hash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
@@ -15,7 +16,12 @@ type Call = ImageCall | LeaverCall;
 
 export async function sendManifest(call: Call, bytes: Buffer): Promise<void> {
   for (let offset = 0; offset < bytes.length; offset += chunkBytes)
-    await send(call, { file: manifestName, offset, data: bytes.subarray(offset, offset + chunkBytes) });
+    await send(call, {
+      file: manifestName,
+      offset,
+      data: bytes.subarray(offset, offset + chunkBytes),
+      carried: 0,
+    });
 }
 
 /** Throws when there is less of it than `bytes`, or the other side goes. */
@@ -26,7 +32,7 @@ export async function sendFile(call: Call, name: string, path: string, bytes: nu
       const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, bytes - offset));
       const { bytesRead } = await file.read(buffer, 0, buffer.length, offset);
       if (bytesRead === 0) throw new Error(`${name} has become shorter`);
-      await send(call, { file: name, offset, data: buffer.subarray(0, bytesRead) });
+      await send(call, { file: name, offset, data: buffer.subarray(0, bytesRead), carried: 0 });
       offset += bytesRead;
     }
   } finally {
@@ -34,7 +40,7 @@ export async function sendFile(call: Call, name: string, path: string, bytes: nu
   }
 }
 
-function send(call: Call, chunk: ImageChunk): Promise<void> {
+export function send(call: Call, chunk: ImageChunk): Promise<void> {
   return new Promise((resolve, reject) => {
     if (call.cancelled) {
       reject(new Error('the other agent has gone'));
@@ -79,8 +85,6 @@ export interface ReceiverOptions {
   /** Throws unless it is one that may be received. */
   readonly manifestOf: (bytes: Buffer) => Manifest;
   readonly pathOf: (name: string) => string;
-  /** Files are new, are what the manifest has the digests of, and outlive a loss of power. Else TLS has to do. */
-  readonly isKept: boolean;
   readonly onProgress?: (bytes: number) => void;
 }
 
@@ -150,10 +154,9 @@ export class FileReceiver implements AsyncDisposable {
   }
 
   #create(name: string): Promise<FileHandle> {
-    const { isKept, pathOf } = this.#options;
-    this.#hash = isKept ? createHash('sha256') : null;
-    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW;
-    return open(pathOf(name), flags | (isKept ? constants.O_EXCL : constants.O_TRUNC), 0o600);
+    this.#hash = createHash('sha256');
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_EXCL;
+    return open(this.#options.pathOf(name), flags, 0o600);
   }
 
   /** The file that is being received has come to its end. */
@@ -161,7 +164,7 @@ export class FileReceiver implements AsyncDisposable {
     const expected = this.#manifest?.files[this.#next];
     if (!expected) return;
     this.#file ??= await this.#create(expected.name); // an empty one
-    if (this.#options.isKept) await this.#file.sync();
+    await this.#file.sync();
     await this.#file.close();
     this.#file = null;
     if (this.#offset !== expected.bytes)

@@ -76,7 +76,6 @@ async function fetchFrom(
       return manifest;
     },
     pathOf: (name) => image.pathOf(name),
-    isKept: true,
     onProgress,
   });
   await receiveFiles(client, client.image({ id: image.id, digest }), receiver, signal);

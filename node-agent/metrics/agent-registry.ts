@@ -24,8 +24,7 @@ export class AgentRegistry {
     this.#monitor = monitor;
     this.#sandboxes = sandboxes;
     this.contentType = this.#registry.contentType;
-    // By its default the event loop would be woken a hundred times a second to see how late it is.
-    collectDefaultMetrics({ register: this.#registry, eventLoopMonitoringPrecision: 1000 });
+    collectDefaultMetrics({ register: this.#registry });
     for (const [name, { type, help, labels }] of Object.entries(agentMetrics)) {
       const options = { name, help, labelNames: [...labels], registers: [this.#registry] };
       this.#metrics.set(name as AgentMetric, type === 'counter' ? new Counter(options) : new Gauge(options));

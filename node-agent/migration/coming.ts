@@ -1,5 +1,5 @@
 // A sandbox that comes to this node, by the table of who comes (wire/migration-protocol.ts): looked at before anything stops, then
-// fetched from where it has left into memory and restored, frozen and reached by nobody. It is let run only once the hub says that
+// fetched into memory from where it leaves, while it is dumped there, and restored, frozen and reached by nobody. It is let run only once the hub says that
 // the group's record has it here; until then it can be taken away without a trace. How far it is stands on disk before anybody is
 // told, so an agent that comes after takes up what is Placed, and gives up what was in the middle.
 import { arch } from 'node:os';
@@ -23,11 +23,13 @@ import {
 } from '../checkpoint/restoring.ts';
 import type { Freezer } from '../freezer.ts';
 import type { LaunchRequest } from '../launch.ts';
+import { steadyMs } from '../monitor/node-sampler.ts';
 import type { Want } from '../plan.ts';
 import { bindsOf, preparationOf } from '../preparation.ts';
 import { until } from '../until.ts';
 import { factOfRecord, namesFileName, nothingMoved, type ComingRecord } from './record.ts';
-import { fetchLeaver } from './transfer.ts';
+import { Phases } from './phases.ts';
+import { fetchLeaver, reachLeaver, type LeaverPlace } from './transfer.ts';
 
 /** The sandbox as its coming needs it. */
 export interface ComingSandbox extends Omit<RestoringSandbox, 'onReachable'> {
@@ -55,6 +57,8 @@ export class Coming {
   #stop = new AbortController();
   #interrupted: boolean;
   #againAtMs = 0;
+  /** Of the agent that it leaves, as it was told last. */
+  #address = '';
 
   /** `order`: of a sandbox that is new here and comes from elsewhere; null: it does not, or is known. */
   constructor(sandbox: ComingSandbox, backend: Backend, order: MoveOrder | null) {
@@ -94,6 +98,7 @@ export class Coming {
 
   /** `alive`: what was placed is still there. */
   look(order: MoveOrder | null, alive: boolean): void {
+    if (order?.peerAddress) this.#address = order.peerAddress;
     if (!this.isUnderWay || this.#task !== null) return;
     if (this.#backend.nowMs() < this.#againAtMs) {
       this.#sandbox.wakeAt(this.#againAtMs);
@@ -127,7 +132,7 @@ export class Coming {
       return true;
     }
     this.#update({ state });
-    if (actions.includes('Look')) this.#start('prepare', order, () => this.#look(order));
+    if (actions.includes('Look')) this.#start('prepare', order, (signal) => this.#look(order, signal));
     if (actions.includes('Restore')) this.#start('place', order, (signal) => this.#place(order, signal));
     return true;
   }
@@ -163,7 +168,7 @@ export class Coming {
     return { checkpointUid: this.#record?.migrationUid ?? '', ordinal: this.#sandbox.id.ordinal };
   }
 
-  async #look(order: MoveOrder | null): Promise<void> {
+  async #look(order: MoveOrder | null, signal: AbortSignal): Promise<void> {
     const { checkpoints, config, moves } = this.#backend;
     await checkpoints.engineVersion();
     const needed = order?.neededBytes ?? 0;
@@ -175,47 +180,60 @@ export class Coming {
         `node ${config.node}: a sandbox of ${String(needed)} bytes does not fit into the ${String(free)} bytes that are free in memory or on the disk`,
       );
     preparationOf(this.#sandbox.spec, this.#sandbox.key, this.#backend); // what it refuses it refuses now
+    if (order) await reachLeaver(this.#placeOf(order), signal);
   }
 
   async #place(order: MoveOrder | null, signal: AbortSignal): Promise<void> {
     if (order === null) throw failure('Cancelled', 'MUSTER_MOVE_ABORTED', 'it was called off');
-    const { wire, tls, config, moves } = this.#backend;
-    const { id, directory, key } = this.#sandbox;
+    const { native, config, moves } = this.#backend;
+    const sandbox = this.#sandbox;
+    const { directory, network, key } = sandbox;
     const image = moves.transit.create(this.#imageId, order.neededBytes);
-    const began = performance.now();
-    const { manifest, bytes } = await fetchLeaver(
-      {
-        wire,
-        tls,
-        node: order.peerNode,
-        address: order.peerAddress,
-        id: { ...id, incarnation: order.incarnation },
-        migrationUid: order.migrationUid,
-        pathOf: (name) =>
-          name === namesFileName
-            ? `${directory.path}/${name}`
-            : name.startsWith('log.')
-              ? `${directory.logs}/${name.slice('log.'.length)}`
-              : image.pathOf(name),
-      },
-      signal,
-    );
-    checkFits(manifest, { architecture: arch(), features: cpuFeatures() }, config.node);
-    const spec = restoredSpecOf(this.#sandbox.spec, manifest, this.#backend.checkpoints.engine);
-    const { launch } = preparationOf(spec, key, this.#backend);
-    placeInput(image, manifest, directory);
-    this.#become(spec, launch);
-    this.#sandbox.limits.countFrom(usedBefore(manifest));
-    directory.write('restoring', { readers: manifest.input?.readers ?? [] });
-    const engineBegan = performance.now();
-    await this.#restore(manifest, { image, launch, openFiles: order.openFiles }, signal);
-    const engineUs = microsecondsSince(engineBegan);
+    const phases = new Phases();
+    // All that needs nothing of the image is made while it is still being written.
+    sandbox.onBegun();
+    const netns = network.begin(sandbox.spec, false);
+    try {
+      await network.begun();
+      phases.end('network');
+      const pathOf = (name: string): string =>
+        name === namesFileName
+          ? `${directory.path}/${name}`
+          : name.startsWith('log.')
+            ? `${directory.logs}/${name.slice('log.'.length)}`
+            : image.pathOf(name);
+      const fetched = await fetchLeaver({ ...this.#placeOf(order), native, pathOf }, signal);
+      const { manifest, bytes, stillUs } = fetched;
+      this.#update({ bytes, arrived: { stillUs, steadyUs: steadyUs() } });
+      phases.end('fetch');
+      checkFits(manifest, { architecture: arch(), features: cpuFeatures() }, config.node);
+      const spec = restoredSpecOf(sandbox.spec, manifest, this.#backend.checkpoints.engine);
+      const { launch } = preparationOf(spec, key, this.#backend);
+      placeInput(image, manifest, directory);
+      this.#become(spec, launch);
+      sandbox.limits.countFrom(usedBefore(manifest));
+      directory.write('restoring', { readers: manifest.input?.readers ?? [] });
+      phases.end('look');
+      await this.#restore(manifest, { image, launch, netns, openFiles: order.openFiles }, signal);
+      phases.end('restore');
+    } finally {
+      network.close(netns);
+    }
     await until(
-      () => this.#sandbox.cgroup?.frozen() === true,
+      () => sandbox.cgroup?.frozen() === true,
       frozenWithinMs,
       'what was restored to be frozen',
     );
-    this.#update({ bytes, engineUs, workUs: microsecondsSince(began) });
+    phases.end('tidy');
+    this.#update({ engineUs: phases.tookUs('restore') });
+    this.#backend.log.info({ sandbox: key, tookMs: phases.tookMs }, 'sandbox has been restored');
+  }
+
+  /** From where it comes. */
+  #placeOf({ peerNode: node, incarnation, migrationUid }: MoveOrder): LeaverPlace {
+    const { wire, tls } = this.#backend;
+    const address = (): string => this.#address;
+    return { wire, tls, node, address, id: { ...this.#sandbox.id, incarnation }, migrationUid };
   }
 
   async #restore(
@@ -223,15 +241,14 @@ export class Coming {
     {
       image,
       launch,
+      netns,
       openFiles,
-    }: Pick<Parameters<typeof restoreProcesses>[0], 'image' | 'launch' | 'openFiles'>,
+    }: Pick<Parameters<typeof restoreProcesses>[0], 'image' | 'launch' | 'netns' | 'openFiles'>,
     signal: AbortSignal,
   ): Promise<void> {
     const sandbox = this.#sandbox;
-    const { key, directory, network } = sandbox;
-    const netns = network.begin(sandbox.spec, false);
+    const { key, directory } = sandbox;
     try {
-      await network.begun();
       const identity = await restoreProcesses({
         backend: this.#backend,
         manifest,
@@ -249,7 +266,6 @@ export class Coming {
       if (identity === null) throw new Error('MUSTER_BUG: what moves is not started anew');
       sandbox.onPlaced(identity);
     } finally {
-      network.close(netns);
       await clearEngine(this.#backend, key);
     }
   }
@@ -262,7 +278,6 @@ export class Coming {
     directory.write('spec', spec);
     directory.write('mounts', { root: mounts.root, binds: bindsOf(mounts) });
     directory.keepRoom();
-    this.#sandbox.onBegun();
   }
 
   /** The group's record has it here. */
@@ -272,8 +287,14 @@ export class Coming {
     await sandbox.setPlugged(true, 'move');
     if (sandbox.want === 'Freeze') sandbox.freezer.freezeSoon('suspend');
     await sandbox.freezer.thaw('move');
+    const thawedUs = steadyUs();
     await sandbox.bindAgain();
-    this.#update({ state: 'Running', thawedNs: this.#backend.nowMs() * 1e6 });
+    const { stillUs, steadyUs: arrivedUs } = this.#record?.arrived ?? { stillUs: 0, steadyUs: 0 };
+    this.#update({
+      state: 'Running',
+      thawedNs: this.#backend.nowMs() * 1e6,
+      stillUs: arrivedUs === 0 ? 0 : stillUs + thawedUs - arrivedUs,
+    });
     this.#backend.moves.transit.remove(this.#imageId);
   }
 
@@ -288,7 +309,7 @@ export class Coming {
   }
 }
 
-const microsecondsSince = (began: number): number => Math.round((performance.now() - began) * 1000);
+const steadyUs = (): number => Math.round(steadyMs() * 1000);
 
 function failure(reason: string, code: string, message: string): AgentError {
   return new AgentError('failed', reason, code, message);

@@ -1,10 +1,9 @@
 // A sandbox that leaves this node, by the table of who leaves (wire/migration-protocol.ts): looked at while it runs, then frozen, cut
-// off and dumped into memory, from where the node that it goes to fetches it. From `Left` on it stands still until the hub says what
+// off and dumped into memory, from where the node that it goes to fetches it meanwhile. From `Left` on it stands still until the hub says what
 // became of it, whatever else happens: no time-out, no restart of this agent, no silence lets it run again. How far it is stands on
 // disk before anybody is told.
 import { closeSync, existsSync, openSync, readSync, statSync, writeFileSync } from 'node:fs';
 import type { MoveFact, MoveOrder } from '../../wire/agent-types.ts';
-import type { LeaverCall } from '../../wire/load.ts';
 import {
   leaverEventOf,
   leaverTable,
@@ -36,7 +35,9 @@ import { preflight } from '../checkpoint/preflight.ts';
 import { clearEngine, mend } from '../checkpoint/remains.ts';
 import type { HeldSandbox } from '../checkpoint/sandbox-checkpoint.ts';
 import { scanLogs } from '../log-stream.ts';
-import { sendLeaver } from './transfer.ts';
+import { steadyMs } from '../monitor/node-sampler.ts';
+import type { Standing } from './departure.ts';
+import { Phases } from './phases.ts';
 import { factOfRecord, namesFileName, nothingMoved, type LeavingRecord } from './record.ts';
 
 const unlimited = { memoryBytes: 0, cpuMilli: 0, processes: 0 } as const;
@@ -61,7 +62,7 @@ export class Leaving {
     this.#backend = backend;
     this.#record = sandbox.directory.read('leaving');
     this.#interrupted = this.#record !== null && ['Preparing', 'Leaving'].includes(this.#record.state);
-    if (this.#record?.state === 'Left') this.#offer();
+    if (this.#record !== null && !this.#interrupted) this.#offer();
   }
 
   get isBusy(): boolean {
@@ -113,7 +114,7 @@ export class Leaving {
         return;
       }
       if (this.#record?.migrationUid !== order?.migrationUid && event === 'ToldPrepare' && order)
-        this.#record = { ...nothingMoved, migrationUid: order.migrationUid, name: order.name, target: order.peerNode, externalConnections: order.externalConnections, state: 'Here' }; // prettier-ignore
+        this.#record = { ...nothingMoved, migrationUid: order.migrationUid, name: order.name, target: order.peerNode, externalConnections: order.externalConnections, frozenSteadyUs: 0, state: 'Here' }; // prettier-ignore
       if (!this.#step(event)) return;
     }
   }
@@ -144,6 +145,7 @@ export class Leaving {
       return false;
     }
     this.#update({ state });
+    if (state === 'Prepared') this.#offer();
     if (actions.includes('Look')) this.#start('prepare', (signal) => this.#look(signal));
     else if (actions.includes('Dump')) this.#start('leave', (signal) => this.#leave(signal));
     return actions.length === 0;
@@ -228,15 +230,18 @@ export class Leaving {
     // Descriptors on their way to pid 1 could not be saved: it has all that was sent before it is frozen.
     if (!cgroup.frozen()) await adopted.barrier();
     signal.throwIfAborted();
-    const began = performance.now();
-    this.#update({ frozenNs: this.#backend.nowMs() * 1e6 });
+    const image = moves.transit.create(this.#imageId, cgroup.usage().memoryBytes);
+    const phases = new Phases();
+    this.#update({ frozenNs: this.#backend.nowMs() * 1e6, frozenSteadyUs: steadyUs() });
     await sandbox.freezer.freeze('move');
     sandbox.processes?.pause();
     this.#isPaused = true;
+    phases.end('freeze');
     await sandbox.setPlugged(false);
+    phases.end('unplug');
     signal.throwIfAborted();
     await this.#check('frozen');
-    const image = moves.transit.create(this.#imageId, cgroup.usage().memoryBytes);
+    phases.end('check');
     const mounts = directory.read('mounts') ?? { root: '/', binds: [] };
     const outer = outerFilesOf(adopted, native);
     const cut = await cutOf({
@@ -252,7 +257,7 @@ export class Leaving {
       ranksStartedNs: sandbox.processes?.startedNs ?? 0,
       usage: sandbox.limits.now(),
     });
-    const dumpBegan = performance.now();
+    phases.end('look');
     try {
       await checkpoints.engine.dump(
         {
@@ -266,45 +271,55 @@ export class Leaving {
         },
         signal,
       );
+      phases.end('dump');
     } finally {
       await clearEngine(this.#backend, key);
     }
-    const engineUs = microsecondsSince(dumpBegan);
     signal.throwIfAborted();
     image.writeCut({ ...cut, spec: { ...cut.spec, move: null } });
-    this.#update({ engineUs, workUs: microsecondsSince(began) });
-    this.#offer();
+    phases.end('tidy');
+    this.#update({ engineUs: phases.tookUs('dump') });
+    this.#backend.log.info({ sandbox: key, tookMs: phases.tookMs }, 'sandbox has left');
   }
 
-  /** From now on the other node can have it. */
+  /** From now on the other node can wait for it, and have it as it comes to be. */
   #offer(): void {
     const { migrationUid = '', target = '' } = this.#record ?? {};
-    this.#backend.moves.offer(this.#sandbox.key, {
-      migrationUid,
-      target,
-      send: (call) => this.#send(call),
-    });
-  }
-
-  async #send(call: LeaverCall): Promise<void> {
-    const image = this.#backend.moves.transit.find(this.#imageId);
-    const cut = image?.readCut() ?? null;
-    if (image === null || cut === null)
-      throw new Error('MUSTER_IMAGE_MISSING: its image is gone from the memory of the node');
     const { directory } = this.#sandbox;
+    const { transit } = this.#backend.moves;
+    const imageId = this.#imageId;
     const pathOf = (name: string): string =>
       name === namesFileName
         ? `${directory.path}/${name}`
         : name.startsWith('log.')
           ? `${directory.logs}/${name.slice('log.'.length)}`
-          : image.pathOf(name);
-    await sendLeaver(call, manifestOf(cut, image, pathOf), pathOf);
+          : `${transit.find(imageId)?.path ?? ''}/${name}`;
+    this.#backend.moves.offer(this.#sandbox.key, {
+      migrationUid,
+      target,
+      pathOf,
+      standing: () => this.#standing(migrationUid, pathOf),
+      growing: () => (this.isAway ? (transit.find(imageId)?.names() ?? []).filter(isGrowing) : []),
+      stillUs: () => steadyUs() - (this.#record?.frozenSteadyUs ?? 0),
+    });
+  }
+
+  #standing(migrationUid: string, pathOf: (name: string) => string): Standing {
+    const { state = 'Here', reason = '', message = '' } = this.#record ?? {};
+    if (this.#record?.migrationUid !== migrationUid)
+      return { kind: 'stayed', reason: 'Cancelled', message: 'another migration has begun' };
+    if (state === 'Stayed') return { kind: 'stayed', reason, message };
+    if (state !== 'Left') return { kind: 'waiting' };
+    const image = this.#backend.moves.transit.find(this.#imageId);
+    const cut = image?.readCut() ?? null;
+    if (image === null || cut === null)
+      throw new Error('MUSTER_IMAGE_MISSING: its image is gone from the memory of the node');
+    return { kind: 'left', manifest: manifestOf(cut, image, pathOf) };
   }
 
   /** As if it had never been asked. Done again, it does nothing. */
   async #stay(actions: readonly LeaverAction[], why: unknown): Promise<void> {
     const { adopted, processes, cgroup, key } = this.#sandbox;
-    this.#backend.moves.withdraw(key);
     if (actions.includes('Discard')) {
       await clearEngine(this.#backend, key);
       const image = this.#backend.moves.transit.find(this.#imageId);
@@ -323,7 +338,9 @@ export class Leaving {
   }
 }
 
-const microsecondsSince = (began: number): number => Math.round((performance.now() - began) * 1000);
+const steadyUs = (): number => Math.round(steadyMs() * 1000);
+/** Of the engine's files those that are nearly all of an image; it only adds to them. */
+const isGrowing = (name: string): boolean => /^pages-\d+\.img$/.test(name);
 
 /** What was given and is unread, in the image: nobody reads while the sandbox stands still. */
 function takeInput({ input }: HeldSandbox, { readers }: OuterFiles, image: Image): SavedInput | null {

@@ -1,50 +1,72 @@
 // What the sandboxes of one agent share for migrations: where images lie on their way, and who answers other agents that fetch
-// sandboxes which have left this node. Only the node that a sandbox goes to gets it.
+// sandboxes which leave this node. Only the node that a sandbox goes to gets it.
 import type { Logger } from 'pino';
+import type { Native } from '../../native/addon/index.ts';
 import type { LeaverCall } from '../../wire/load.ts';
 import { messageOf } from '../agent-error.ts';
 import { certificateNode } from '../peer-identity.ts';
 import { isValidId, keyOf } from '../sandbox-id.ts';
+import type { TlsMaterial } from '../tls.ts';
+import { sendDeparture, type Departing } from './departure.ts';
+import { LinkServer } from './link.ts';
 import { Transit } from './transit.ts';
 
-/** A sandbox that has left and waits for what becomes of it. */
-export interface LeftSandbox {
+/** A sandbox that is about to leave, or has left and waits for what becomes of it. */
+export interface LeavingSandbox extends Departing {
   readonly migrationUid: string;
   readonly target: string;
-  send(call: LeaverCall): Promise<void>;
+}
+
+/** Where other agents come to beside their calls. */
+export interface LinkPlace {
+  readonly native: Native;
+  readonly tls: TlsMaterial;
+  readonly host: string;
 }
 
 export class Moves {
   readonly transit: Transit;
-  readonly #left = new Map<string, LeftSandbox>();
+  readonly #leaving = new Map<string, LeavingSandbox>();
   readonly #node: string;
+  readonly #link: LinkPlace;
   readonly #log: Logger;
 
-  constructor({ stateDir, node }: { readonly stateDir: string; readonly node: string }, log: Logger) {
+  constructor(
+    { stateDir, node }: { readonly stateDir: string; readonly node: string },
+    link: LinkPlace,
+    log: Logger,
+  ) {
     this.transit = new Transit(stateDir);
     this.#node = node;
+    this.#link = link;
     this.#log = log;
   }
 
-  offer(key: string, left: LeftSandbox): void {
-    this.#left.set(key, left);
+  offer(key: string, leaving: LeavingSandbox): void {
+    this.#leaving.set(key, leaving);
   }
 
   withdraw(key: string): void {
-    this.#left.delete(key);
+    this.#leaving.delete(key);
   }
 
   /** Answers another agent. */
   async serve(call: LeaverCall): Promise<void> {
     try {
-      const { id, migrationUid } = call.request;
-      const left = isValidId(id) ? this.#left.get(keyOf(id)) : undefined;
-      if (left?.migrationUid !== migrationUid)
-        throw new Error(`MUSTER_NOT_LEFT: no sandbox has left node ${this.#node} by that migration`);
+      const { id, migrationUid, probe, noLink } = call.request;
+      if (probe) {
+        call.end();
+        return;
+      }
+      const leaving = isValidId(id) ? this.#leaving.get(keyOf(id)) : undefined;
+      if (leaving?.migrationUid !== migrationUid)
+        throw new Error(`MUSTER_NOT_LEFT: no sandbox leaves node ${this.#node} by that migration`);
       const asking = certificateNode(call);
-      if (asking !== left.target)
-        throw new Error(`MUSTER_WRONG_NODE: the sandbox goes to node ${left.target}, not to ${asking}`);
-      await left.send(call);
+      if (asking !== leaving.target)
+        throw new Error(`MUSTER_WRONG_NODE: the sandbox goes to node ${leaving.target}, not to ${asking}`);
+      const { native, tls, host } = this.#link;
+      using link = noLink ? null : LinkServer.open(native, tls, host, asking);
+      await sendDeparture(call, leaving, link);
     } catch (error) {
       this.#log.warn({ err: error }, 'sandbox not handed over');
       call.destroy(error instanceof Error ? error : new Error(messageOf(error)));

@@ -10,6 +10,8 @@ interface Moving extends MoveFact {
 
 export interface LeavingRecord extends Moving {
   readonly state: LeaverState;
+  /** When it was frozen, by the clock that nobody sets and that a new agent goes on with; 0: not yet. */
+  readonly frozenSteadyUs: number;
   /** The node that it goes to. */
   readonly target: string;
   /** What is to become of connections that leave the group. */
@@ -18,6 +20,8 @@ export interface LeavingRecord extends Moving {
 
 export interface ComingRecord extends Moving {
   readonly state: ComerState;
+  /** How long it had stood still when all of it was here, and when that was, by the clock that nobody sets. */
+  readonly arrived?: { readonly stillUs: number; readonly steadyUs: number };
 }
 
 export const nothingMoved = {
@@ -27,13 +31,13 @@ export const nothingMoved = {
   thawedNs: 0,
   bytes: 0,
   engineUs: 0,
-  workUs: 0,
+  stillUs: 0,
 } as const;
 
 export function factOfRecord({
-  migrationUid, state, reason, message, frozenNs, thawedNs, bytes, engineUs, workUs,
+  migrationUid, state, reason, message, frozenNs, thawedNs, bytes, engineUs, stillUs,
 }: Moving): MoveFact {
-  return { migrationUid, state, reason, message, frozenNs, thawedNs, bytes, engineUs, workUs };
+  return { migrationUid, state, reason, message, frozenNs, thawedNs, bytes, engineUs, stillUs };
 } // prettier-ignore
 
 /** The order is for the node that the sandbox comes to. */

@@ -1,65 +1,149 @@
-// A sandbox that has left on its way from agent to agent (Peer.Leaver): a manifest with the length of each file, then the files.
-// Both ends are who their certificates say, and TLS keeps what is sent whole, so nothing is hashed while ranks stand still. Logs
-// come from where the sandbox had them and go to where it will have them, beside the image. Nothing of it knows who may ask.
-import type { SandboxId } from '../../wire/agent-types.ts';
-import type { LeaverCall, Wire } from '../../wire/load.ts';
+// Fetches a sandbox from the node that it leaves (Peer.Leaver; departure.ts sends, arrival.ts takes), also while it is still being
+// dumped there. An agent there that is started anew in the middle is asked again; one that is silent for too long is given up, since
+// ranks stand still meanwhile. Whether the other node can be reached at all is tried before anything stops.
+import { setTimeout as after } from 'node:timers/promises';
+import type { Native } from '../../native/addon/index.ts';
+import type { ImageChunk, SandboxId } from '../../wire/agent-types.ts';
+import { hostOf } from '../../wire/endpoint.ts';
+import type { Wire } from '../../wire/load.ts';
 import { AgentError, messageOf } from '../agent-error.ts';
-import { FileReceiver, receiveFiles, sendFile, sendManifest } from '../checkpoint/file-transfer.ts';
-import { manifestVersion, type Manifest } from '../checkpoint/image.ts';
+import type { Manifest } from '../checkpoint/image.ts';
 import { peerClient, peerCredentials } from '../peer-client.ts';
 import type { TlsMaterial } from '../tls.ts';
+import { Arrival } from './arrival.ts';
+import { LinkClient, silentAtMostMs } from './link.ts';
 
-/** `pathOf`: where a file of the manifest is. Throws when the other side goes. */
-export async function sendLeaver(
-  call: LeaverCall,
-  manifest: Manifest,
-  pathOf: (name: string) => string,
-): Promise<void> {
-  await sendManifest(call, Buffer.from(JSON.stringify(manifest)));
-  for (const { name, bytes } of manifest.files) await sendFile(call, name, pathOf(name), bytes);
-  call.end();
-}
-
-export interface FetchLeaver {
+export interface LeaverPlace {
   readonly wire: Wire;
   readonly tls: TlsMaterial;
   readonly node: string;
-  readonly address: string;
+  /** Another one once the agent there was started anew. */
+  readonly address: () => string;
   /** As it is where it leaves. */
   readonly id: SandboxId;
   readonly migrationUid: string;
-  /** Where a file of the manifest goes. */
+}
+
+export interface FetchLeaver extends LeaverPlace {
+  readonly native: Native;
+  /** Where a file of it goes. */
   readonly pathOf: (name: string) => string;
 }
 
-/** Gives the manifest and how much came. Throws AgentError TransferFailed. */
-export async function fetchLeaver(
-  { wire, tls, node, address, id, migrationUid, pathOf }: FetchLeaver,
-  signal: AbortSignal,
-): Promise<{ manifest: Manifest; bytes: number }> {
-  const client = peerClient(wire, peerCredentials(tls), { node, address });
-  try {
-    await using receiver = new FileReceiver({ manifestOf, pathOf, isKept: false });
-    const manifest = await receiveFiles(client, client.leaver({ id, migrationUid }), receiver, signal);
-    return { manifest, bytes: receiver.bytes };
-  } catch (cause) {
-    signal.throwIfAborted();
-    if (cause instanceof AgentError) throw cause;
-    throw new AgentError(
-      'failed',
-      'TransferFailed',
-      'MUSTER_TRANSFER_FAILED',
-      `from node ${node} at ${address}: ${messageOf(cause)}`,
-      { cause },
-    );
+export interface Fetched {
+  readonly manifest: Manifest;
+  readonly bytes: number;
+  /** How long it had stood still, when all of it was sent. */
+  readonly stillUs: number;
+}
+
+const reachedWithinMs = 10_000;
+const againAfterMs = 200;
+const watchEveryMs = 500;
+/** Of those that began well. */
+const mostFailures = 5;
+
+/** Throws AgentError TransferFailed, or with the other side's own reason why the sandbox stays there. */
+export async function fetchLeaver(options: FetchLeaver, signal: AbortSignal): Promise<Fetched> {
+  let heardMs = performance.now();
+  const heard = (): void => {
+    heardMs = performance.now();
+  };
+  for (let failures = 0; ;) {
+    const before = heardMs;
+    try {
+      return await fetchOnce(options, { byLink: failures === 0, heard }, signal);
+    } catch (cause) {
+      signal.throwIfAborted();
+      if (cause instanceof AgentError) throw cause;
+      if (heardMs > before) failures++;
+      const { node, address } = options;
+      if (failures >= mostFailures || performance.now() - heardMs >= silentAtMostMs)
+        throw failure('MUSTER_TRANSFER_FAILED', `from node ${node} at ${address()}: ${messageOf(cause)}`, cause);
+    }
+    await after(againAfterMs, undefined, { signal });
   }
 }
 
-function manifestOf(bytes: Buffer): Manifest {
-  const manifest = JSON.parse(bytes.toString('utf8')) as Manifest;
-  if (manifest.version !== manifestVersion)
-    throw new Error(
-      `it speaks version ${String(manifest.version)} of images, not ${String(manifestVersion)}`,
-    );
-  return manifest;
+async function fetchOnce(
+  { wire, tls, native, node, address: addressNow, id, migrationUid, pathOf }: FetchLeaver,
+  { byLink, heard }: { byLink: boolean; heard: () => void },
+  signal: AbortSignal,
+): Promise<Fetched> {
+  using ending = new DisposableStack();
+  const address = addressNow();
+  const client = ending.adopt(peerClient(wire, peerCredentials(tls), { node, address }), (each) => each.close());
+  const call = ending.adopt(client.leaver({ id, migrationUid, noLink: !byLink }), (each) => each.cancel());
+  let link: LinkClient | null = null;
+  let lastMs = performance.now();
+  let isSilent = false;
+  const watch = setInterval(() => {
+    isSilent = performance.now() - lastMs >= silentAtMostMs;
+    if (isSilent) call.cancel();
+  }, watchEveryMs);
+  ending.defer(() => clearInterval(watch));
+  const cancel = (): void => call.cancel();
+  signal.addEventListener('abort', cancel);
+  ending.defer(() => signal.removeEventListener('abort', cancel));
+  await using arrival = new Arrival({
+    pathOf,
+    onLink: (port) => {
+      link = LinkClient.open(native, tls, { host: hostOf(address), port, node });
+      if (link) ending.use(link);
+    },
+    receive: (fd, offset, length) =>
+      link?.receive(fd, offset, length) ?? Promise.reject(new Error('there is no link')),
+  });
+  try {
+    for await (const chunk of call) {
+      lastMs = performance.now();
+      heard();
+      await arrival.take(chunk as ImageChunk);
+    }
+  } catch (error) {
+    throw isSilent ? new Error('nothing is heard of it any more', { cause: error }) : error;
+  }
+  const { manifest, stillUs } = await arrival.finish();
+  return { manifest, stillUs, bytes: arrival.bytes };
 }
+
+/** Throws AgentError TransferFailed unless the other agent answers; one that is being started anew is given time. */
+export async function reachLeaver(place: LeaverPlace, signal: AbortSignal): Promise<void> {
+  const deadlineMs = performance.now() + reachedWithinMs;
+  for (;;) {
+    try {
+      await probe(place, deadlineMs - performance.now(), signal);
+      return;
+    } catch (cause) {
+      signal.throwIfAborted();
+      if (performance.now() + againAfterMs < deadlineMs) await after(againAfterMs, undefined, { signal });
+      else
+        throw failure(
+          'MUSTER_PEER_UNREACHABLE',
+          `the agent of node ${place.node} cannot be reached at ${place.address()}: ${messageOf(cause)}; agents fetch ranks from each other, so let them through`,
+          cause,
+        );
+    }
+  }
+}
+
+async function probe(
+  { wire, tls, node, address, id, migrationUid }: LeaverPlace,
+  withinMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const client = peerClient(wire, peerCredentials(tls), { node, address: address() });
+  const call = client.leaver({ id, migrationUid, probe: true }, { deadline: Date.now() + withinMs });
+  const cancel = (): void => call.cancel();
+  signal.addEventListener('abort', cancel);
+  try {
+    for await (const _ of call) break;
+  } finally {
+    signal.removeEventListener('abort', cancel);
+    call.cancel();
+    client.close();
+  }
+}
+
+const failure = (code: string, message: string, cause: unknown): AgentError =>
+  new AgentError('failed', 'TransferFailed', code, message, { cause });

@@ -60,6 +60,21 @@ it('moves to and fro between hosts, and all of a job to others, while two jobs s
   await Promise.all([expectWhole('one'), expectWhole('two')]);
 });
 
+it('stays where it is when there is no room for it where it is to go to', async () => {
+  await ring('room', 8, 'node2,node1');
+  const node = cluster.host('node3');
+  const { base } = node;
+  const sh = (script: string): Promise<string> => node.sh(script);
+  const used = Number(await sh(`df --output=used -k ${base} | tail -1`));
+  await sh(`mount -t tmpfs -o size=4m none /dev/shm; mount -t tmpfs -o size=4m none /run
+    mount -o remount,size=${used + 4096}k ${base}`);
+  const refused = await cluster.muster(['migrate', 'room', '--from', 'node2', '--to', 'node3']);
+  await sh(`mount -o remount,size=50% ${base}; umount /run /dev/shm`);
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toMatch(/StorageFull: node node3, sandbox 0: MUSTER_NO_ROOM: .* free in memory or on the disk/);
+  await expectWhole('room');
+});
+
 it('is whole where it was, or where it went, when the host that it goes to is cut off in the middle', async () => {
   await ring('cut', 20, 'node2,node1');
   const wanted = ['--from', 'node2', '--to', 'node3', '--deadline', '6', '--name', 'cut-off'];

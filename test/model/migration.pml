@@ -94,7 +94,7 @@ end:
        :: book == 1 && settled && comer == Comer_Placed -> event = Comer_on_ToldRun
        :: comer == Comer_Preparing -> event = Comer_on_Done
        :: comer == Comer_Placing && image -> event = Comer_on_Done; comer_is_there = true
-       :: comer == Comer_Placing && !image -> event = Comer_on_Failed
+       :: comer == Comer_Placing && !image && (leaver == Leaver_Stayed || leaver == Leaver_Gone || leaver_dead) -> event = Comer_on_Failed
        :: (comer == Comer_Preparing || comer == Comer_Placing) && fault -> event = Comer_on_Failed
        :: (comer == Comer_Preparing || comer == Comer_Placing) && fault -> event = Comer_on_Restarted
        :: comer == Comer_Placed && fault -> event = Comer_on_Ended; comer_is_there = false
@@ -173,7 +173,7 @@ end:
          if
          :: conflict
          :: !conflict && own == term && book == 0 && seen_claim && seen_owner == 0 && (next == Move_Preparing || next == Move_Copying) ->
-              wish = next; place = (next == Move_Copying && l == Leaver_Left)
+              wish = next; place = (next == Move_Copying)
          :: !conflict && own == term && !seen_claim && seen_owner == 0 && (next == Move_Aborting || next == Move_Failed) ->
               wish = Move_Pending; place = false
          :: !conflict && own == term && book == 0 && seen_owner == 1 -> wish = Move_Switching /* kept until the record is told */

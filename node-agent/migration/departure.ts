@@ -1,0 +1,130 @@
+// What a sandbox that leaves sends to the node that it goes to (Peer.Leaver), from before it is frozen on: memory while the engine is
+// still writing it, the other files once all is dumped, and last what has become of it: the manifest, or why it stays. Both ends are
+// who their certificates say, and TLS keeps what is sent whole, so nothing is hashed while ranks stand still. While there is nothing
+// to send it says so now and then, so that silence means that nobody is there. It knows no state but what it is told.
+import { constants } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
+import { setTimeout as after } from 'node:timers/promises';
+import type { ImageChunk } from '../../wire/agent-types.ts';
+import type { LeaverCall } from '../../wire/load.ts';
+import { send } from '../checkpoint/file-transfer.ts';
+import type { Manifest } from '../checkpoint/image.ts';
+import { endName, linkName, type Departed } from './journey.ts';
+import type { LinkServer } from './link.ts';
+
+export type Standing =
+  | { readonly kind: 'waiting' }
+  | { readonly kind: 'left'; readonly manifest: Manifest }
+  | { readonly kind: 'stayed'; readonly reason: string; readonly message: string };
+
+/** The sandbox as it is seen from here, at any moment. */
+export interface Departing {
+  standing(): Standing;
+  /** Files of the image that are there, and that nobody changes but by adding to them. */
+  growing(): readonly string[];
+  pathOf(name: string): string;
+  /** How long it has been standing still. */
+  stillUs(): number;
+}
+
+const lookEveryMs = 3;
+const newsEveryMs = 1000;
+const chunkBytes = 1 << 20;
+/** What is told of at once of what comes over the link. */
+const carriedBytes = 16 << 20;
+/** Less is not worth the words while more is to come. */
+const worthSendingBytes = 256 << 10;
+
+/** Throws when the other side goes. `link`: null, all goes by the call. */
+export async function sendDeparture(
+  call: LeaverCall,
+  departing: Departing,
+  link: LinkServer | null,
+): Promise<void> {
+  await using files = new GrowingFiles(call, departing, link);
+  if (link) await send(call, chunkOf(linkName, 0, Buffer.from(String(link.port))));
+  let toldMs = performance.now();
+  for (;;) {
+    if (call.cancelled) throw new Error('the other agent has gone');
+    const standing = departing.standing(); // before files are looked at: of what has left they are whole
+    if (standing.kind === 'stayed') return end(call, standing);
+    if (standing.kind === 'left') {
+      const { manifest } = standing;
+      for (const { name, bytes } of manifest.files) await files.send(name, bytes);
+      return end(call, { kind: 'left', manifest, stillUs: departing.stillUs() });
+    }
+    let sent = 0;
+    for (const name of departing.growing()) sent += await files.send(name);
+    const nowMs = performance.now();
+    if (sent > 0) toldMs = nowMs;
+    else if (nowMs - toldMs >= newsEveryMs) {
+      await send(call, chunkOf('', 0, Buffer.alloc(0)));
+      toldMs = nowMs;
+    }
+    if (sent === 0) await after(lookEveryMs);
+  }
+}
+
+async function end(call: LeaverCall, departed: Departed): Promise<void> {
+  const bytes = Buffer.from(JSON.stringify(departed));
+  for (let offset = 0; offset < bytes.length; offset += chunkBytes)
+    await send(call, chunkOf(endName, offset, bytes.subarray(offset, offset + chunkBytes)));
+  call.end();
+}
+
+const chunkOf = (file: string, offset: number, data: Buffer): ImageChunk => ({
+  file,
+  offset,
+  data,
+  carried: 0,
+});
+
+/** Files that are sent as they grow. */
+class GrowingFiles implements AsyncDisposable {
+  readonly #call: LeaverCall;
+  readonly #departing: Departing;
+  readonly #link: LinkServer | null;
+  readonly #files = new Map<string, { handle: FileHandle; sent: number }>();
+
+  constructor(call: LeaverCall, departing: Departing, link: LinkServer | null) {
+    this.#call = call;
+    this.#departing = departing;
+    this.#link = link;
+  }
+
+  /** What has come to be of it; all of `bytes` where that is its length at last. Gives how much went. */
+  async send(name: string, bytes?: number): Promise<number> {
+    const file = this.#files.get(name) ?? (await this.#open(name));
+    const began = file.sent;
+    const length = bytes ?? (await file.handle.stat()).size;
+    if (bytes === undefined && length - began < worthSendingBytes) return 0;
+    while (file.sent < length) file.sent += await this.#step(name, file, length - file.sent);
+    return file.sent - began;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const { handle } of this.#files.values()) await handle.close();
+    this.#files.clear();
+  }
+
+  async #open(name: string): Promise<{ handle: FileHandle; sent: number }> {
+    const handle = await open(this.#departing.pathOf(name), constants.O_RDONLY | constants.O_NOFOLLOW);
+    const file = { handle, sent: 0 };
+    this.#files.set(name, file);
+    return file;
+  }
+
+  async #step(name: string, { handle, sent }: { handle: FileHandle; sent: number }, left: number) {
+    if (this.#link?.isOpen && left >= worthSendingBytes) {
+      const carried = Math.min(carriedBytes, left);
+      await send(this.#call, { ...chunkOf(name, sent, Buffer.alloc(0)), carried });
+      await this.#link.send(handle.fd, sent, carried);
+      return carried;
+    }
+    const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, left));
+    const { bytesRead } = await handle.read(buffer, 0, buffer.length, sent);
+    if (bytesRead === 0) throw new Error(`${name} has become shorter`);
+    await send(this.#call, chunkOf(name, sent, buffer.subarray(0, bytesRead)));
+    return bytesRead;
+  }
+}
