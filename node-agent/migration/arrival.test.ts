@@ -39,7 +39,13 @@ async function arrived(...chunks: ImageChunk[]): Promise<number> {
 }
 
 test('files come by turns, by the call and beside it, empty ones by their names alone', async () => {
-  const chunks = [chunk('a', 0, 'on'), chunk('', 0, ''), chunk('b', 0, '', 3), chunk('a', 2, 'e'), chunk('b', 3, 'y')];
+  const chunks = [
+    chunk('a', 0, 'on'),
+    chunk('', 0, ''),
+    chunk('b', 0, '', 3),
+    chunk('a', 2, 'e'),
+    chunk('b', 3, 'y'),
+  ];
   expect(await arrived(chunk(linkName, 0, '4711'), ...chunks, end({ a: 3, b: 4, c: 0 }))).toBe(7);
   expect(['a', 'b', 'c'].map((name) => readFileSync(pathOf(name), 'utf8'))).toEqual(['one', 'xxxy', '']);
   expect(statSync(pathOf('a')).mode & 0o777).toBe(0o600);

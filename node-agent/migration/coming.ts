@@ -219,11 +219,7 @@ export class Coming {
     } finally {
       network.close(netns);
     }
-    await until(
-      () => sandbox.cgroup?.frozen() === true,
-      frozenWithinMs,
-      'what was restored to be frozen',
-    );
+    await until(() => sandbox.cgroup?.frozen() === true, frozenWithinMs, 'what was restored to be frozen');
     phases.end('tidy');
     this.#update({ engineUs: phases.tookUs('restore') });
     this.#backend.log.info({ sandbox: key, tookMs: phases.tookMs }, 'sandbox has been restored');

@@ -47,11 +47,15 @@ export async function sendDeparture(
   for (;;) {
     if (call.cancelled) throw new Error('the other agent has gone');
     const standing = departing.standing(); // before files are looked at: of what has left they are whole
-    if (standing.kind === 'stayed') return end(call, standing);
+    if (standing.kind === 'stayed') {
+      await end(call, standing);
+      return;
+    }
     if (standing.kind === 'left') {
       const { manifest } = standing;
       for (const { name, bytes } of manifest.files) await files.send(name, bytes);
-      return end(call, { kind: 'left', manifest, stillUs: departing.stillUs() });
+      await end(call, { kind: 'left', manifest, stillUs: departing.stillUs() });
+      return;
     }
     let sent = 0;
     for (const name of departing.growing()) sent += await files.send(name);

@@ -59,7 +59,11 @@ export async function fetchLeaver(options: FetchLeaver, signal: AbortSignal): Pr
       if (heardMs > before) failures++;
       const { node, address } = options;
       if (failures >= mostFailures || performance.now() - heardMs >= silentAtMostMs)
-        throw failure('MUSTER_TRANSFER_FAILED', `from node ${node} at ${address()}: ${messageOf(cause)}`, cause);
+        throw failure(
+          'MUSTER_TRANSFER_FAILED',
+          `from node ${node} at ${address()}: ${messageOf(cause)}`,
+          cause,
+        );
     }
     await after(againAfterMs, undefined, { signal });
   }
@@ -72,7 +76,9 @@ async function fetchOnce(
 ): Promise<Fetched> {
   using ending = new DisposableStack();
   const address = addressNow();
-  const client = ending.adopt(peerClient(wire, peerCredentials(tls), { node, address }), (each) => each.close());
+  const client = ending.adopt(peerClient(wire, peerCredentials(tls), { node, address }), (each) =>
+    each.close(),
+  );
   const call = ending.adopt(client.leaver({ id, migrationUid, noLink: !byLink }), (each) => each.cancel());
   let link: LinkClient | null = null;
   let lastMs = performance.now();
@@ -137,7 +143,7 @@ async function probe(
   const cancel = (): void => call.cancel();
   signal.addEventListener('abort', cancel);
   try {
-    for await (const _ of call) break;
+    await call.toArray();
   } finally {
     signal.removeEventListener('abort', cancel);
     call.cancel();

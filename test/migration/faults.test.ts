@@ -37,7 +37,9 @@ const lines = async (): Promise<string[]> =>
 async function goesOn(): Promise<void> {
   const before = (await lines()).length;
   await eventually(async () => expect((await lines()).length).toBeGreaterThan(before + 2), 30_000);
-  (await lines()).slice(0, -1).forEach((line, at) => expect(line).toContain(`rank 0 iteration ${String(at)} `));
+  (await lines())
+    .slice(0, -1)
+    .forEach((line, at) => expect(line).toContain(`rank 0 iteration ${String(at)} `));
 }
 
 test('a node without CRIU is found out before anything stops', async () => {
@@ -56,7 +58,9 @@ test('a CRIU that fails where they go to leaves them where they were', async () 
     expect(job.fact()?.move?.state).toBe('Leaving');
     writeFileSync(fails, '');
   }, 60_000);
-  await expect(Promise.all([job.moveTo('node2'), leaving])).rejects.toThrow(/^RestoreFailed: MUSTER_CRIU_RESTORE_FAILED: /);
+  await expect(Promise.all([job.moveTo('node2'), leaving])).rejects.toThrow(
+    /^RestoreFailed: MUSTER_CRIU_RESTORE_FAILED: /,
+  );
   rmSync(fails);
   await goesOn();
 });
