@@ -71,9 +71,7 @@ it('stays where it is when there is no room for it where it is to go to', async 
   const refused = await cluster.muster(['migrate', 'room', '--from', 'node2', '--to', 'node3']);
   await sh(`mount -o remount,size=50% ${base}; umount /run /dev/shm`);
   expect(refused.code).toBe(1);
-  expect(refused.stderr).toMatch(
-    /StorageFull: node node3, sandbox 0: MUSTER_NO_ROOM: .* free in memory or on the disk/,
-  );
+  expect(refused.stderr).toMatch(/StorageFull: node node3, sandbox 0: MUSTER_NO_ROOM: /);
   await expectWhole('room');
 });
 
