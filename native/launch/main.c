@@ -8,7 +8,7 @@
  * files that the root has no place for), or {"error","stage","errno","path"} with exit status 1, and then nothing is left
  * behind. It enters the host's mount and cgroup namespaces (those of the machine's pid 1) first, unless told to keep its own.
  * With --carrier the root, the sources of --carrier-bind and, unless --net says otherwise, the network are those of that process;
- * what it runs then gains no rights by any file of it.
+ * what it runs then gains no rights by any file of it, and is refused the system calls of filter.h.
  * Killed at any instruction, it leaves at most empty cgroups: pid 1 dies with it until somebody was told of it.
  */
 #include <errno.h>
@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "cgroups.h"
+#include "filter.h"
 #include "mounts.h"
 #include "options.h"
 
@@ -169,7 +170,10 @@ static int become_init(int ready, int init, struct failure *failure) {
     return failed(failure, "hostname", options.hostname);
   if (strcmp(options.network, "new") == 0 && raise_loopback(failure) < 0) return -1;
   if (options.user_namespace && options.uids.inside != 0) empty_bounding_set();
-  if (options.carrier >= 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return failed(failure, "carrier", "privileges");
+  if (options.carrier >= 0) {
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return failed(failure, "carrier", "privileges");
+    if (filter_enter(failure) < 0) return -1;
+  }
   if (setsid() < 0) return failed(failure, "setsid", NULL);
   if (skipped[0]) {
     struct ready_report note = {.magic = READY_MAGIC, .error = -1, .stage = "skipped"};
