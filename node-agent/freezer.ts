@@ -1,8 +1,10 @@
 // Who holds a sandbox frozen, and the freezing itself: the user's suspend, a checkpoint at work on it, a lease that is over, a move. It
 // runs on when the last of them lets go. Holders are on disk before anything is frozen, so that an agent that comes after a dead
 // one neither thaws what is held nor leaves frozen what nobody holds. Without a cgroup that can freeze, rank-init stops the ranks.
+import { setTimeout as after } from 'node:timers/promises';
 import type { AdoptedSandbox } from './adopted-sandbox.ts';
 import type { SandboxCgroup } from './cgroups.ts';
+import { isForking } from './forking.ts';
 import type { SandboxDirectory } from './sandbox-directory.ts';
 import { until } from './until.ts';
 
@@ -15,6 +17,25 @@ export interface FreezablePorts {
   readonly directory: SandboxDirectory;
   readonly cgroup: SandboxCgroup | null;
   readonly adopted: AdoptedSandbox | null;
+}
+
+const frozenWithinMs = 2000;
+/** A process is at it for a moment: each try would have to meet it anew. */
+const mostTries = 20;
+const triedAgainAfterMs = 5;
+
+async function freezeAll(cgroup: SandboxCgroup): Promise<void> {
+  cgroup.freeze(true);
+  await until(() => cgroup.frozen(), frozenWithinMs, 'every process of the sandbox to be frozen');
+}
+
+/** None of them in the middle of starting another: nobody could save it like that. */
+async function freezeWhole(cgroup: SandboxCgroup): Promise<void> {
+  for (let attempt = 0; attempt < mostTries && isForking(cgroup.pids()); attempt++) {
+    cgroup.freeze(false);
+    await after(triedAgainAfterMs);
+    await freezeAll(cgroup);
+  }
 }
 
 export class Freezer {
@@ -52,8 +73,8 @@ export class Freezer {
     if (isEngines) return;
     const { cgroup, adopted } = this.#sandbox;
     if (cgroup?.canFreeze === true) {
-      cgroup.freeze(true);
-      await until(() => cgroup.frozen(), 2000, 'every process of the sandbox to be frozen');
+      await freezeAll(cgroup);
+      if (this.holders.every((each) => each === holder)) await freezeWhole(cgroup);
     } else await adopted?.request('stop');
   }
 

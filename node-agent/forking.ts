@@ -1,0 +1,17 @@
+// Processes that were frozen while they started another one by vfork(2): until that has become a program of its own its parent cannot
+// be stopped by anybody, nor saved. Of what is frozen nothing else is in that state (D in proc(5)).
+import { readdirSync, readFileSync } from 'node:fs';
+
+export const isForking = (pids: readonly number[]): boolean => pids.some(hasForkingThread);
+
+function hasForkingThread(pid: number): boolean {
+  const tasks = `/proc/${String(pid)}/task`;
+  try {
+    return readdirSync(tasks).some((tid) => stateOf(readFileSync(`${tasks}/${tid}/stat`, 'latin1')) === 'D');
+  } catch {
+    return false; // it has ended
+  }
+}
+
+/** The name, in parentheses before it, may hold anything. */
+export const stateOf = (stat: string): string => stat.slice(stat.lastIndexOf(')') + 2)[0] ?? '';
