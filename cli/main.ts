@@ -5,7 +5,7 @@
 import { constants } from 'node:os';
 import { Command, CommanderError, Option } from 'commander';
 import { networkOption, networkPoolOption } from './network-options.ts';
-import { nodeLeaseOption } from './node-lease.ts';
+import { carrierTimeoutOption, nodeLeaseOption } from './node-lease.ts';
 import { configOf, type Config } from './config.ts';
 import { exitCodeOf, showError } from './errors.ts';
 import { helpExamples } from './help-examples.ts';
@@ -102,6 +102,7 @@ program
     "on Kubernetes: this build's image, for the carrier Pods of groups with a template",
   )
   .option('--carrier-pull-policy <policy>', 'on Kubernetes: when that is pulled')
+  .addOption(carrierTimeoutOption())
   .action(handler(async () => (await import('./commands/controller.ts')).controller, 'daemon'));
 
 program

@@ -6,6 +6,7 @@ import type { Config } from '../config.ts';
 import { checkNetworkPool } from '../network-pool.ts';
 import type { NodeLeaseOptions } from '../node-lease.ts';
 import { stopSignal } from '../daemon/stop-signal.ts';
+import type { KubeControllerOptions } from '../daemon/kube-controller-daemon.ts';
 import { CommandError } from '../errors.ts';
 
 export interface ControllerOptions extends NodeLeaseOptions {
@@ -22,6 +23,7 @@ export interface ControllerOptions extends NodeLeaseOptions {
   namespace?: string;
   carrierImage?: string;
   carrierPullPolicy?: string;
+  carrierTimeout?: number;
 }
 
 export async function controller(
@@ -68,8 +70,14 @@ export async function controller(
 function carriersOf({
   carrierImage: image,
   carrierPullPolicy: pullPolicy,
-}: ControllerOptions): { image: string; pullPolicy?: string } | undefined {
-  return image === undefined ? undefined : { image, ...(pullPolicy === undefined ? {} : { pullPolicy }) };
+  carrierTimeout,
+}: ControllerOptions): KubeControllerOptions['carriers'] {
+  if (image === undefined) return undefined;
+  return {
+    image,
+    ...(pullPolicy === undefined ? {} : { pullPolicy }),
+    ...(carrierTimeout === undefined ? {} : { policy: { timeoutMs: carrierTimeout * 1000 } }),
+  };
 }
 
 function accountOf(text: string | undefined): { namespace: string; name: string } | undefined {

@@ -6,7 +6,11 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Logger, pino } from 'pino';
-import { type ControlPlane, runControlPlane } from '../../controllers/control-plane.ts';
+import {
+  type ControlPlane,
+  type ControlPlaneOptions,
+  runControlPlane,
+} from '../../controllers/control-plane.ts';
 import { type Standby, startStandby } from '../../controllers/hub/standby.ts';
 import { issue } from '../../controllers/pki/certificate.ts';
 import {
@@ -60,7 +64,7 @@ export interface KubeControllerOptions {
   /** Lease of groups that may be started elsewhere, in seconds. */
   readonly nodeLease?: number | undefined;
   /** Our own image, for carrier Pods; without it groups with a template are not supported. */
-  readonly carriers?: { readonly image: string; readonly pullPolicy?: string } | undefined;
+  readonly carriers?: ControlPlaneOptions['carriers'] | undefined;
   readonly electionTimes?: Partial<ElectionTimes>;
 }
 
