@@ -15,14 +15,7 @@ import { savesOf, savesTarget } from './checkpoint/own-saves.ts';
 import type { LaunchRequest } from './launch.ts';
 import { networkAddressOf } from './network/group-network.ts';
 import { resolverFor, upstreamPath } from './network/resolver.ts';
-import {
-  generatedFiles,
-  isPrivatePath,
-  mountTableOf,
-  parseMountinfo,
-  type Account,
-  type MountTable,
-} from './mounts.ts';
+import { generatedFiles, isPrivatePath, mountTableOf, parseMountinfo, type Account } from './mounts.ts';
 import type { Binding } from './processors.ts';
 import { startPlanOf, type ProcessStart, type StartPlan } from './ranks.ts';
 
@@ -229,8 +222,8 @@ function checkLimits(limits: SandboxLimits, { cgroups, config }: Backend): void 
 }
 
 /** What of a sandbox's mounts its directory keeps. */
-export const bindsOf = ({ binds }: MountTable): { source: string; target: string }[] =>
-  binds.map(({ source, target }) => ({ source, target }));
+export const bindsOf = ({ mounts, carrierBinds = [] }: LaunchRequest): { source: string; target: string }[] =>
+  [...mounts.binds, ...carrierBinds].map(({ source, target }) => ({ source, target }));
 
 /** The mounts as the machine's first process sees them, where that can be seen. */
 function hostMountinfo(): string {

@@ -9,6 +9,13 @@ import type { Backend } from './backend.ts';
 import { findCarrier, isSameCarrier, type CarrierRecord } from './carrier.ts';
 import type { SandboxDirectory } from './sandbox-directory.ts';
 
+export interface HeldCarrier {
+  readonly record: CarrierRecord;
+  readonly pidfd: number;
+  /** The Pod's own network. */
+  readonly netns: number;
+}
+
 export class SandboxCarrier {
   readonly #backend: Backend;
   readonly #directory: SandboxDirectory;
@@ -40,8 +47,8 @@ export class SandboxCarrier {
     return found;
   }
 
-  /** Its pidfd for as long as `use` takes; null where there is none. */
-  async held<T>(use: (pidfd: number | null) => Promise<T>): Promise<T> {
+  /** Descriptors of it for as long as `use` takes; null where there is none. */
+  async held<T>(use: (held: HeldCarrier | null) => Promise<T>): Promise<T> {
     const carrier = this.#record;
     if (!carrier) return use(null);
     const { native, config } = this.#backend;
@@ -50,10 +57,13 @@ export class SandboxCarrier {
       const message = `node ${config.node}: the carrier Pod has ended`;
       throw new AgentError('failed', 'CarrierLost', 'MUSTER_CARRIER_LOST', message);
     }
+    let netns: number | null = null;
     try {
-      return await use(pidfd);
+      netns = native.netnsOf(pidfd);
+      return await use({ record: carrier, pidfd, netns });
     } finally {
       native.close(pidfd);
+      if (netns !== null) native.close(netns);
     }
   }
 

@@ -637,21 +637,21 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
     this.#launching = true;
     this.#events.changed(this);
     try {
-      if (this.spec.restore && (await this.#restore(this.spec.restore))) return;
       const carrier = await this.carrier.find(this.spec);
       if (carrier) this.cgroup = this.#backend.cgroups?.of(this.key, carrier.cgroups) ?? null;
+      if (this.spec.restore && (await this.#restore(this.spec.restore))) return;
       const { launch: request } = preparationOf(this.spec, this.key, this.#backend, carrier);
       this.directory.create();
       if (this.spec.savesItself) makeSaves(savesOf(this.directory.path), this.spec);
       this.directory.write('spec', this.spec);
-      this.directory.write('mounts', { root: request.mounts.root, binds: bindsOf(request.mounts) });
+      this.directory.write('mounts', { root: request.mounts.root, binds: bindsOf(request) });
       this.directory.keepRoom();
       this.#clean = false;
       const netns = this.network.begin(this.spec);
       try {
         const answerPath = `${this.directory.path}/launched`;
-        const identity = await this.carrier.held((pidfd) =>
-          launch(this.#backend.native, request, answerPath, netns, pidfd),
+        const identity = await this.carrier.held((held) =>
+          launch(this.#backend.native, request, answerPath, netns, held?.pidfd),
         );
         this.directory.write('identity', identity);
         this.#identity = identity;

@@ -316,6 +316,7 @@ export interface Carrier {
   pod: string;
   uid: string;
   address: string;
+  scratch: string[];
 }
 
 export interface NetworkMember {

@@ -10,6 +10,7 @@ import { quantityOf } from '../../crds/quantity.ts';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
 import type { KubernetesObject } from '../../store/object-store.ts';
 import type { ResourceType } from '../../store/resource.ts';
+import { suspendPolicyOf } from '../process-group/suspend-policy.ts';
 import { identityOf } from '../spec-of.ts';
 import type { Share } from './split.ts';
 
@@ -54,11 +55,28 @@ export const carrierContainer = 'ranks';
 export const waiterDirectory = '/.muster';
 export const waiterPath = `${waiterDirectory}/carrier-wait`;
 const waiterVolume = 'muster-wait';
+/** A Pod that nothing lives in any more ends at once, whatever it may take. */
+const savedWithinSeconds = 300;
 
 export interface CarrierImage {
   /** Our own image, by which the waiting program gets into the Pod. */
   readonly image: string;
   readonly pullPolicy?: string;
+}
+
+/** Where volumes are mounted that live and die with a Pod, and that ranks may write. */
+export function scratchOf({ template }: ProcessGroup['spec']): string[] {
+  const { volumes = [], volumeMounts = [] } = template?.spec ?? {};
+  const own = new Set(volumes.filter(({ emptyDir }) => emptyDir !== undefined).map(({ name }) => name));
+  return volumeMounts
+    .filter(({ name, readOnly }) => own.has(name) && readOnly !== true)
+    .map(
+      ({ mountPath }) =>
+        `/${mountPath
+          .split('/')
+          .filter((part) => part !== '')
+          .join('/')}`,
+    );
 }
 
 /** Each incarnation has Pods of its own, so that none is taken for one that is still going. */
@@ -129,8 +147,9 @@ export function carrierPodOf(
       restartPolicy: 'Never',
       enableServiceLinks: false,
       automountServiceAccountToken: wished.serviceAccountName !== undefined,
-      // What the ranks have to end in, and then some: they live in this Pod's cgroup.
-      terminationGracePeriodSeconds: (spec.gracePeriodSeconds ?? 10) + 20,
+      // What the ranks have to end in, or to be saved in, and then some: they live in this Pod's cgroup.
+      terminationGracePeriodSeconds:
+        (spec.gracePeriodSeconds ?? 10) + (suspendPolicyOf(group) === 'Checkpoint' ? savedWithinSeconds : 20),
       securityContext: {
         runAsUser: uid,
         runAsGroup: gid,
@@ -173,21 +192,28 @@ const mostAvoided = 256;
 /** Named nodes by affinity, not by nodeName: that would go past the scheduler, and with it past quota of gangs and taints. */
 function placementOf(
   { spec }: ProcessGroup,
-  { node }: Share,
+  { node, avoided: unable = [], preferred = [] }: Share,
   avoided: readonly string[],
 ): { nodeSelector: Record<string, string>; affinity?: object } {
   const nodeSelector = { ...spec.template?.spec?.nodeSelector, ...spec.placement?.nodeSelector };
   const key = 'metadata.name';
+  const away = [...new Set([...unable, ...avoided])].slice(0, mostAvoided);
   const matchFields = [
     ...(node === undefined ? [] : [{ key, operator: 'In', values: [node] }]),
-    ...avoided.slice(0, mostAvoided).map((each) => ({ key, operator: 'NotIn', values: [each] })),
+    ...away.map((each) => ({ key, operator: 'NotIn', values: [each] })),
   ];
-  if (matchFields.length === 0) return { nodeSelector };
   const required = { nodeSelectorTerms: [{ matchFields }] };
-  return {
-    nodeSelector,
-    affinity: { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: required } },
+  const nearby = preferred.map((each, i) => ({
+    weight: i === 0 ? 100 : 50,
+    preference: { matchFields: [{ key, operator: 'In', values: [each] }] },
+  }));
+  const nodeAffinity = {
+    ...(matchFields.length === 0 ? {} : { requiredDuringSchedulingIgnoredDuringExecution: required }),
+    ...(nearby.length === 0 ? {} : { preferredDuringSchedulingIgnoredDuringExecution: nearby }),
   };
+  return Object.keys(nodeAffinity).length === 0
+    ? { nodeSelector }
+    : { nodeSelector, affinity: { nodeAffinity } };
 }
 
 /** For what waits, and for what the kernel keeps of the Pod: ranks that ask for too much meet their own limit, not the Pod's. */

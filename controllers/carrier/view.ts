@@ -78,12 +78,15 @@ function whyOf({ metadata, status }: Pod): string {
 const text = (reason: string, message: string | undefined): string =>
   message ? `${reason}: ${message.slice(0, 500)}` : reason;
 
-/** What an agent finds the Pod by. */
+/** What an agent finds the Pod by, and has to know of it. */
 export function carrierRefOf(
   views: readonly CarrierView[],
   ordinal: number,
   incarnation: number,
+  scratch: readonly string[] = [],
 ): Carrier | undefined {
   const view = views.find((each) => each.ordinal === ordinal && each.incarnation === incarnation);
-  return view && { namespace: view.namespace, pod: view.name, uid: view.uid, address: view.address ?? '' };
+  if (!view) return undefined;
+  const { namespace, name: pod, uid, address = '' } = view;
+  return { namespace, pod, uid, address, scratch: [...scratch] };
 }

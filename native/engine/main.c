@@ -1,11 +1,12 @@
 /* engine: puts the checkpoint engine where it has to run, and becomes it.
  *
- *   engine [--guard CGROUP] --init CRIU [--cgroup HIERARCHY:PATH [--cgroup-set FILE=VALUE]...]... [--bind ROOT:STAGE] [--keep-namespaces]
+ *   engine [--guard CGROUP] --init CRIU [--cgroup HIERARCHY:PATH [--cgroup-set FILE=VALUE]...]... [--bind ROOT:STAGE]
+ *          [--carrier PIDFD [--carrier-bind SRC:STAGE]...] [--keep-namespaces]
  *
  * It enters the host's mount and cgroup namespaces as launch does, makes and enters the cgroups asked for (one of its own for
  * a dump; for a restore the sandbox's, which the restored processes inherit), and runs `CRIU swrk 3`, descriptor 3 being the
  * socket of its RPC. With --bind it gets a mount namespace of its own first, where ROOT stands alone at STAGE: the root that a
- * sandbox is restored on. With --guard it stays behind as CRIU's parent and keeps the processes of CGROUP, those that are
+ * sandbox is restored on; with --carrier-bind it is a mount of that process's, which gives nobody rights by any file of it. With --guard it stays behind as CRIU's parent and keeps the processes of CGROUP, those that are
  * dumped, frozen when CRIU dies. CRIU ignores SIGXFSZ. Nothing of it is left on the machine when it ends, however it ends, but for the cgroups.
  */
 #include <errno.h>
@@ -44,13 +45,36 @@ static int enter_host(const char *name, int kind, struct failure *failure) {
   return 0;
 }
 
+/* Clones what is taken of the carrier's mounts, there, and comes back. */
+static int open_carried(struct failure *failure) {
+  int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+  if (own < 0 || setns(options.carrier, CLONE_NEWNS) < 0) return failed(failure, "carrier", "mounts");
+  for (int i = 0; i < options.mounts_count; i++) {
+    struct mount *bind = &options.mounts[i];
+    if (!bind->carried) continue;
+    struct mount_attr disarmed = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV};
+    bind->descriptor = open_tree(AT_FDCWD, bind->source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (bind->descriptor < 0 || mount_setattr(bind->descriptor, "", AT_EMPTY_PATH, &disarmed, sizeof disarmed) < 0)
+      return failed(failure, "carrier", bind->source);
+  }
+  if (setns(own, CLONE_NEWNS) < 0) return failed(failure, "carrier", "mounts");
+  close(own);
+  return close(options.carrier);
+}
+
+static int place(const struct mount *bind) {
+  if (!bind->carried) return mount(bind->source, bind->target, NULL, MS_BIND, NULL);
+  return move_mount(bind->descriptor, "", AT_FDCWD, bind->target, MOVE_MOUNT_F_EMPTY_PATH);
+}
+
 static int stage_root(struct failure *failure) {
   if (unshare(CLONE_NEWNS) < 0) return failed(failure, "mount-namespace", NULL);
   if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) return failed(failure, "private", "/");
+  if (options.carrier >= 0 && open_carried(failure) < 0) return -1;
   for (int i = 0; i < options.mounts_count; i++) {
     const struct mount *bind = &options.mounts[i];
     if (bind->kind != MOUNT_BIND) continue;
-    if (mount(bind->source, bind->target, NULL, MS_BIND, NULL) < 0) return failed(failure, "root", bind->source);
+    if (place(bind) < 0) return failed(failure, "root", bind->source);
     if (mount(NULL, bind->target, NULL, MS_PRIVATE, NULL) < 0) return failed(failure, "root", bind->target);
   }
   return 0;

@@ -143,6 +143,7 @@ export class CriuEngine implements CheckpointEngine {
           options,
           cgroups: request.cgroups,
           stage: { root: request.root.path, at: request.root.at },
+          ...(request.carrier === undefined ? {} : { carrier: request.carrier }),
           descriptors: inherited.map(({ own }) => own),
           onNotify: async (script, pid) => {
             if (script === 'post-restore') request.onPlaced(pid);

@@ -31,6 +31,8 @@ export interface CriuRun {
   readonly cgroups: readonly CgroupRequest[];
   /** A root to restore on: `root` alone is bound at `stage`, for CRIU only. */
   readonly stage?: { readonly root: string; readonly at: string };
+  /** That root, and what else is staged, are of the mounts of this process. */
+  readonly carrier?: { readonly pidfd: number; readonly stage: ReadonlyMap<string, string> };
   /** CRIU's descriptors from 4 on. */
   readonly descriptors?: readonly number[];
   /** False makes CRIU give up. */
@@ -70,14 +72,18 @@ export class CriuFailure extends Error {
 
 function engineArguments(
   { program, keepNamespaces }: CriuHost,
-  { cgroups, stage, guarded }: CriuRun,
+  { cgroups, stage, guarded, carrier, descriptors = [] }: CriuRun,
 ): string[] {
   const args = [...(guarded === undefined ? [] : ['--guard', guarded]), '--init', program];
   for (const { mount, path, values } of cgroups) {
     args.push('--cgroup', `${mount}:${path}`);
     for (const [file, value] of values) args.push('--cgroup-set', `${file}=${value}`);
   }
-  if (stage) args.push('--bind', `${stage.root}:${stage.at}`);
+  if (stage) args.push(carrier ? '--carrier-bind' : '--bind', `${stage.root}:${stage.at}`);
+  if (carrier) {
+    args.push('--carrier', String(firstDescriptor + descriptors.length));
+    for (const [source, at] of carrier.stage) args.push('--carrier-bind', `${source}:${at}`);
+  }
   if (keepNamespaces) args.push('--keep-namespaces');
   return args;
 }
@@ -98,6 +104,7 @@ export async function runCriu(host: CriuHost, run: CriuRun, signal: AbortSignal)
       said,
       theirs,
       ...(run.descriptors ?? []),
+      ...(run.carrier ? [run.carrier.pidfd] : []),
     ]);
   } catch (error) {
     socket.close();

@@ -60,6 +60,8 @@ export interface RestoreRequest {
   /** Bound alone at `at`, an empty directory, while the engine runs. */
   readonly root: { readonly path: string; readonly at: string };
   readonly mounts: readonly OuterMount[];
+  /** The process whose root it is to have, and where its mounts are put while the engine runs, by where the sandbox has them. */
+  readonly carrier?: { readonly pidfd: number; readonly stage: ReadonlyMap<string, string> };
   /** An open descriptor for each outer file of the image. */
   readonly files: readonly { readonly key: string; readonly fd: number }[];
   /** Descriptor of the network namespace to come into; null: the host's. */

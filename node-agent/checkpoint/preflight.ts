@@ -6,7 +6,9 @@ import type { Native } from '../../native/addon/index.ts';
 import type { SandboxSpec } from '../../wire/agent-types.ts';
 import type { AdoptedSandbox } from '../adopted-sandbox.ts';
 import { AgentError } from '../agent-error.ts';
+import type { CarrierRecord } from '../carrier.ts';
 import { isPrivatePath, parseMountinfo } from '../mounts.ts';
+import { placesOfCarrier } from './carried-trees.ts';
 import { openFilesOf } from './cut.ts';
 import type { OuterMount } from './engine.ts';
 import { heldSockets, outerConnections, unixSockets } from './sockets.ts';
@@ -27,6 +29,7 @@ export interface PreflightSubject {
   readonly node: string;
   readonly spec: SandboxSpec;
   readonly adopted: AdoptedSandbox;
+  readonly carrier: CarrierRecord | null;
   readonly mounts: { readonly root: string; readonly binds: readonly OuterMount[] } | null;
   /** Its processes, as of the moment. */
   readonly pids: () => readonly number[];
@@ -69,15 +72,16 @@ async function processTrouble(subject: PreflightSubject): Promise<string[]> {
   ];
 }
 
-function* carrierTrouble({ spec }: PreflightSubject): Generator<string> {
-  if (spec.carrier)
-    yield `it lives in carrier Pod ${spec.carrier.pod}, whose root this build cannot bring along`;
+function* carrierTrouble({ carrier }: PreflightSubject): Generator<string> {
+  const trouble = carrier && placesOfCarrier(carrier).trouble;
+  if (trouble) yield trouble;
 }
 
 /** Between sandboxes on the nodes' own network nothing could be kept from passing while one is saved and another is not. */
 function* networkTrouble({ spec }: PreflightSubject): Generator<string> {
   if (spec.network || spec.sandboxes <= 1) return;
-  yield `the group's ${String(spec.sandboxes)} sandboxes talk over the nodes' own network, which cannot be stopped for a moment: use network Isolated, or one node`;
+  const whose = spec.carrier ? 'network of their Pods' : "nodes' own network";
+  yield `the group's ${String(spec.sandboxes)} sandboxes talk over the ${whose}, which cannot be stopped for a moment: use network Isolated, or one node`;
 }
 
 /** While the sandbox runs, a process may come between two looks at it: what is true is so again in a moment. */
@@ -103,11 +107,10 @@ async function connectionsNow(subject: PreflightSubject): Promise<string[]> {
         `${nameOf(pid)} ${accepted ? 'is connected' : 'is being connected'} to ${peerName === '' ? 'a socket' : peerName} outside of the sandbox: close the connection first`,
     );
     const subnet = spec.network?.subnet;
-    const outer = outerTcpConnections(
-      await tcpConnections(native, netns),
-      await tcpListeners(native, netns),
-      { held, subnet },
-    );
+    const [connections, listeners] = [await tcpConnections(native, netns), await tcpListeners(native, netns)];
+    const outer = outerTcpConnections(connections, listeners, { held, subnet });
+    if (spec.carrier && !spec.network)
+      unix.push(...podAddressTrouble([...listeners, ...connections], spec.carrier.address, held));
     if (subject.externalConnections !== 'Reset')
       return [...unix, ...outer.map((each) => tcpText(each, held))];
     if (when === 'before') return unix;
@@ -122,6 +125,20 @@ async function connectionsNow(subject: PreflightSubject): Promise<string[]> {
     native.close(pidfd);
     if (netns !== null) native.close(netns);
   }
+}
+
+/** Another Pod has another address, and what is bound to this one could not be. */
+function podAddressTrouble(
+  sockets: readonly TcpSocket[],
+  address: string,
+  held: ReadonlyMap<number, number>,
+): string[] {
+  const own = sockets.filter(({ localAddress, inode }) => localAddress === address && held.has(inode));
+  const pids = new Set(own.map(({ inode }) => held.get(inode) ?? 0));
+  return [...pids].map(
+    (pid) =>
+      `${nameOf(pid)} uses ${address}, the address of its Pod, which another Pod will not have: use network Isolated`,
+  );
 }
 
 async function openFileTrouble({ openFiles, pids, adopted }: PreflightSubject): Promise<string[]> {

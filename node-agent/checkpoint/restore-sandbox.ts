@@ -11,10 +11,18 @@ import type { InputSpool } from '../input.ts';
 import type { SandboxNetwork } from '../network/sandbox-network.ts';
 import type { SandboxLogs } from '../output.ts';
 import { bindsOf, preparationOf } from '../preparation.ts';
+import type { SandboxCarrier } from '../sandbox-carrier.ts';
 import type { Identity, SandboxDirectory } from '../sandbox-directory.ts';
 import type { SandboxLimits } from '../sandbox-limits.ts';
 import { cpuFeatures } from './cut.ts';
-import { checkFits, placeFiles, restoreProcesses, restoredSpecOf, usedBefore } from './restoring.ts';
+import {
+  checkFits,
+  checkRoot,
+  placeFiles,
+  restoreProcesses,
+  restoredSpecOf,
+  usedBefore,
+} from './restoring.ts';
 
 export interface RestoringSandbox {
   readonly key: string;
@@ -24,6 +32,8 @@ export interface RestoringSandbox {
   readonly logs: SandboxLogs;
   readonly limits: SandboxLimits;
   readonly network: SandboxNetwork;
+  /** Found before, where it has one. */
+  readonly carrier: SandboxCarrier;
   /** Its ranks run: each gets its processors. */
   bindAgain(): Promise<void>;
   /** From here on something of it may be left on the node. */
@@ -42,18 +52,19 @@ export async function restoreSandbox(
   signal: AbortSignal,
 ): Promise<boolean> {
   const { checkpoints, config } = backend;
-  const { directory, network } = sandbox;
+  const { directory, network, carrier } = sandbox;
   using unpacked = await checkpoints.imageFor(order, signal);
   const { image, manifest } = unpacked;
+  checkRoot(manifest, carrier.record !== null, config.node);
   const engine = checkpoints.engineOf(manifest);
   if (engine.savesProcesses)
     checkFits(manifest, { architecture: arch(), features: cpuFeatures() }, config.node);
   sandbox.spec = restoredSpecOf(sandbox.spec, manifest, engine);
-  const { launch } = preparationOf(sandbox.spec, sandbox.key, backend);
+  const { launch } = preparationOf(sandbox.spec, sandbox.key, backend, carrier.record);
   placeFiles(image, manifest, directory);
   sandbox.logs.rescan();
   directory.write('spec', sandbox.spec);
-  directory.write('mounts', { root: launch.mounts.root, binds: bindsOf(launch.mounts) });
+  directory.write('mounts', { root: launch.mounts.root, binds: bindsOf(launch) });
   directory.keepRoom();
   sandbox.limits.countFrom(usedBefore(manifest));
   if (engine.savesProcesses) directory.write('restoring', { readers: manifest.input?.readers ?? [] });
@@ -61,20 +72,23 @@ export async function restoreSandbox(
   const netns = engine.savesProcesses ? network.begin(sandbox.spec, false) : null;
   try {
     if (engine.savesProcesses) await network.begun();
-    const identity = await restoreProcesses({
-      backend,
-      manifest,
-      image,
-      directory,
-      launch,
-      netns,
-      openFiles: order.openFiles,
-      onPlaced: (placed) => {
-        sandbox.onPlaced(placed);
-      },
-      onReachable: () => sandbox.onReachable(signal),
-      signal,
-    });
+    const identity = await carrier.held((held) =>
+      restoreProcesses({
+        backend,
+        manifest,
+        image,
+        directory,
+        launch,
+        netns: netns ?? held?.netns ?? null,
+        carrier: held,
+        openFiles: order.openFiles,
+        onPlaced: (placed) => {
+          sandbox.onPlaced(placed);
+        },
+        onReachable: () => sandbox.onReachable(signal),
+        signal,
+      }),
+    );
     if (identity !== null) sandbox.onPlaced(identity);
     return identity !== null;
   } finally {

@@ -10,6 +10,8 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  rmSync,
+  statSync,
   truncateSync,
   writeFileSync,
   writeSync,
@@ -17,10 +19,12 @@ import {
 import type { SandboxSpec } from '../../wire/agent-types.ts';
 import { AgentError } from '../agent-error.ts';
 import type { Backend } from '../backend.ts';
+import type { CarrierRecord } from '../carrier.ts';
 import type { LaunchRequest } from '../launch.ts';
 import { bootId, pidNamespaceOf, startTimeOf } from '../process-table.ts';
 import type { Identity, SandboxDirectory } from '../sandbox-directory.ts';
 import type { EarlierUse } from '../sandbox-limits.ts';
+import { putTrees } from './carried-restore.ts';
 import { inputFileName, logFileName } from './cut.ts';
 import type { CheckpointEngine, OuterMount, RestoreRequest } from './engine.ts';
 import type { Image, Manifest } from './image.ts';
@@ -65,6 +69,17 @@ export function restoredSpecOf(
     devices: spec.devices,
     root: spec.root,
   };
+}
+
+/** Throws AgentError unless the root that the ranks had is of the kind that there is for them now. */
+export function checkRoot({ spec }: Manifest, isCarried: boolean, node: string): void {
+  if ((spec.root === 'Carrier') === isCarried) return;
+  throw impossible(
+    'MUSTER_OTHER_ROOT',
+    isCarried
+      ? `node ${node}: the image was taken of ranks on a node's own root, which are not brought back in a carrier Pod: leave template out`
+      : `node ${node}: the image was taken of ranks in a carrier Pod, and there is none for them: give the group the same template`,
+  );
 }
 
 /** Processor time of the ranks until they were saved. */
@@ -138,13 +153,14 @@ function copyInto(path: string, from: string, offset: number): void {
  */
 export function mountsOn(
   manifest: Manifest,
-  { mounts }: LaunchRequest,
+  { mounts, carrierBinds = [] }: LaunchRequest,
   node: string,
-  standIn: string,
+  { standIn, stageOf }: { standIn: string; stageOf: (target: string) => string },
 ): OuterMount[] {
   return manifest.mounts.map(({ target, used }) => {
     const own = mounts.binds.find((bind) => bind.target === target);
     if (own) return { source: own.source, target };
+    if (carrierBinds.some((bind) => bind.target === target)) return { source: stageOf(target), target };
     if (!used) return { source: standIn, target };
     throw impossible(
       'MUSTER_MOUNT_MISSING',
@@ -162,24 +178,31 @@ export async function restoreProcesses(options: {
   launch: LaunchRequest;
   netns: number | null;
   openFiles: string;
+  /** The process in whose root and mounts it is to be, and its pidfd. */
+  carrier?: { readonly record: CarrierRecord; readonly pidfd: number } | null;
   /** It is not to run yet. */
   standStill?: RestoreRequest['standStill'];
   onPlaced: (identity: Identity) => void;
   onReachable: () => Promise<void>;
   signal: AbortSignal;
 }): Promise<Identity | null> {
-  const { backend, manifest, image, directory, launch, netns, openFiles } = options;
+  const { backend, manifest, image, directory, launch, netns, openFiles, carrier = null } = options;
   const { onPlaced, onReachable, signal } = options;
   const { checkpoints, config, native } = backend;
   const engine = checkpoints.engineOf(manifest);
   await checkpoints.engineVersion(engine);
   const saves = { path: savesOf(directory.path), owner: manifest.spec };
   if (manifest.spec.savesItself) makeSaves(saves.path, saves.owner);
-  const [stage, standIn] = [`${directory.path}/root`, `${directory.path}/absent`];
-  mkdirSync(stage, { recursive: true, mode: 0o700 });
+  const [at, standIn] = [`${directory.path}/root`, `${directory.path}/absent`];
+  mkdirSync(at, { recursive: true, mode: 0o700 });
   mkdirSync(standIn, { recursive: true, mode: 0o555 });
-  const mounts = mountsOn(manifest, launch, config.node, standIn);
-  await rollBack(manifest, { image, policy: openFiles, mounts }, signal);
+  const stage = carrier ? stageCarried(carrier.record, launch, directory.path) : new Map<string, string>();
+  const stageOf = (target: string): string => stage.get(target) ?? standIn;
+  const mounts = mountsOn(manifest, launch, config.node, { standIn, stageOf });
+  const record = carrier?.record ?? null;
+  if (record) await putTrees(record, image, signal);
+  const nodes = carrier ? mounts.filter(({ target }) => !stage.has(target)) : mounts;
+  await rollBack(manifest, { image, policy: openFiles, mounts: nodes, carrier: record }, signal);
   const files = manifest.outerFiles.map((key) => ({ key, fd: openSync(`${directory.input}/spool`, 'r') }));
   try {
     const pid = await engine.restore(
@@ -187,8 +210,9 @@ export async function restoreProcesses(options: {
         directory: image.path,
         saves,
         cgroups: launch.cgroups,
-        root: { path: launch.mounts.root, at: stage },
+        root: { path: launch.mounts.root, at },
         mounts,
+        ...(carrier ? { carrier: { pidfd: carrier.pidfd, stage } } : {}),
         files,
         netns,
         ...(options.standStill === undefined ? {} : { standStill: options.standStill }),
@@ -203,6 +227,24 @@ export async function restoreProcesses(options: {
   } finally {
     for (const { fd } of files) native.close(fd);
   }
+}
+
+/** A place for each mount of the carrier's, by where the sandbox has it: the engine puts them there. */
+function stageCarried(
+  { pid }: CarrierRecord,
+  { carrierBinds = [] }: LaunchRequest,
+  directory: string,
+): Map<string, string> {
+  const stage = new Map<string, string>();
+  mkdirSync(`${directory}/carried`, { recursive: true, mode: 0o700 });
+  for (const [number, { source, target }] of carrierBinds.entries()) {
+    const place = `${directory}/carried/${String(number)}`;
+    rmSync(place, { recursive: true, force: true });
+    if (statSync(`/proc/${String(pid)}/root${source}`).isDirectory()) mkdirSync(place);
+    else writeFileSync(place, '');
+    stage.set(target, place);
+  }
+  return stage;
 }
 
 function identityOf(pid: number): Identity {

@@ -1,10 +1,13 @@
 // Files outside of an image that ranks had open for writing, and that have grown since: going back in time takes them back to
 // the length that they had at the cut, what they had more being kept beside them. It is done with the rights of the rank that
-// wrote them, so a link put in a file's place leads nowhere that its owner could not write anyway.
+// wrote them, so a link put in a file's place leads nowhere that its owner could not write anyway. Those of a carrier Pod are another
+// file's business.
 import { execFile } from 'node:child_process';
 import { lstatSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { AgentError, messageOf } from '../agent-error.ts';
+import type { CarrierRecord } from '../carrier.ts';
+import { rollBackCarried } from './carried-rollback.ts';
 import type { OuterMount } from './engine.ts';
 import type { Image, Manifest, SavedFile } from './image.ts';
 import { putBack } from './snapshots.ts';
@@ -24,11 +27,22 @@ export function hostPathOf(path: string, root: string, mounts: readonly OuterMou
 /** Throws AgentError when a file cannot be taken back, or must not be by `policy`. Done again, it does nothing. */
 export async function rollBack(
   manifest: Manifest,
-  { image, policy, mounts }: { image: Image; policy: string; mounts: readonly OuterMount[] },
+  {
+    image,
+    policy,
+    mounts,
+    carrier = null,
+  }: { image: Image; policy: string; mounts: readonly OuterMount[]; carrier?: CarrierRecord | null },
   signal: AbortSignal,
 ): Promise<void> {
   const { openFiles, checkpointUid, root } = manifest;
   for (const file of openFiles) {
+    if (carrier && !mounts.some(({ target }) => file.path.startsWith(`${target}/`))) {
+      await rollBackCarried(file, { carrier, image, policy, manifest }, signal).catch((cause: unknown) => {
+        throw failure(file, messageOf(cause), cause);
+      });
+      continue;
+    }
     const path = hostPathOf(file.path, root, mounts);
     if (policy === 'Snapshot' && file.copy !== undefined) {
       await putBack({ ...file, path }, image, manifest, signal).catch((cause: unknown) => {

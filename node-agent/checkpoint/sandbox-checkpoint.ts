@@ -11,8 +11,10 @@ import type { Freezer } from '../freezer.ts';
 import type { InputSpool } from '../input.ts';
 import { rankSlotsOf } from '../monitor/sandbox-ranks.ts';
 import type { RankProcesses } from '../rank-processes.ts';
+import type { SandboxCarrier } from '../sandbox-carrier.ts';
 import type { SandboxDirectory } from '../sandbox-directory.ts';
 import type { SandboxLimits } from '../sandbox-limits.ts';
+import { hostRoot, saveTrees } from './carried-trees.ts';
 import {
   cutOf,
   keepLogs,
@@ -63,6 +65,7 @@ export interface HeldSandbox {
   readonly processes: RankProcesses | null;
   readonly input: InputSpool | null;
   readonly freezer: Freezer;
+  readonly carrier: SandboxCarrier;
   /** Joins it to the job's network, or cuts it off; one that is on its way elsewhere is joined by whoever moves it only. */
   setPlugged(plugged: boolean, holder?: 'move'): Promise<void>;
   changed(): void;
@@ -341,7 +344,7 @@ export class SandboxCheckpoint {
   }
 
   async #check(adopted: AdoptedSandbox, when: 'before' | 'frozen'): Promise<void> {
-    const { spec, directory, cgroup } = this.#sandbox;
+    const { spec, directory, cgroup, carrier } = this.#sandbox;
     const { checkpoints, config } = this.#backend;
     const { savesProcesses } = this.#engine;
     await preflight({
@@ -349,6 +352,7 @@ export class SandboxCheckpoint {
       node: config.node,
       spec,
       adopted,
+      carrier: carrier.record,
       mounts: directory.read('mounts'),
       pids: () => cgroup?.pids() ?? [],
       when,
@@ -362,7 +366,7 @@ export class SandboxCheckpoint {
 
   async #dump(signal: AbortSignal): Promise<void> {
     this.#update({ state: 'Dumping' });
-    const { adopted, cgroup, directory, input, spec, key } = this.#sandbox;
+    const { adopted, cgroup, directory, input, spec, key, carrier } = this.#sandbox;
     const record = this.#record;
     if (!adopted || cgroup?.unified == null || record === null) throw endedError();
     const image = this.#image;
@@ -389,6 +393,10 @@ export class SandboxCheckpoint {
       ranksStartedNs: this.#sandbox.processes?.startedNs ?? 0,
       usage: this.#sandbox.limits.now(),
     });
+    if (carrier.record && spec.carrier) {
+      const { scratch } = spec.carrier;
+      await saveTrees(carrier.record, { scratch, hostRoot: hostRoot() }, image, signal);
+    }
     const began = performance.now();
     try {
       await engine.dump(

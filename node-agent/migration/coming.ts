@@ -267,12 +267,12 @@ export class Coming {
   }
 
   /** What the image says of it; its logs are in place. */
-  #become(spec: SandboxSpec, { mounts }: LaunchRequest): void {
+  #become(spec: SandboxSpec, launch: LaunchRequest): void {
     const { directory, logs } = this.#sandbox;
     this.#sandbox.spec = spec;
     logs.rescan();
     directory.write('spec', spec);
-    directory.write('mounts', { root: mounts.root, binds: bindsOf(mounts) });
+    directory.write('mounts', { root: launch.mounts.root, binds: bindsOf(launch) });
     directory.keepRoom();
   }
 

@@ -203,7 +203,7 @@ export class Leaving {
   }
 
   async #check(when: 'before' | 'frozen'): Promise<void> {
-    const { adopted, spec, directory, cgroup } = this.#sandbox;
+    const { adopted, spec, directory, cgroup, carrier } = this.#sandbox;
     const { moves, config, native } = this.#backend;
     if (!adopted) throw endedError();
     await preflight({
@@ -211,6 +211,7 @@ export class Leaving {
       node: config.node,
       spec,
       adopted,
+      carrier: carrier.record,
       mounts: directory.read('mounts'),
       pids: () => cgroup?.pids() ?? [],
       when,
