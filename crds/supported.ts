@@ -22,21 +22,6 @@ const when = <T>(value: T | undefined, ...values: T[]) =>
 
 const rows: readonly Row[] = [
   {
-    field: 'suspendPolicy',
-    asks: (spec) => (spec.template ? when(spec.suspendPolicy, 'Checkpoint') : undefined),
-    why: 'ranks in carrier Pods cannot be brought back; use Freeze or Stop',
-  },
-  {
-    field: 'restoreFrom',
-    asks: (spec) => (spec.template ? spec.restoreFrom : undefined),
-    why: 'ranks cannot be brought back into carrier Pods; leave template out',
-  },
-  {
-    field: 'failurePolicy.node',
-    asks: (spec) => (spec.template ? when(spec.failurePolicy?.node, 'RestoreLatestCheckpoint') : undefined),
-    why: 'ranks cannot be brought back into carrier Pods; use Restart or Fail',
-  },
-  {
     field: 'template',
     asks: (spec) => spec.template,
     why: 'there are no carrier Pods without Kubernetes; leave it out',

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { ProcessGroup, ProcessGroupPlacement } from '../../crds/types.gen.ts';
 import { carrierLossOf, gangOf, type GangSeen } from './gang.ts';
-import { carrierNameOf, carrierPodOf, type Pod } from './pod.ts';
-import { sharesOf } from './split.ts';
+import { carrierNameOf, carrierPodOf, scratchOf, type Pod } from './pod.ts';
+import { restoredSharesOf, sharesOf } from './split.ts';
 import { carrierViewOf, type CarrierView } from './view.ts';
 
 describe('ranks are dealt out to carriers', () => {
@@ -21,6 +21,46 @@ describe('ranks are dealt out to carriers', () => {
       expected,
     );
     expect(shares.map(({ ordinal }) => ordinal)).toEqual(expected.map((_, i) => i));
+  });
+});
+
+describe('ranks that are brought back', () => {
+  const sandboxes = [
+    { ordinal: 0, ranks: '0-1', rankCount: 2, node: 'n1' },
+    { ordinal: 1, ranks: '2-3', rankCount: 2, node: 'gone' },
+  ];
+  const sources = {
+    offers: ['n1', 'n2', 'n3'],
+    trouble: (node: string, ordinal: number) => (node === 'n3' && ordinal === 1 ? 'was tried' : undefined),
+    imageOn: (ordinal: number) => (ordinal === 1 ? ['n3', 'n2'] : ['n1']),
+  };
+
+  it('stay together as they were, near their images, away from nodes that could not bring them back', () => {
+    expect(restoredSharesOf(sandboxes, {}, sources)).toEqual([
+      { ordinal: 0, ranks: '0-1', rankCount: 2, avoided: [], preferred: ['n1'] },
+      { ordinal: 1, ranks: '2-3', rankCount: 2, avoided: ['n3'], preferred: ['n2'] },
+    ]);
+  });
+
+  it('go to the nodes that are named now', () => {
+    const shares = restoredSharesOf(sandboxes, { nodes: ['n2', 'n1'] }, sources);
+    expect(shares.map(({ node }) => node)).toEqual(['n2', 'n1']);
+  });
+
+  it('are told where volumes are that go with their Pod', () => {
+    const spec = {
+      volumes: [
+        { name: 'own', emptyDir: {} },
+        { name: 'claim', persistentVolumeClaim: { claimName: 'c' } },
+      ],
+      volumeMounts: [
+        { name: 'own', mountPath: '/scratch/' },
+        { name: 'own', mountPath: '/look', readOnly: true },
+        { name: 'claim', mountPath: '/data' },
+      ],
+    };
+    expect(scratchOf({ template: { spec } })).toEqual(['/scratch']);
+    expect(scratchOf({})).toEqual([]);
   });
 });
 
@@ -105,11 +145,16 @@ describe('all carriers or none', () => {
   });
 
   it('are lost by deletion, by an end, by having vanished', () => {
-    expect(carrierLossOf(0, 1, [view(0)])).toBeUndefined();
-    expect(carrierLossOf(0, 2, [view(0)])).toBe('its carrier Pod is gone');
-    expect(carrierLossOf(0, 1, [view(0, { state: 'Ended', why: 'Evicted: disk' })])).toBe(
-      'carrier Pod g-1-0 Evicted: disk',
-    );
+    expect(carrierLossOf(0, 1, [view(0)])).toEqual({});
+    expect(carrierLossOf(0, 2, [view(0)])).toEqual({ carrierLoss: 'its carrier Pod is gone' });
+    expect(carrierLossOf(0, 1, [view(0, { state: 'Ended', why: 'Evicted: disk' })])).toEqual({
+      carrierLoss: 'carrier Pod g-1-0 Evicted: disk',
+      carrierLeaves: false,
+    });
+    expect(carrierLossOf(0, 1, [view(0, { state: 'Leaving', why: 'was deleted' })])).toEqual({
+      carrierLoss: 'carrier Pod g-1-0 was deleted',
+      carrierLeaves: true,
+    });
   });
 });
 
@@ -206,6 +251,23 @@ describe('the Pod', () => {
     expect(fieldsOf()).toEqual({ nodeSelectorTerms: [{ matchFields: apart }] });
     const own = { key: 'metadata.name', operator: 'In', values: ['n7'] };
     expect(fieldsOf('n7')).toEqual({ nodeSelectorTerms: [{ matchFields: [own, ...apart] }] });
+  });
+
+  it('is best where the image of its ranks is, and nowhere where that is of no use', () => {
+    const share = { ...shares[1]!, avoided: ['n8'], preferred: ['n1', 'n2'] };
+    const { affinity } = carrierPodOf(group, share, 3, { image: 'x' }).spec as unknown as {
+      affinity: { nodeAffinity: unknown };
+    };
+    const named = (operator: string, name: string): object => ({
+      matchFields: [{ key: 'metadata.name', operator, values: [name] }],
+    });
+    expect(affinity.nodeAffinity).toEqual({
+      requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: [named('NotIn', 'n8')] },
+      preferredDuringSchedulingIgnoredDuringExecution: [
+        { weight: 100, preference: named('In', 'n1') },
+        { weight: 50, preference: named('In', 'n2') },
+      ],
+    });
   });
 
   it('asks for what its ranks need together, on a node that will do, by the scheduler', () => {

@@ -26,7 +26,7 @@ export interface GangSeen {
   /** Since the carriers were let go, and why; undefined when they were not. */
   readonly released: { readonly sinceMs: number; readonly why: string } | undefined;
   /** Why no sandbox can be built on this node now; undefined when one can. */
-  readonly nodeTrouble: (node: string) => string | undefined;
+  readonly nodeTrouble: (node: string, ordinal: number) => string | undefined;
 }
 
 export interface Gang {
@@ -60,8 +60,8 @@ export function gangOf(seen: GangSeen, policy: CarrierPolicy = carrierPolicy): G
   const byOrdinal = new Map(own.map((view) => [view.ordinal, view]));
   const missing = shares.filter(({ ordinal }) => !byOrdinal.has(ordinal));
   const notYet = own.filter(({ state, node }) => state !== 'Running' || node === undefined);
-  const silent = own.flatMap(({ name, node, state }) => {
-    const why = state === 'Running' && node !== undefined ? seen.nodeTrouble(node) : undefined;
+  const silent = own.flatMap(({ name, node, state, ordinal }) => {
+    const why = state === 'Running' && node !== undefined ? seen.nodeTrouble(node, ordinal) : undefined;
     return why === undefined ? [] : [`${name} is on node ${node}, which ${why}`];
   });
   if (missing.length + notYet.length + silent.length === 0) {
@@ -93,12 +93,11 @@ export function carrierLossOf(
   ordinal: number,
   incarnation: number,
   views: readonly CarrierView[],
-): string | undefined {
+): { readonly carrierLoss?: string; readonly carrierLeaves?: boolean } {
   const view = views.find((each) => each.ordinal === ordinal && each.incarnation === incarnation);
-  if (!view) return 'its carrier Pod is gone';
-  return view.state === 'Running' || view.state === 'Pending'
-    ? undefined
-    : `carrier Pod ${view.name} ${view.why}`;
+  if (!view) return { carrierLoss: 'its carrier Pod is gone' };
+  if (view.state === 'Running' || view.state === 'Pending') return {};
+  return { carrierLoss: `carrier Pod ${view.name} ${view.why}`, carrierLeaves: view.state === 'Leaving' };
 }
 
 /** Not told to go yet. An ended one holds nothing but its name, which a new one may need. */

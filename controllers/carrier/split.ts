@@ -12,7 +12,40 @@ export interface Share {
   readonly rankCount: number;
   /** The only node that will do; undefined where the scheduler chooses. */
   readonly node?: string;
+  /** Nodes that cannot bring back what it is to go on from. */
+  readonly avoided?: readonly string[];
+  /** Nodes that have its image, the one that it was on first. */
+  readonly preferred?: readonly string[];
 }
+
+/** Of a group that is brought back: the sandboxes are as they were, and where named nodes still deal them out so, each has its node. */
+export function restoredSharesOf(
+  sandboxes: readonly (Omit<Share, 'node'> & { readonly node: string })[],
+  placement: ProcessGroupPlacement,
+  { offers, trouble, imageOn }: RestoreSources,
+): readonly Share[] {
+  const size = sandboxes.reduce((sum, { rankCount }) => sum + rankCount, 0);
+  const dealt = new Map(sharesOf(size, placement).map((share) => [share.ordinal, share]));
+  return sandboxes.map(({ ordinal, ranks, rankCount, node }) => {
+    const same = dealt.get(ordinal);
+    const named = same?.ranks === ranks ? same.node : undefined;
+    const avoided = offers.filter((each) => trouble(each, ordinal) !== undefined);
+    const preferred = [...new Set([node, ...imageOn(ordinal)])]
+      .filter((each) => offers.includes(each) && !avoided.includes(each))
+      .slice(0, mostPreferred);
+    return { ordinal, ranks, rankCount, avoided, preferred, ...(named === undefined ? {} : { node: named }) };
+  });
+}
+
+export interface RestoreSources {
+  /** Nodes that have an agent. */
+  readonly offers: readonly string[];
+  /** Why one of them cannot take an image; undefined: it can. */
+  readonly trouble: (node: string, ordinal: number) => string | undefined;
+  readonly imageOn: (ordinal: number) => readonly string[];
+}
+
+const mostPreferred = 8;
 
 export function sharesOf(size: number, placement: ProcessGroupPlacement): readonly Share[] {
   const { nodes, ranksPerNode, ranksPerSandbox } = placement;

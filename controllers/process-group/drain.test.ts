@@ -8,6 +8,7 @@ import { drainHoldOf, drainOf } from './drain.ts';
 import { phaseOf } from './phase.ts';
 import { planOf } from './plan.ts';
 import type { Seen } from './seen.ts';
+import { queueLabel } from './suspend-policy.ts';
 import { statusOf } from './status.ts';
 
 const nowMs = Date.parse('2026-01-01T01:00:00Z');
@@ -25,6 +26,8 @@ interface Case {
   readonly keepers?: readonly string[];
   readonly frozen?: boolean;
   readonly standing?: 'Away';
+  /** Of Kueue's. */
+  readonly queue?: string;
 }
 
 function seenOf({
@@ -38,6 +41,7 @@ function seenOf({
   keepers = ['node1', 'node2', 'node3'],
   frozen = false,
   standing,
+  queue,
 }: Case): Seen {
   // prettier-ignore
   const holds = hold ? [{ name: 'Drain' as const, reason: 'NodeDrained', nodes: 'node1', since: agoOf(60), ...hold }] : undefined;
@@ -50,6 +54,7 @@ function seenOf({
       uid: 'u1',
       generation: 1,
       finalizers: [finalizers.ranks.name],
+      ...(queue === undefined ? {} : { labels: { [queueLabel]: queue } }),
     },
     spec: { size: 2, processes: [{ name: 'main', ranks: '0-1', command: ['x'] }], ...spec },
     status: { ...(on.length > 0 ? { runningTime: agoOf(100) } : {}), ...(holds ? { holds } : {}) },
@@ -125,7 +130,10 @@ describe('a group on a node that is drained', () => {
     ['is thawed when the drain is called off meanwhile', { policies: {}, step: 'Dumping' }, 'Running', ['want', 'dropSaving']],
     ['is not stopped where nobody could keep its images', { keepers: ['node1'] }, 'Running', ['want']],
     ['is not stopped for a save that would wait for an agent', { standing: 'Away' }, 'Running', ['want']],
-    ['is not saved out of carrier Pods', { spec: { template: {} } }, 'Running', ['want']],
+    ['is saved out of carrier Pods as well', { spec: { template: {} } }, 'Saving', ['save', 'want']],
+    ['gives its nodes back all the same where Kueue asks for them and it could not be saved', {
+      policies: {}, step: 'Failed', spec: { suspend: true, suspendPolicy: 'Checkpoint' }, queue: 'batch',
+    }, 'Vacating', ['want']],
     ['runs on when no copy comes to be', { step: 'Ready', finishedAgo: 601 }, 'Running', ['want', 'dropSaving']],
     ['is tried again when its time has come', {
       step: 'Failed', hold: { reason: 'CannotBeSaved', retryTime: agoOf(0) },

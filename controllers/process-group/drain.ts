@@ -11,6 +11,7 @@ import type { PlacedImage } from '../checkpoint/copies.ts';
 import type { Treatment } from '../node-monitor/treatment.ts';
 import type { Standing } from '../hub/node-table.ts';
 import type { Assignment } from '../placement/placement-status.ts';
+import { isSavedFromEviction } from './eviction.ts';
 import type { Seen } from './seen.ts';
 import { suspendPolicyOf } from './suspend-policy.ts';
 import { suspensionFailure, suspensionStateOf } from './suspension.ts';
@@ -48,7 +49,7 @@ export function drainOf(
   saved: readonly PlacedImage[] | undefined,
   { treatment, keepers }: DrainPorts,
 ): DrainSeen | undefined {
-  const { status, metadata, spec } = group;
+  const { status, metadata } = group;
   if (status?.finishTime !== undefined || metadata.deletionTimestamp !== undefined) return undefined;
   const policyOf = (node: string) => treatment(node).drain?.policy;
   const placed = [...new Set(assignments.map(({ node }) => node))];
@@ -61,13 +62,11 @@ export function drainOf(
   const isLeft = (node: string): boolean => policyOf(node) !== undefined;
   const away = assignments.find(({ standing = 'Connected' }) => standing !== 'Connected');
   const obstacle =
-    spec.template !== undefined
-      ? 'its ranks live in carrier Pods and cannot be brought back into others: evict those (kubectl drain)'
-      : away
-        ? `nothing is heard of ${away.node}, where ranks of it are: start the agent there again`
-        : keepers().every(isLeft)
-          ? 'no other node can keep its images: start an agent that can, or uncordon one'
-          : undefined;
+    away !== undefined
+      ? `nothing is heard of ${away.node}, where ranks of it are: start the agent there again`
+      : keepers().every(isLeft)
+        ? 'no other node can keep its images: start an agent that can, or uncordon one'
+        : undefined;
   return {
     nodes: asking,
     policy: asking.some((node) => policyOf(node) === 'Suspend') ? 'Suspend' : 'Checkpoint',
@@ -83,13 +82,14 @@ const holdOf = ({ status }: ProcessGroup): ProcessGroupHold | undefined =>
 export function suspensionWish(seen: Seen): 'Freeze' | 'Checkpoint' | 'Stop' | undefined {
   const { group, drain } = seen;
   const own = group.spec.suspend === true ? suspendPolicyOf(group) : undefined;
+  if (own === undefined && isSavedFromEviction(seen)) return 'Checkpoint';
   if (drain === undefined || own === 'Checkpoint' || own === 'Stop') return own;
   return hindranceOf(seen) === undefined ? 'Checkpoint' : own;
 }
 
 /** What is saved for a drain may end only when it can be brought back without the nodes that are drained. */
-export function mayEndSaved({ drain }: Pick<Seen, 'drain'>): boolean {
-  return drain === undefined || drain.copied;
+export function mayEndSaved(seen: Seen): boolean {
+  return seen.drain === undefined || seen.drain.copied || isSavedFromEviction(seen);
 }
 
 interface Hindrance {

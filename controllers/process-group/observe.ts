@@ -3,7 +3,7 @@
  * nothing; where the group has no placement it asks where it could go.
  */
 import { checkSpec } from '../../crds/check-spec.ts';
-import { isTrue } from '../../crds/conditions.ts';
+import { isTrue, type Reason } from '../../crds/conditions.ts';
 import { errorText } from '../../crds/field-error.ts';
 import { annotations, labels } from '../../crds/names.ts';
 import { unsupported } from '../../crds/supported.ts';
@@ -15,13 +15,13 @@ import { expandPlacement, type Assignment } from '../placement/placement-status.
 import type { Clock } from '../runtime/clock.ts';
 import { carrierLossOf, gangOf, type Gang } from '../carrier/gang.ts';
 import type { CarrierBook } from '../carrier/book.ts';
-import { sharesOf } from '../carrier/split.ts';
+import { restoredSharesOf, sharesOf } from '../carrier/split.ts';
 import { defaultNodeLeaseSeconds } from '../../wire/fencing.ts';
 import type { Saves } from '../checkpoint/saves.ts';
 import { drainOf, type DrainPorts } from './drain.ts';
 import { endRequestOf, savedRequestOf } from './end-request.ts';
 import { finalNameOf, finalRequestOf } from './final-checkpoint.ts';
-import { placingOfRestore, restoreNameOf, type RestoreSeen } from './restore.ts';
+import { placingOfRestore, restorableOf, restoreNameOf, type RestoreSeen } from './restore.ts';
 import { newFailures, type Retry } from './restore-retry.ts';
 import { suspensionNameOf } from './suspension.ts';
 import { startsElsewhere } from './warden.ts';
@@ -64,8 +64,8 @@ export function observe(group: ProcessGroup, ports: ObservePorts, restoreName = 
   const isHeld = spec.suspend === true || drain !== undefined;
   const placeable = unplaced && invalid.length === 0 && refused.length === 0 && !isHeld;
   const carriers = spec.template === undefined ? undefined : ports.carriers;
-  const gang = placeable && carriers ? gangOfGroup(group, carriers, ports) : undefined;
   const restore = restoreOf(group, restoreName, ports);
+  const gang = placeable && carriers ? gangOfGroup(group, carriers, restore, ports) : undefined;
   const final = ownOf(group, finalNameOf, assignments, ports);
   const placing = placeable ? (gang?.placing ?? placingOf(group, restore, ports)) : undefined;
   const isForeground = metadata.annotations?.[annotations.clientLease.name] !== undefined && !done;
@@ -122,8 +122,7 @@ function placingOf(
   const all = ports.offers(metadata.uid ?? '');
   const offers = all.map((offer) => ableFor(group, offer, ports));
   if (restore) {
-    const isolated = restore.checkpoint?.status?.network !== undefined;
-    const fit = isolated ? offers.map((offer) => isolating(offer, ports)) : offers;
+    const fit = offers.map((offer) => networkedFor(restore, offer, ports));
     return placingOfRestore(group, restore, fit, (node) => ports.hub.nodes.get(node), failures);
   }
   return place(wish, offers);
@@ -161,12 +160,21 @@ function savedImagesOf(
   return saving && isTrue(saving.status?.conditions, 'Ready') ? saves?.imagesOf(saving) : undefined;
 }
 
+/** With the network that its ranks had. */
+const networkedFor = ({ checkpoint }: RestoreSeen, offer: NodeOffer, ports: ObservePorts): NodeOffer =>
+  checkpoint?.status?.network === undefined ? offer : isolating(offer, ports);
+
 /** The scheduler places Pods, and the ranks go where those are. */
-function gangOfGroup(group: ProcessGroup, carriers: CarrierBook, ports: ObservePorts): Gang {
+function gangOfGroup(
+  group: ProcessGroup,
+  carriers: CarrierBook,
+  restore: RestoreSeen | undefined,
+  ports: ObservePorts,
+): Gang {
   const { spec, metadata, status } = group;
   const uid = metadata.uid ?? '';
   const damaged = ports.reasonToWait?.(group);
-  const wait = (reason: 'StoreDamaged' | 'WaitingForCarriers' | 'NodeCordoned', message: string): Gang => ({
+  const wait = (reason: Reason, message: string): Gang => ({
     placing: { kind: 'waiting', reason, message },
     make: [],
     release: [],
@@ -174,8 +182,17 @@ function gangOfGroup(group: ProcessGroup, carriers: CarrierBook, ports: ObserveP
   if (damaged !== undefined) return wait('StoreDamaged', damaged);
   if (!carriers.isKnown)
     return wait('WaitingForCarriers', 'the carrier Pods of the cluster are being listed');
-  const offers = new Map(ports.offers(uid).map((offer) => [offer.name, ableFor(group, offer, ports)]));
-  const shares = sharesOf(spec.size ?? 0, spec.placement ?? {});
+  const offers = new Map(
+    ports
+      .offers(uid)
+      .map((offer) => ableFor(group, restore ? networkedFor(restore, offer, ports) : offer, ports))
+      .map((offer) => [offer.name, offer]),
+  );
+  const found = restore && restorableOf(group, restore, (node) => ports.hub.nodes.get(node));
+  if (found?.kind === 'waiting') return wait(found.reason, found.message);
+  const shares = found
+    ? restoredSharesOf(found.sandboxes, spec.placement ?? {}, { ...found, offers: [...offers.keys()] })
+    : sharesOf(spec.size ?? 0, spec.placement ?? {});
   const cordoned = shares.flatMap(({ node }) => offers.get(node ?? '') ?? []).find((offer) => offer.cordoned);
   if (cordoned && carriers.of(uid).length === 0) {
     const message = `spec.placement.nodes: ${cordoned.name} ${cordoned.cordonedBecause ?? 'is cordoned'}`;
@@ -188,10 +205,10 @@ function gangOfGroup(group: ProcessGroup, carriers: CarrierBook, ports: ObserveP
       views: carriers.of(uid),
       nowMs: ports.clock.now(),
       released: carriers.released(uid),
-      nodeTrouble: (node) => {
+      nodeTrouble: (node, ordinal) => {
         const offer = offers.get(node);
         if (!offer) return 'has no agent; see that the agents run there (kubectl get ds)';
-        return offer.ready ? undefined : (offer.notReadyBecause ?? 'is not ready');
+        return offer.ready ? found?.trouble(node, ordinal) : (offer.notReadyBecause ?? 'is not ready');
       },
     },
     carriers.policy,
@@ -282,7 +299,7 @@ function viewOf(
     leaseSilentMs: group.status?.nodeLeaseSeconds === undefined ? undefined : hub.leases.sinceGrantMs(id),
     want: hub.desired.sandboxesOf(uid)[ordinal]?.want,
     ...(group.spec.template !== undefined && carriers?.isKnown === true
-      ? { carrierLoss: carrierLossOf(ordinal, incarnation, carriers.of(uid)) }
+      ? carrierLossOf(ordinal, incarnation, carriers.of(uid))
       : {}),
   };
 }

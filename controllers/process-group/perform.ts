@@ -8,6 +8,7 @@ import type { Checkpoint, ProcessGroup } from '../../crds/types.gen.ts';
 import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
 import type { Carrier } from '../../wire/agent-types.ts';
 import type { CarrierBook } from '../carrier/book.ts';
+import { scratchOf } from '../carrier/pod.ts';
 import { carrierRefOf } from '../carrier/view.ts';
 import type { ClientLeaseBook } from '../client-lease.ts';
 import type { Entry } from '../hub/desired-book.ts';
@@ -112,7 +113,8 @@ export async function perform(
     case 'carriers': {
       const { carriers } = ports;
       await carriers?.release(uid, action.release, action.why, signal);
-      await carriers?.make(group, (group.status?.incarnation ?? 0) + 1, action.make, signal);
+      const whole = { ...group, spec: seen.group.spec };
+      await carriers?.make(whole, (group.status?.incarnation ?? 0) + 1, action.make, signal);
       if (action.why !== undefined)
         ports.events.record(group, { type: 'Warning', reason: 'CarriersReleased', message: action.why });
       return group;
@@ -222,8 +224,9 @@ async function want(
   }: {
     ordinal: number;
     incarnation: number;
-  }): Carrier | undefined => carrierRefOf(seen.carriers?.views ?? [], ordinal, incarnation);
+  }): Carrier | undefined => carrierRefOf(seen.carriers?.views ?? [], ordinal, incarnation, scratch);
   const whole = { ...group, spec: seen.group.spec };
+  const scratch = scratchOf(whole.spec);
   const specs = specsOf(whole, views, secret, ports.clusterId, ports.networks.pool.port, carrierOf);
   if (isMoved) desired.reassign(uid, specs, wish);
   else desired.assign(uid, specs, wish);

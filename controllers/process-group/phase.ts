@@ -5,6 +5,7 @@ import { isTrue } from '../../crds/conditions.ts';
 import { mayEndSaved, suspensionWish } from './drain.ts';
 import type { SandboxView, Seen } from './seen.ts';
 import { isRetried } from './restore-retry.ts';
+import { isQueued } from './suspend-policy.ts';
 import { suspensionStateOf } from './suspension.ts';
 import { isVacating, verdictOf } from './verdict.ts';
 import { isClearing, wardenStep } from './warden.ts';
@@ -62,6 +63,8 @@ export function phaseOf(seen: Seen): Phase {
     const saved = suspensionStateOf(seen);
     if (saved === 'Saved') return mayEndSaved(seen) ? 'Vacating' : 'Saving';
     if (saved !== 'Failed') return 'Saving';
+    // Whoever preempts a job has given its nodes to another one.
+    if (isQueued(group) && group.spec.suspend === true) return 'Vacating';
   }
   const live = sandboxes.filter((view) => view.state === 'Live');
   const frozen = live.filter(({ known }) => known?.fact.frozen && known.fact.checkpoint?.held !== true);

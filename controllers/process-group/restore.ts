@@ -11,7 +11,7 @@ import { isRestorable } from '../checkpoint/saves.ts';
 import type { NodeState } from '../hub/node-table.ts';
 import { placeRestored } from '../placement/place-restored.ts';
 import type { NodeOffer, Placing } from '../placement/place.ts';
-import { expandPlacement } from '../placement/placement-status.ts';
+import { expandPlacement, type Assignment } from '../placement/placement-status.ts';
 import { recordedFailures, type RestoreFailure } from './restore-retry.ts';
 
 export interface RestoreSeen {
@@ -42,7 +42,17 @@ export function restoredGroup(group: ProcessGroup, checkpoint: Checkpoint | unde
   const others = Object.fromEntries(
     Object.entries(own).filter(([name]) => !(fixed as readonly string[]).includes(name)),
   );
-  return { ...group, spec: { ...others, ...kept } };
+  const template = saved.template === undefined ? {} : { template: own.template ?? saved.template };
+  return { ...group, spec: { ...template, ...others, ...kept } };
+}
+
+/** The root that ranks had is in the image as it was: of a Pod, or of a node. */
+function rootTrouble(group: ProcessGroup, { status }: Checkpoint): string | undefined {
+  const text = status?.processGroupSpec;
+  if (text === undefined || group.spec.template === undefined) return undefined;
+  return (JSON.parse(text) as ProcessGroupSpec).template === undefined
+    ? "its ranks were on the nodes' own root, and are not brought back in carrier Pods: leave template out"
+    : undefined;
 }
 
 /** Whoever restores memory reads it: only whose it is may. */
@@ -54,14 +64,21 @@ function ownerTrouble(group: ProcessGroup, { status }: Checkpoint): string | und
   return `it is of a group of ${status?.owner ?? 'another user'}, this one is ${own ?? 'nobody'}'s`;
 }
 
-export function placingOfRestore(
+/** What a restore needs is there: the sandboxes, and which node can take which. */
+export interface Restorable {
+  readonly kind: 'restorable';
+  readonly sandboxes: readonly Assignment[];
+  readonly imageOn: (ordinal: number) => readonly string[];
+  readonly trouble: (node: string, ordinal: number) => string | undefined;
+}
+
+export function restorableOf(
   group: ProcessGroup,
   { name, checkpoint, images }: RestoreSeen,
-  offers: readonly NodeOffer[],
   nodeOf: (node: string) => NodeState | undefined,
   newFailures: readonly RestoreFailure[] = [],
-): Placing {
-  const wait = (message: string): Placing => ({
+): Restorable | Extract<Placing, { kind: 'waiting' }> {
+  const wait = (message: string): Extract<Placing, { kind: 'waiting' }> => ({
     kind: 'waiting',
     reason: 'CheckpointNotReady',
     message: `Checkpoint ${name}: ${message}`,
@@ -69,6 +86,8 @@ export function placingOfRestore(
   if (!checkpoint) return wait('there is none in the namespace (any more)');
   const notOwner = ownerTrouble(group, checkpoint);
   if (notOwner !== undefined) return wait(notOwner);
+  const otherRoot = rootTrouble(group, checkpoint);
+  if (otherRoot !== undefined) return wait(otherRoot);
   const placement = checkpoint.status?.placement;
   if (!isRestorable(checkpoint) || !placement) {
     const ready = checkpoint.status?.conditions?.find(({ type }) => type === 'Ready');
@@ -83,19 +102,29 @@ export function placingOfRestore(
     const failure = failures.find((each) => each.node === node && each.ordinal === ordinal);
     return failure && `could not bring it back: ${failure.message}`;
   };
-  return placeRestored(
-    {
-      sandboxes: expandPlacement(placement),
-      placement: group.spec.placement ?? {},
-      imageOn: (ordinal) => byOrdinal.get(ordinal)?.nodes ?? [],
-      trouble: (node, ordinal) =>
-        tried(node, ordinal) ??
-        (isStartedAnew(checkpoint.status?.engine)
-          ? undefined
-          : unableBecause(nodeOf(node), nodeOf(byOrdinal.get(ordinal)?.nodes[0] ?? ''))),
-    },
-    offers,
-  );
+  return {
+    kind: 'restorable',
+    sandboxes: expandPlacement(placement),
+    imageOn: (ordinal) => byOrdinal.get(ordinal)?.nodes ?? [],
+    trouble: (node, ordinal) =>
+      tried(node, ordinal) ??
+      (isStartedAnew(checkpoint.status?.engine)
+        ? undefined
+        : unableBecause(nodeOf(node), nodeOf(byOrdinal.get(ordinal)?.nodes[0] ?? ''))),
+  };
+}
+
+export function placingOfRestore(
+  group: ProcessGroup,
+  restore: RestoreSeen,
+  offers: readonly NodeOffer[],
+  nodeOf: (node: string) => NodeState | undefined,
+  newFailures: readonly RestoreFailure[] = [],
+): Placing {
+  const found = restorableOf(group, restore, nodeOf, newFailures);
+  if (found.kind === 'waiting') return found;
+  const { sandboxes, imageOn, trouble } = found;
+  return placeRestored({ sandboxes, placement: group.spec.placement ?? {}, imageOn, trouble }, offers);
 }
 
 /** What the agent of a sandbox is told; who has its image is filled in when it is told. */

@@ -38,6 +38,8 @@ export interface SandboxView extends Assignment {
   readonly want?: Want | undefined;
   /** The Pod that it lives in is gone, or is going, and why. */
   readonly carrierLoss?: string | undefined;
+  /** It has been deleted, and runs until its grace period is over. */
+  readonly carrierLeaves?: boolean;
 }
 
 /** Of a group with a template. */

@@ -239,7 +239,11 @@ function statesOf(
       return {
         ...base,
         Running: ['False', 'Vacating', 'ranks are being ended for the suspension'],
-        Suspended: ['False', 'Vacating', 'ranks are being ended; then the nodes are given back'],
+        Suspended: [
+          'False',
+          'Vacating',
+          `ranks are being ended; then the nodes are given back${unsaved(seen)}`,
+        ],
         Reconciling: reconciles('ranks are being ended for the suspension'),
       };
     case 'Restarting': {
@@ -318,7 +322,7 @@ function statesOf(
   }
 }
 
-/** Why a group is frozen that was to be saved. */
+/** Why a group is frozen, or ended, that was to be saved. */
 function unsaved(seen: Seen): string {
   if (suspensionStateOf(seen) !== 'Failed') return '';
   return `, since it could not be saved: ${suspensionFailure(seen)}`;

@@ -11,6 +11,7 @@ import type { BrokenFence, RankEnd, SandboxFact } from '../../wire/agent-types.t
 import { causeOf, isOriginal, type FoundCause } from './cause.ts';
 import type { SandboxView, Seen } from './seen.ts';
 import { putsOffEnd, unsavedText } from './final-checkpoint.ts';
+import { isSavedFromEviction } from './eviction.ts';
 import { failureText, isRetried, recordedFailures } from './restore-retry.ts';
 import { fencedOf, isClearing, isLostWithNode, mostRestarts, restarts, startsElsewhere } from './warden.ts';
 import { activeMsOf } from './wall-time.ts';
@@ -58,9 +59,11 @@ function originOf(seen: Seen): Verdict | undefined {
 /** What ends the group by itself: a failed rank or sandbox, one that is lost. */
 function failureOf(seen: Seen): Verdict | undefined {
   // First: ranks that are killed along with their Pod die of that, whatever signal they got.
-  const uncarried = seen.sandboxes.find(
-    ({ state, carrierLoss }) => carrierLoss !== undefined && (state === 'Live' || state === 'Waiting'),
-  );
+  const uncarried = isSavedFromEviction(seen)
+    ? undefined
+    : seen.sandboxes.find(
+        ({ state, carrierLoss }) => carrierLoss !== undefined && (state === 'Live' || state === 'Waiting'),
+      );
   if (uncarried) return carrierVerdict(uncarried);
   if (isRetried(seen)) return undefined;
   const exhausted = exhaustedVerdict(seen);

@@ -1,7 +1,16 @@
 // File systems that go with a carrier Pod: its root, as far as it is not what the image had, and its volumes that nobody else has.
 // What a sandbox wrote there is listed and copied into its image while nothing moves, and put into the Pod that it is brought back in
 // (carried-restore.ts). Of an overlay only what its upper layer has is looked at: the rest is the image's, and is there again.
-import { accessSync, closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync, type Stats } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  type Stats,
+} from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { AgentError, messageOf } from '../agent-error.ts';
 import type { CarrierRecord } from '../carrier.ts';

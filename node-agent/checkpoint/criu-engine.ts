@@ -81,7 +81,10 @@ export class CriuEngine implements CheckpointEngine {
   }
 
   /** Those who want to be told, or signalled, are; and get time to let go of what cannot be saved. */
-  async settle({ initPid, number, signalRanks, signalMs }: SettleRequest, signal: AbortSignal): Promise<void> {
+  async settle(
+    { initPid, number, signalRanks, signalMs }: SettleRequest,
+    signal: AbortSignal,
+  ): Promise<void> {
     signalRanks();
     await after(signalMs, undefined, { signal });
     await askAll(initPid, number, callbacksWithinMs, signal);

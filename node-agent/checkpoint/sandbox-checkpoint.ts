@@ -15,15 +15,7 @@ import type { SandboxCarrier } from '../sandbox-carrier.ts';
 import type { SandboxDirectory } from '../sandbox-directory.ts';
 import type { SandboxLimits } from '../sandbox-limits.ts';
 import { hostRoot, saveTrees } from './carried-trees.ts';
-import {
-  cutOf,
-  keepLogs,
-  openFilesOf,
-  outerFilesOf,
-  saveInput,
-  settleLogs,
-  type OuterFiles,
-} from './cut.ts';
+import { cutOf, keepLogs, openFilesOf, outerFilesOf, saveInput, settleLogs, type OuterFiles } from './cut.ts';
 import type { CheckpointEngine } from './engine.ts';
 import type { Image } from './image.ts';
 import { engineCgroupOf } from './criu-process.ts';

@@ -4,13 +4,23 @@
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 
 export interface ImageContents {
   /** Files by where they lie in the image; libraries of programs come along. */
   readonly files: Readonly<Record<string, string>>;
+  /** That everybody may write to. */
   readonly directories?: readonly string[];
   /** Whole directories, as they are. */
   readonly trees?: Readonly<Record<string, string>>;
@@ -25,6 +35,7 @@ export function writeImage(archive: string, name: string, contents: ImageContent
     const root = join(work, 'root');
     for (const directory of ['tmp', 'run', ...(contents.directories ?? [])])
       mkdirSync(join(root, directory), { recursive: true });
+    for (const directory of contents.directories ?? []) chmodSync(join(root, directory), 0o777);
     const put = (from: string, to: string): void => {
       mkdirSync(dirname(join(root, to)), { recursive: true });
       cpSync(realpathSync(from), join(root, to));
