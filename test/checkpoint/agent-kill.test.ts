@@ -1,7 +1,7 @@
 // The agent killed with SIGKILL at every step of a checkpoint, and while it restores: the sandbox runs on, or is whole again.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { programs } from '../agent/harness.ts';
-import { isolated, Scene, type Job } from './scene.ts';
+import { isolated, Scene } from './scene.ts';
 
 let scene: Scene;
 
@@ -18,42 +18,12 @@ const ring = (seconds: number): string[] => [
   ...['--bytes', '1048576', '--report-every', '1', '--seconds', String(seconds)],
 ];
 
-async function killAgent(): Promise<void> {
-  const { sessions } = scene.hub;
-  const [agent] = scene.agents;
-  await agent?.kill();
-  agent?.run();
-  await scene.hub.until(() => scene.hub.sessions > sessions, 'the agent to be back');
-}
-
-/** Up to this state, in which the agent is killed; then what has become of the checkpoint. */
-async function killedWhen(job: Job, uid: string, state: string): Promise<string> {
-  const now = () => job.fact()?.checkpoint?.state;
-  job.order(uid, 'Prepare');
-  if (state !== 'Preparing') await job.reached(uid, 'Prepared');
-  if (!['Preparing', 'Prepared'].includes(state)) {
-    job.order(uid, 'Dump');
-    await scene.hub.until(() => now() === state || now() === 'Dumped', state);
-  }
-  if (state === 'Committed') {
-    job.order(uid, 'Commit');
-    await scene.hub.until(() => now() === 'Committed' || now() === 'Saved', state);
-  }
-  await killAgent();
-  await scene.hub.until(() => {
-    const { checkpoint } = job.fact() ?? {};
-    return checkpoint?.held === false && ['Saved', 'Aborted'].includes(checkpoint.state);
-  }, `the end of a checkpoint whose agent was killed when ${state}`);
-  const fact = job.fact()?.checkpoint;
-  return fact?.state === 'Aborted' ? fact.reason : (fact?.state ?? '');
-}
-
 test('a ring runs on whenever the agent is killed', async () => {
   const job = await scene.run({ argv: ring(15), size: 3 });
-  expect(await killedWhen(job, 'prepared', 'Prepared')).toBe('AgentRestarted');
-  expect(await killedWhen(job, 'dumping', 'Dumping')).toBe('AgentRestarted');
-  expect(await killedWhen(job, 'dumped', 'Dumped')).toBe('AgentRestarted');
-  expect(await killedWhen(job, 'committed', 'Committed')).toBe('Saved');
+  expect(await scene.killedWhen(job, 'prepared', 'Prepared')).toBe('AgentRestarted');
+  expect(await scene.killedWhen(job, 'dumping', 'Dumping')).toBe('AgentRestarted');
+  expect(await scene.killedWhen(job, 'dumped', 'Dumped')).toBe('AgentRestarted');
+  expect(await scene.killedWhen(job, 'committed', 'Committed')).toBe('Saved');
   const { fact } = await job.save();
   expect(fact.state).toBe('Saved');
   const ended = await scene.hub.ended(job.spec.id);
@@ -67,7 +37,7 @@ test('a ring is whole again though the agent is killed while it restores', async
   await job.vacate();
   const restoring = job.restore(saved);
   await scene.hub.until(() => scene.hub.history.at(-1)?.id?.incarnation === 2, 'the restore to begin');
-  await killAgent();
+  await scene.killAgent();
   job = await restoring;
   const ended = await scene.hub.ended(job.spec.id);
   expect(ended).toMatchObject({ state: 'Ended', succeeded: '0-2', failures: [] });

@@ -183,21 +183,33 @@ describe('ranks that save themselves', () => {
     await run.ends(job);
   });
 
-  test('are asked anew by the agent that comes after one that was killed meanwhile', async () => {
+  test('run on whenever the agent is killed, and are whole again when it is while they are brought back', async () => {
     const run = new Run();
-    const job = await run.start();
+    let job = await run.start();
     await run.goesOn();
     run.say('silent');
-    job.order('killed', 'Prepare', { engine });
+    job.order('asked', 'Prepare', { engine });
     const wanted = `${scene.agents[0]?.stateDir ?? ''}/sandboxes/${job.spec.id.groupUid}-0-1/saves/save/wanted`;
     await eventually(() => expect(existsSync(wanted)).toBe(true));
-    const [agent] = scene.agents;
-    await agent?.kill();
-    agent?.run();
+    await scene.killAgent();
     await scene.hub.until(() => job.fact()?.checkpoint?.state === 'Aborted', 'the attempt to be given up');
     expect(existsSync(wanted)).toBe(false);
     run.say('');
-    await job.save({ engine });
+    for (const [state, end] of [
+      ['Prepared', 'AgentRestarted'],
+      ['Dumped', 'AgentRestarted'],
+      ['Committed', 'Saved'],
+    ] as const) {
+      expect(await scene.killedWhen(job, state.toLowerCase(), state, { engine })).toBe(end);
+      await run.goesOn();
+    }
+    const saved = await job.save({ engine, hold: true });
+    await job.vacate();
+    const restoring = job.restore(saved);
+    await scene.hub.until(() => scene.hub.history.at(-1)?.id?.incarnation === 2, 'the restore to begin');
+    await scene.killAgent();
+    job = await restoring;
+    await run.goesOn();
     await run.ends(job);
   });
 

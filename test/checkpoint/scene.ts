@@ -114,6 +114,37 @@ export class Scene implements AsyncDisposable {
     return new Group(jobs);
   }
 
+  /** The first node's, which comes back. */
+  async killAgent(): Promise<void> {
+    const { sessions } = this.hub;
+    const [agent] = this.agents;
+    await agent?.kill();
+    agent?.run();
+    await this.hub.until(() => this.hub.sessions > sessions, 'the agent to be back');
+  }
+
+  /** A checkpoint up to this state, in which the agent is killed; then what has become of it. */
+  async killedWhen(job: Job, uid: string, state: string, more: OrderOptions = {}): Promise<string> {
+    const now = () => job.fact()?.checkpoint?.state;
+    job.order(uid, 'Prepare', more);
+    if (state !== 'Preparing') await job.reached(uid, 'Prepared');
+    if (!['Preparing', 'Prepared'].includes(state)) {
+      job.order(uid, 'Dump', more);
+      await this.hub.until(() => now() === state || now() === 'Dumped', state);
+    }
+    if (state === 'Committed') {
+      job.order(uid, 'Commit', more);
+      await this.hub.until(() => now() === 'Committed' || now() === 'Saved', state);
+    }
+    await this.killAgent();
+    await this.hub.until(() => {
+      const { checkpoint } = job.fact() ?? {};
+      return checkpoint?.held === false && ['Saved', 'Aborted'].includes(checkpoint.state);
+    }, `the end of a checkpoint whose agent was killed when ${state}`);
+    const fact = job.fact()?.checkpoint;
+    return fact?.state === 'Aborted' ? fact.reason : (fact?.state ?? '');
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const agent of this.agents) await agent[Symbol.asyncDispose]();
     await this.hub[Symbol.asyncDispose]();
