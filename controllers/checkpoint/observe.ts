@@ -23,9 +23,9 @@ export interface ObservePorts {
 }
 
 /** Nodes that are there and can keep images. */
-export function keepersOf({ nodes }: Pick<Hub, 'nodes'>): string[] {
+export function keepersOf({ nodes }: Pick<Hub, 'nodes'>, needed = feature): string[] {
   return [...nodes.all()]
-    .filter(({ node, hello }) => nodes.standing(node) === 'Connected' && hello?.features.includes(feature))
+    .filter(({ node, hello }) => nodes.standing(node) === 'Connected' && hello?.features.includes(needed))
     .map(({ node }) => node)
     .sort();
 }
@@ -58,7 +58,7 @@ export function observe(checkpoint: Checkpoint, ports: ObservePorts): Checkpoint
     waitsFor: earlierOf(checkpoint, ports),
     restoring: restoringOf(uid, ports),
     candidates: candidatesFor(assignments, needs, hub.nodes),
-    keepers: keepersOf(hub).filter((node) => !isDrained(node)),
+    keepers: keepersOf(hub, needs.startedAnew ? 'freezer' : feature).filter((node) => !isDrained(node)),
     isDrained,
     standingOf,
   });

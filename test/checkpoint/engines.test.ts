@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { programs } from '../agent/harness.ts';
+import { AgentProcess, programs } from '../agent/harness.ts';
 import { eventually } from '../contract/eventually.ts';
 import { isolated, Scene, type Job, type OrderOptions } from './scene.ts';
 
@@ -224,7 +224,8 @@ describe('ranks that save themselves', () => {
     await run.ends(...moved.jobs);
   });
 
-  test('may be told by a signal or by callbacks, and have to have a place for it', async () => {
+  test('may be told by a signal or by callbacks, need no CRIU, and have to have a place for it', async () => {
+    await using bare = await AgentProcess.start(scene.hub, 'node3');
     const script = `
       n=$(cat "$MUSTER_RESTART_DIR/n" || echo 0); cd "$MUSTER_CHECKPOINT_DIR"
       trap save=1 USR2; trap end=1 USR1
@@ -236,7 +237,7 @@ describe('ranks that save themselves', () => {
         fi
       done`;
     const argv = ['/bin/bash', '-c', script];
-    let job = await scene.run({ argv, overrides: { pmi: 'None', savesItself: true } });
+    let job = await scene.run({ argv, overrides: { pmi: 'None', savesItself: true } }, bare.node);
     const said = async (): Promise<string[]> => (await job.output(0, false)).trimEnd().split('\n');
     await eventually(async () => expect((await said()).length).toBeGreaterThan(3));
     const saved = await job.save({ engine, signal: 12, hold: true });

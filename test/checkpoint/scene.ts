@@ -16,12 +16,17 @@ type Spec = ReturnType<typeof specOf>;
 let checkpoints = 0;
 let moves = 0;
 let subnets = 0;
-/** Tests of several checkouts may run on one machine: each process has networks of its own. */
-const [pool, firstVni] = [`100.${String(64 + (process.pid % 62))}`, 4710 + (process.pid % 1000) * 256];
+/** Tests of several checkouts may run on one machine: each process has networks of its own, of the range for benchmarks. */
+const pool = `198.${String(18 + ((process.pid >> 8) & 1))}.${String(process.pid & 255)}`;
+const firstVni = 4710 + (process.pid % 1000) * 256;
+const addresses = 16;
+
+/** The first address of a network that nobody has, by its last byte. */
+const nextSubnet = (): number => (++subnets * addresses) % 256;
 
 /** What puts a sandbox into a network of its own, where nobody else takes its ports while it is away. */
 export function isolated(): Omit<Sent<SandboxSpec>, 'id'> {
-  const subnet = `${pool}.${String(++subnets)}.0/28`;
+  const subnet = `${pool}.${String(nextSubnet())}/28`;
   const members = [{ address: '127.0.0.1', ordinals: '0' }];
   return {
     hostname: 'ring-0',
@@ -82,7 +87,7 @@ export class Scene implements AsyncDisposable {
     more: Omit<Sent<SandboxSpec>, 'id'> = {},
   ): Promise<Group> {
     const { groupUid } = specOf({ argv }).id;
-    const subnet = `${pool}.${String(++subnets)}`;
+    const first = nextSubnet();
     const jobs = nodes.map((node, ordinal) => {
       const spec = specOf({
         argv,
@@ -93,10 +98,10 @@ export class Scene implements AsyncDisposable {
         ranks: `${String(ordinal * ranksEach)}-${String((ordinal + 1) * ranksEach - 1)}`,
         overrides: {
           hostname: `ring-${String(ordinal)}`,
-          hosts: nodes.map((_, at) => `${subnet}.${String(at + 1)} ring-${String(at)}\n`).join(''),
+          hosts: nodes.map((_, at) => `${pool}.${String(first + at + 1)} ring-${String(at)}\n`).join(''),
           processMapping: `(vector,(0,${String(nodes.length)},${String(ranksEach)}))`,
           network: {
-            subnet: `${subnet}.0/28`,
+            subnet: `${pool}.${String(first)}/28`,
             vni: firstVni + subnets,
             port: 14790,
             mtu: 1450,
