@@ -10,7 +10,7 @@ RUN apt-get update && make build && scripts/image-root.sh /opt/muster
 FROM debian:bookworm-slim
 # Node's C++ library; the network of jobs; the topology that ranks are shown.
 RUN apt-get update \
-  && apt-get install --yes --no-install-recommends ca-certificates hwloc-nox iproute2 libstdc++6 nftables \
+  && apt-get install --yes --no-install-recommends ca-certificates hwloc-nox iproute2 libstdc++6 nftables wireguard-tools \
   && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/muster /opt/muster
 RUN ln -s /opt/muster/bin/muster /opt/muster/bin/kubectl-muster /usr/local/bin/

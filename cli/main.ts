@@ -4,7 +4,13 @@
  */
 import { constants } from 'node:os';
 import { Command, CommanderError, Option } from 'commander';
-import { networkOption, networkPoolOption } from './network-options.ts';
+import {
+  networkEncryptionOption,
+  networkFamiliesOption,
+  networkOption,
+  networkPoolOption,
+  reservedRangesOption,
+} from './network-options.ts';
 import { carrierTimeoutOption, nodeLeaseOption } from './node-lease.ts';
 import { configOf, type Config } from './config.ts';
 import { exitCodeOf, showError } from './errors.ts';
@@ -68,6 +74,9 @@ program
   .option('--listen <address>', 'address for agents of other machines', '127.0.0.1')
   .addOption(networkOption())
   .addOption(networkPoolOption())
+  .addOption(reservedRangesOption())
+  .addOption(networkEncryptionOption())
+  .addOption(networkFamiliesOption())
   .addOption(nodeLeaseOption())
   .action(handler(async () => (await import('./commands/up.ts')).up));
 
@@ -85,6 +94,9 @@ program
   )
   .addOption(networkOption())
   .addOption(networkPoolOption())
+  .addOption(reservedRangesOption())
+  .addOption(networkEncryptionOption())
+  .addOption(networkFamiliesOption())
   .addOption(nodeLeaseOption())
   .option('--in-cluster', 'on the Kubernetes cluster in whose Pod this runs')
   .option('-n, --namespace <ns>', 'on Kubernetes: where lease and secrets are (default: muster-system)')

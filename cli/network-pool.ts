@@ -1,12 +1,21 @@
-/** The check of a range of addresses for networks of jobs, where the user gave one. */
+/** The check of ranges of addresses for networks of jobs, where the user gave some. */
 import { networkPoolOf } from '../controllers/network/pool.ts';
+import { parseRange } from '../wire/job-addresses.ts';
 import { CommandError } from './errors.ts';
+import type { NetworkOptions } from './network-options.ts';
 
-export function checkNetworkPool(range: string | undefined): void {
-  if (range === undefined) return;
+export function checkNetworkRanges({ networkPool, reservedRanges }: NetworkOptions): void {
+  if (networkPool !== undefined) check('--network-pool', networkPool, () => networkPoolOf('', networkPool));
+  for (const range of rangesOf(reservedRanges)) check('--reserved-ranges', range, () => parseRange(range));
+}
+
+export const rangesOf = (text: string | undefined): string[] =>
+  (text ?? '').split(',').flatMap((range) => (range.trim() === '' ? [] : [range.trim()]));
+
+function check(option: string, range: string, parse: () => void): void {
   try {
-    networkPoolOf('', range);
+    parse();
   } catch (cause) {
-    throw new CommandError(`--network-pool ${range}: ${(cause as Error).message}`, 2, { cause });
+    throw new CommandError(`${option} ${range}: ${(cause as Error).message}`, 2, { cause });
   }
 }

@@ -4,6 +4,7 @@
  */
 import type { Logger } from 'pino';
 import { NetworkClaims } from './network/claims.ts';
+import { ClusterRanges } from './network/cluster-ranges.ts';
 import { networkPoolOf } from './network/pool.ts';
 import { isTrue } from '../crds/conditions.ts';
 import type { Checkpoint, Migration, NodeMonitor, ProcessGroup } from '../crds/types.gen.ts';
@@ -69,8 +70,14 @@ export interface ControlPlaneOptions {
   readonly protoPath?: string;
   /** Of groups that do not say; default Isolated, where their nodes can. */
   readonly network?: 'Isolated' | 'Host';
+  /** Of the tunnels between nodes; absent: none. */
+  readonly networkEncryption?: 'WireGuard';
+  /** In which addresses sandboxes have; default IPv4. */
+  readonly networkFamilies?: 'IPv4' | 'DualStack';
   /** Where job networks get their addresses from, as ADDRESS/LENGTH. */
   readonly networkPool?: string;
+  /** What job networks never cross, as ADDRESS/LENGTH; on Kubernetes beside the addresses of Services and Pods. */
+  readonly reservedRanges?: readonly string[];
   /** On Kubernetes: the image by which carrier Pods of groups with a template get the program that waits in them. */
   readonly carriers?: CarrierImage & { readonly policy?: Partial<CarrierPolicy> };
   /** On Kubernetes: NodeMonitors follow the cluster's Nodes. */
@@ -266,8 +273,14 @@ export async function runControlPlane(
     store: options.doubtful,
     trusted: offersChanged,
   }); // prettier-ignore
+  const ranges = new ClusterRanges({
+    clock, logger,
+    given: options.reservedRanges ?? [],
+    ...(kubeNodes ? { cluster: { store, podRanges: () => kubeNodes.podRanges() } } : {}),
+  }); // prettier-ignore
   const networks = new NetworkClaims({
     store, logger,
+    reserved: (each) => ranges.all(each),
     pool: networkPoolOf(clusterId, options.networkPool),
     namespace: options.namespace ?? 'default',
   }); // prettier-ignore
@@ -297,6 +310,8 @@ export async function runControlPlane(
     saves,
     store, hub, clock, leases, events, secrets, clusterId, logger, networks,
     ...(options.network === undefined ? {} : { defaultNetwork: options.network }),
+    ...(options.networkEncryption === undefined ? {} : { networkEncryption: options.networkEncryption }),
+    ...(options.networkFamilies === undefined ? {} : { networkFamilies: options.networkFamilies }),
     ...(options.nodeLeaseSeconds === undefined ? {} : { nodeLeaseSeconds: options.nodeLeaseSeconds }),
     ...(carriers === undefined ? {} : { carriers }),
     drains: {

@@ -138,8 +138,8 @@ function leaseOf({ status }: ProcessGroup): { lease?: LeaseTimes } {
 /** Of network Isolated; where its members are is filled in when an order is sent. */
 function networkOf({ spec, status }: ProcessGroup, port: number): { network?: Sent<JobNetwork> } {
   if (!status?.network) return {};
-  const { subnet, vni } = status.network;
-  return { network: { subnet, vni, port, egress: spec.egress !== 'Deny' } };
+  const { subnet, vni, encryption = '', subnet6 = '' } = status.network;
+  return { network: { subnet, vni, port, egress: spec.egress !== 'Deny', encryption, subnet6 } };
 }
 
 const carried = (carrier: Carrier | undefined): { carrier?: Carrier } => (carrier ? { carrier } : {});

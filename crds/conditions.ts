@@ -28,6 +28,8 @@ export const reasons = {
   Placed: 'Nothing to do: every rank has a node.',
   NotPlacedYet: 'Nothing to do: placement has not been tried yet.',
   Insufficient: 'Wait for ranks to end, or ask for less: the message names what is short and where.',
+  NoNetworkFree:
+    'Wait for groups to end, or give the control plane another --network-pool: the message names what has the addresses.',
   NoSuchNode: 'Correct spec.placement.nodes, or start an agent on the node named in the message.',
   NodeNotReady:
     'See `muster get nm`: a node named in the group has no living agent; start it or name another node.',

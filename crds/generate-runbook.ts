@@ -22,6 +22,7 @@ export const chapters: readonly Chapter[] = [
       'Placed',
       'NotPlacedYet',
       'Insufficient',
+      'NoNetworkFree',
       'NoSuchNode',
       'NodeNotReady',
       'NodeCordoned',

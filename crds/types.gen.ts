@@ -585,6 +585,10 @@ export interface ProcessGroupNetwork {
   subnet: string;
   /** Number of the network in the tunnels between nodes (VXLAN). */
   vni: number;
+  /** Its addresses by IPv6, as ADDRESS/64; that of a sandbox ends with its IPv4 address. Absent, there are none. */
+  subnet6?: string;
+  /** What encrypts the tunnels between nodes. Absent, nothing does. */
+  encryption?: 'WireGuard';
 }
 
 /** Choices that the cluster made where the spec left them open. Fixed for the life of the group. */

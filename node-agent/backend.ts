@@ -11,6 +11,7 @@ import type { InputSpools } from './input.ts';
 import type { JobTree } from './job-tree.ts';
 import type { Moves } from './migration/moves.ts';
 import type { JobNetwork } from './network/job-network.ts';
+import type { NetworkTroubles } from './network/troubles.ts';
 import type { OutputSpool } from './output.ts';
 import type { ProcessorLedger } from './processors.ts';
 import type { PmiSockets } from './pmi-port.ts';
@@ -34,9 +35,11 @@ export interface Backend {
   readonly input: InputSpools;
   readonly pmi: PmiSockets;
   readonly tree: JobTree;
-  /** null where this node cannot have networks for jobs: `networkTrouble` says why. */
+  /** null where this node cannot have networks for jobs: `networkTroubles` says why. */
   readonly network: JobNetwork | null;
-  readonly networkTrouble: string | null;
+  readonly networkTroubles: NetworkTroubles;
+  /** By which tunnels to this node are encrypted; empty: they cannot be. */
+  readonly networkKey: string;
   /** Where ranks of other nodes reach ranks of this one. */
   readonly address: string;
   readonly agentUid: number;

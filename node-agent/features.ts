@@ -1,8 +1,10 @@
 // What this node can do for jobs and what it cannot, with the reason and the cure: told to the hub once a session and
 // shown to people. Probed, not assumed.
 import { existsSync, readFileSync } from 'node:fs';
+import { encryptingFeature } from '../wire/encryption.ts';
 import type { Cgroups } from './cgroups.ts';
 import type { Probe } from './checkpoint/engine.ts';
+import type { NetworkTroubles } from './network/troubles.ts';
 
 export interface Features {
   readonly features: string[];
@@ -13,7 +15,7 @@ export interface Features {
 export function featuresOf(
   agentUid: number,
   cgroups: Cgroups | null,
-  networkTrouble: string | null,
+  network: NetworkTroubles,
   engine: Probe,
 ): Features {
   const features = ['sandbox', 'pmi1', 'logs', 'stdin', 'tty', 'exec', 'network-host', 'leases', 'samples'];
@@ -48,7 +50,11 @@ export function featuresOf(
         : 'no pids controller is mounted or delegated; a fork bomb is held by rlimits alone'),
   );
   offer('usage', noCgroups);
-  offer('network-isolated', networkTrouble);
+  offer('network-isolated', network.isolated);
+  if (network.isolated === null) {
+    offer('network-tunnels', network.tunnels);
+    offer(encryptingFeature, network.encryption);
+  }
   const noFreezer = cgroups?.unified
     ? null
     : 'no cgroup v2 hierarchy is mounted, by which sandboxes are frozen';

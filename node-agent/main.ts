@@ -21,9 +21,12 @@ import { LocalSocket } from './local-socket.ts';
 import { Moves } from './migration/moves.ts';
 import { capacityOf } from './monitor/capacity.ts';
 import { Monitor } from './monitor/monitor.ts';
-import { clusterOfAuthority } from '../wire/authority-name.ts';
+import { clusterNamedBy, clusterOfAuthority } from '../wire/authority-name.ts';
+import { sealedPortOf, tunnelPortOf } from '../wire/tunnel-port.ts';
 import { JobNetwork } from './network/job-network.ts';
-import { networkTrouble, underlayOf } from './network/underlay.ts';
+import { networkKeyIn } from './network/network-key.ts';
+import { networkTroubles } from './network/troubles.ts';
+import { underlayOf } from './network/underlay.ts';
 import { OutboundFacts } from './outbound-facts.ts';
 import { OutputSpool } from './output.ts';
 import { PmiSockets } from './pmi-port.ts';
@@ -56,7 +59,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
     );
   }
   native.setChildSubreaper();
-  const { log, backend } = { log: config.logger, backend: makeBackend(config, giving, signal) };
+  const { log, backend } = { log: config.logger, backend: await makeBackend(config, giving, signal) };
   await backend.tree.listen(config.peerHost, config.peerPort);
 
   const traces = config.trace && new AgentTraces(config.trace, config.node);
@@ -82,7 +85,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
   });
   const { checkpoints } = backend;
   const featuresWith = (engine: Probe) => {
-    const own = featuresOf(backend.agentUid, backend.cgroups, backend.networkTrouble, engine);
+    const own = featuresOf(backend.agentUid, backend.cgroups, backend.networkTroubles, engine);
     const storages = checkpoints.storageFeatures();
     return {
       features: [...own.features, ...storages.features],
@@ -131,6 +134,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
       labels: { ...config.labels },
       ...features,
       underlayMtu: underlay.mtu,
+      networkKey: backend.networkKey,
       routes: underlay.routes,
       cpuFeatures: cpuFeatures(),
     }),
@@ -183,6 +187,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
     await session.stop();
     monitor.stop();
     sandboxes.stop();
+    await sandboxes.sweepNetworks();
     backend.cgroups?.close();
   });
   await sandboxes.recover();
@@ -212,7 +217,11 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
   log.info({ node: config.node }, 'agent stops; ranks run on');
 }
 
-function makeBackend(config: AgentConfig, giving: AsyncDisposableStack, signal: AbortSignal): Backend {
+async function makeBackend(
+  config: AgentConfig,
+  giving: AsyncDisposableStack,
+  signal: AbortSignal,
+): Promise<Backend> {
   const native = loadNative();
   const wire = loadWire(config.protoPath);
   const agentUid = process.geteuid?.() ?? 0;
@@ -237,14 +246,19 @@ function makeBackend(config: AgentConfig, giving: AsyncDisposableStack, signal: 
   });
   const topology = readTopology();
   const address = config.address ?? config.peerHost;
-  const trouble = networkTrouble(native, agentUid, address);
+  const clusterId = clusterOfAuthority(tls.ca);
+  const named = clusterNamedBy(tls.ca);
+  const port = named === undefined ? null : tunnelPortOf(named);
+  const troubles = await networkTroubles(native, agentUid, address, port);
+  const key = troubles.encryption === null ? networkKeyIn(`${config.stateDir}/network-key`) : undefined;
   const network =
-    trouble === null
+    troubles.isolated === null
       ? giving.use(
           new JobNetwork(native, {
-            clusterId: clusterOfAuthority(tls.ca),
+            clusterId,
             node: config.node,
             underlay: address,
+            seal: key && { key, port: sealedPortOf(clusterId) },
           }),
         )
       : null;
@@ -265,7 +279,8 @@ function makeBackend(config: AgentConfig, giving: AsyncDisposableStack, signal: 
     pmi,
     tree,
     network,
-    networkTrouble: trouble,
+    networkTroubles: troubles,
+    networkKey: key?.publicKey ?? '',
     address,
     agentUid,
     bootId: bootId(),

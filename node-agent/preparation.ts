@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { encodeStartFile, unlimited, type StartEntry } from '../native/addon/abi.ts';
 import { isIPv6 } from 'node:net';
+import { encrypted } from '../wire/encryption.ts';
 import type { SandboxSpec } from '../wire/agent-types.ts';
 import { refused, startFailed } from './agent-error.ts';
 import type { Backend } from './backend.ts';
@@ -193,17 +194,25 @@ function rootOf(spec: SandboxSpec, backend: Backend): string {
   );
 }
 
-function checkNetwork({ network }: SandboxSpec, { network: here, networkTrouble, config }: Backend): void {
+function checkNetwork({ network }: SandboxSpec, { network: here, networkTroubles, config }: Backend): void {
   if (!network) return;
   if (!here)
-    throw refused(`node ${config.node}: network Isolated cannot be had here: ${networkTrouble ?? ''}`);
+    throw refused(
+      `node ${config.node}: network Isolated cannot be had here: ${networkTroubles.isolated ?? ''}`,
+    );
+  const { encryption } = network;
+  const trouble = encryption === encrypted ? networkTroubles.encryption : 'update the agent';
+  if (encryption !== '' && trouble !== null)
+    throw refused(
+      `MUSTER_NETWORK_ENCRYPTION: node ${config.node}: tunnels of jobs are to be encrypted by ${encryption}, which cannot be had here: ${trouble}`,
+    );
   if (new Set(network.members.map(({ address }) => isIPv6(address))).size > 1)
     throw refused(
       `MUSTER_NETWORK_FAMILY: node ${config.node}: some nodes of the group are known by IPv4 addresses, some by IPv6: give their agents --address of one kind, or use network Host`,
     );
   if (network.mtu > 0) return;
   throw refused(
-    `MUSTER_NETWORK_MTU: node ${config.node}: the links between the nodes of the group carry too little for a job network: raise their MTU to 1280 or more, or use network Host`,
+    `MUSTER_NETWORK_MTU: node ${config.node}: the links between the nodes of the group carry too little for a job network: raise their MTU to ${encryption === '' ? 1280 : 1360} or more, or use network Host`,
   );
 }
 

@@ -65,7 +65,7 @@ export class Sandboxes {
     for (const key of this.#backend.cgroups?.list() ?? []) {
       if (!this.#sandboxes.has(key)) await this.#sweep(key);
     }
-    await this.#sweepNetworks();
+    await this.sweepNetworks();
     for (const sandbox of this.#sandboxes.values()) sandbox.poke();
     const found = Promise.all([...this.#sandboxes.values()].map((sandbox) => sandbox.found));
     const late = new AbortController(); // a rank-init that does not answer must not keep the others from the hub
@@ -259,13 +259,13 @@ export class Sandboxes {
           }, everyMs);
   }
 
-  /** Links of sandboxes that are not there any more, and networks that nobody is on. */
-  async #sweepNetworks(): Promise<void> {
+  /** Takes away links of sandboxes that are not there any more, and networks that nobody is on: of an earlier agent, or of this one. */
+  async sweepNetworks(): Promise<void> {
     const live = [...this.#sandboxes.values()].filter(({ ended }) => !ended);
     try {
       await this.#backend.network?.sweep(live.map(({ key }) => key));
     } catch (error) {
-      this.#backend.log.error({ err: error }, 'networks that an earlier agent left cannot be removed');
+      this.#backend.log.error({ err: error }, 'networks that nobody is on cannot be removed');
     }
   }
 

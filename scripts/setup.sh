@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes a fresh Debian machine with git, make and any Node.js 20 ready to build and run Muster: `setup.sh [SET]`, SET one of
 #   base    what `make build` and `make demo` need, and for root CRIU (default)
-#   test    base, and what the tests use besides: a browser, users' MPI (Debian's MPICH), libfaketime, SPIN, our MPICH, GROMACS, PVM,
-#           kubectl; the Kubernetes API server takes so long to build that scripts/test.sh builds it while other tests run
+#   test    base, and what the tests use besides: a browser, users' MPI (Debian's MPICH), libfaketime, SPIN, WireGuard, our MPICH,
+#           GROMACS, PVM, kubectl; the Kubernetes API server takes so long to build that scripts/test.sh builds it while other tests run
 #   lint    base, and clang-format
 # Safe to run again at any time, and quick (about 0.1 s) when nothing is to do. What Node 24 is needed for comes from npm.
 set -euo pipefail
@@ -13,7 +13,7 @@ set_name=${1:-base}
 case $set_name in base | test | lint) ;; *) fail "unknown set $set_name: expected base, test or lint" ;; esac
 
 packages=(g++ gcc iproute2 libc6-dev nftables procps util-linux)
-[ "$set_name" = test ] && packages+=(chromium containerd containernetworking-plugins hwloc-nox runc libfaketime libhwloc-dev lua5.1 mpich spin)
+[ "$set_name" = test ] && packages+=(chromium containerd containernetworking-plugins hwloc-nox runc libfaketime libhwloc-dev lua5.1 mpich spin wireguard-go wireguard-tools)
 [ "$set_name" = lint ] && packages+=(clang-format)
 scripts/packages.sh "${packages[@]}"
 

@@ -45,6 +45,7 @@ export interface AgentHello {
   missing: string[];
   clockNs: number;
   underlayMtu: number;
+  networkKey: string;
   routes: string[];
   cpuFeatures: string[];
 }
@@ -309,6 +310,8 @@ export interface JobNetwork {
   egress: boolean;
   mtu: number;
   members: NetworkMember[];
+  encryption: string;
+  subnet6: string;
 }
 
 export interface Carrier {
@@ -322,6 +325,7 @@ export interface Carrier {
 export interface NetworkMember {
   address: string;
   ordinals: string;
+  key: string;
 }
 
 export interface Program {

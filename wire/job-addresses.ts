@@ -11,14 +11,14 @@ export interface Subnet {
 
 /** "100.64.16.0/28". Throws RangeError for anything else. */
 export function parseSubnet(text: string): Subnet {
-  const subnet = parseAny(text);
+  const subnet = parseRange(text);
   if (subnet.prefix > 30)
     throw new RangeError(`${text} is not a subnet: expected ADDRESS/LENGTH, length at most 30`);
   return subnet;
 }
 
 /** Also a single address. */
-function parseAny(text: string): Subnet {
+export function parseRange(text: string): Subnet {
   const [ip = '', prefixText = ''] = text.split('/');
   const prefix = Number(prefixText);
   if (!/^\d+$/.test(prefixText) || prefix > 32)
@@ -32,7 +32,7 @@ function parseAny(text: string): Subnet {
 
 /** Whether two subnets have an address in common. */
 export function overlaps(one: string, other: string): boolean {
-  const [a, b] = [parseAny(one), parseAny(other)];
+  const [a, b] = [parseRange(one), parseRange(other)];
   const shorter = 2 ** (32 - Math.min(a.prefix, b.prefix));
   return Math.floor(a.first / shorter) === Math.floor(b.first / shorter);
 }
@@ -42,10 +42,16 @@ const overheadBytes = (six: boolean): number => (six ? 70 : 50);
 const leastMtu = 1280 - overheadBytes(true);
 
 /** What is left for packets of a job network on a link that carries so much; 0: too little. */
-export function mtuOver(underlayMtu: number, six: boolean): number {
-  const mtu = Math.min(65_535, underlayMtu) - overheadBytes(six);
+export function mtuOver(underlayMtu: number, six: boolean, isEncrypted = false): number {
+  // Tunnels that are encrypted go over IPv6 within WireGuard.
+  const carried = isEncrypted ? sealedMtuOver(underlayMtu, six) : Math.min(65_535, underlayMtu);
+  const mtu = carried - overheadBytes(isEncrypted || six);
   return mtu >= leastMtu ? mtu : 0;
 }
+
+/** What WireGuard carries over such a link: without IP, UDP and its own header and tag. */
+export const sealedMtuOver = (underlayMtu: number, six: boolean): number =>
+  Math.min(65_535, underlayMtu) - (six ? 80 : 60);
 
 /** How many sandboxes a subnet holds: all addresses but the network's, the gateway's and the broadcast. */
 export const roomOf = ({ prefix }: Subnet): number => 2 ** (32 - prefix) - 3;
@@ -62,6 +68,17 @@ export function addressOf(subnet: Subnet, ordinal: number): string {
     );
   }
   return dotted(subnet.first + 2 + ordinal);
+}
+
+/** The addresses by IPv6 beside those of the network with this number: unique local (RFC 4193), none that is routed anywhere. */
+export const subnetSixOf = (vni: number): string =>
+  `fd6d:4d75:${(vni >>> 8).toString(16)}:${(((vni & 0xff) << 8) | 1).toString(16)}::/64`;
+
+/** The one beside an IPv4 address, which stands at its end. */
+export function addressSixOf(subnetSix: string, ip: string): string {
+  const bytes = addressBytes(ip);
+  const words = [bytes.readUInt16BE(0), bytes.readUInt16BE(2)].map((word) => word.toString(16));
+  return subnetSix.replace(/\/64$/, words.join(':'));
 }
 
 export function macOf(ip: string): string {

@@ -16,7 +16,7 @@ const rounds = Number(process.argv[2] ?? 20);
 await using node = new JobNetwork(native(), { clusterId: 'bench', node: 'node1', underlay });
 
 function groupOf(round: number, elsewhere: boolean): GroupNetwork {
-  const other = elsewhere ? [{ node: '192.0.2.2', ordinals: [1] }] : [];
+  const other = elsewhere ? [{ node: '192.0.2.2', ordinals: [1], key: '' }] : [];
   return {
     groupUid: `${String(round)}-${String(elsewhere)}`,
     title: 'default/bench',
@@ -25,7 +25,9 @@ function groupOf(round: number, elsewhere: boolean): GroupNetwork {
     subnet: `100.64.${String(round)}.${elsewhere ? '16' : '0'}/28`,
     mtu: 1450,
     egress: true,
-    members: [{ node: underlay, ordinals: [0] }, ...other],
+    isEncrypted: false,
+    subnet6: '',
+    members: [{ node: underlay, ordinals: [0], key: '' }, ...other],
   };
 }
 
@@ -40,7 +42,7 @@ for (let round = 0; round < rounds; round++) {
     const group = groupOf(round, elsewhere);
     const key = `${group.groupUid}-0-1`;
     const begun = performance.now();
-    const netns = node.newNamespace();
+    const netns = node.newNamespace(false);
     await node.attach({ key, ordinal: 0, netns, isReachable: true }, group);
     const attached = performance.now();
     native().close(netns);

@@ -3,7 +3,7 @@
  * foreground until SIGTERM or SIGINT.
  */
 import type { Config } from '../config.ts';
-import { checkNetworkPool } from '../network-pool.ts';
+import { checkNetworkRanges } from '../network-pool.ts';
 import type { NodeLeaseOptions } from '../node-lease.ts';
 import { stopSignal } from '../daemon/stop-signal.ts';
 import type { KubeControllerOptions } from '../daemon/kube-controller-daemon.ts';
@@ -20,6 +20,9 @@ export interface ControllerOptions extends NodeLeaseOptions {
   inCluster?: boolean;
   network?: 'Isolated' | 'Host';
   networkPool?: string;
+  reservedRanges?: string;
+  networkEncryption?: 'None' | 'WireGuard';
+  networkFamilies?: 'IPv4' | 'DualStack';
   namespace?: string;
   carrierImage?: string;
   carrierPullPolicy?: string;
@@ -31,16 +34,13 @@ export async function controller(
   _args: string[],
   options: ControllerOptions,
 ): Promise<number> {
-  const { inCluster = false, advertise, network, networkPool, nodeLease } = options;
-  checkNetworkPool(networkPool);
+  const { inCluster = false, advertise, network, nodeLease } = options;
+  const { networkPool, reservedRanges, networkEncryption, networkFamilies } = options;
+  const networks = { network, networkPool, reservedRanges, networkEncryption, networkFamilies };
+  checkNetworkRanges(options);
   if (!inCluster && !config.isRemote) {
     const { runController } = await import('../daemon/controller-daemon.ts');
-    await runController(
-      config.home,
-      options.listen ?? '127.0.0.1',
-      { network, networkPool, nodeLease },
-      stopSignal(),
-    );
+    await runController(config.home, options.listen ?? '127.0.0.1', { ...networks, nodeLease }, stopSignal());
     return 0;
   }
   if (inCluster && config.isRemote)
@@ -60,7 +60,7 @@ export async function controller(
     {
       ...{ target, namespace, listen, joinListen, advertise: addresses },
       ...{ verbsListen, verbsAdvertise, metricsListen, agentAccount },
-      ...{ network, networkPool, nodeLease, carriers: carriersOf(options) },
+      ...{ ...networks, nodeLease, carriers: carriersOf(options) },
     },
     stopSignal(),
   );

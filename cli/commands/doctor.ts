@@ -5,7 +5,7 @@ import { Cgroups, parseHierarchies } from '../../node-agent/cgroups.ts';
 import { defaultNodeConfig } from '../../node-agent/config.ts';
 import { CriuEngine } from '../../node-agent/checkpoint/criu-engine.ts';
 import type { Probe } from '../../node-agent/checkpoint/engine.ts';
-import { networkTrouble } from '../../node-agent/network/underlay.ts';
+import { networkTroubles } from '../../node-agent/network/troubles.ts';
 import { native as loadNative } from '../../native/addon/index.ts';
 import { featuresOf } from '../../node-agent/features.ts';
 import { type Config, criuPrograms, nativeDirectory } from '../config.ts';
@@ -55,7 +55,9 @@ export async function doctor(config: Config, _args: string[], options: DoctorOpt
   );
   const uid = process.getuid?.() ?? 0;
   const noNetwork =
-    built.length > 0 ? 'native programs are missing' : networkTrouble(loadNative(), uid, '127.0.0.1');
+    built.length > 0
+      ? { isolated: 'native programs are missing', tunnels: null, encryption: null }
+      : await networkTroubles(loadNative(), uid, '127.0.0.1', null);
   const { features, missing } = featuresOf(
     uid,
     cgroups,

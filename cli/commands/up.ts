@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { connect } from '../client.ts';
 import { type Config, selfCommand } from '../config.ts';
-import { checkNetworkPool } from '../network-pool.ts';
+import { checkNetworkRanges } from '../network-pool.ts';
 import { nodeLeaseArguments, type NodeLeaseOptions } from '../node-lease.ts';
 import { superviseDaemon, stopLeftOver } from '../daemon/supervisor.ts';
 import { sweepNodes } from '../daemon/sweep.ts';
@@ -25,6 +25,9 @@ export interface UpOptions extends NodeLeaseOptions {
   listen: string;
   network?: 'Isolated' | 'Host';
   networkPool?: string;
+  reservedRanges?: string;
+  networkEncryption?: 'None' | 'WireGuard';
+  networkFamilies?: 'IPv4' | 'DualStack';
 }
 
 const readyWithinMs = 30_000;
@@ -47,7 +50,7 @@ export async function up(config: Config, _args: string[], options: UpOptions): P
     throw new CommandError(`--agents ${options.agents}: expected a number from 0 to 256`, 2);
   }
   const { home } = config;
-  checkNetworkPool(options.networkPool);
+  checkNetworkRanges(options);
   if (options.nodeConfig !== undefined)
     (await import('../node-config.ts')).readNodeConfig(options.nodeConfig);
   makeHome(home);
@@ -67,9 +70,18 @@ function agentArguments({ bind = [], allowUids, nodeConfig }: UpOptions): string
   ];
 }
 
-const networkArguments = ({ network, networkPool }: UpOptions): string[] => [
+const networkArguments = ({
+  network,
+  networkPool,
+  reservedRanges,
+  networkEncryption,
+  networkFamilies,
+}: UpOptions): string[] => [
   ...(network === undefined ? [] : ['--network', network]),
   ...(networkPool === undefined ? [] : ['--network-pool', networkPool]),
+  ...(reservedRanges === undefined ? [] : ['--reserved-ranges', reservedRanges]),
+  ...(networkEncryption === undefined ? [] : ['--network-encryption', networkEncryption]),
+  ...(networkFamilies === undefined ? [] : ['--network-families', networkFamilies]),
 ];
 
 const nodeNames = (agents: number): string[] =>

@@ -33,7 +33,7 @@ import { hasCluster, isLocalNode, openCluster } from './cluster-keys.ts';
 import { environmentSecrets } from './environment-secrets.ts';
 import { type HubFile, readHubFile } from './hub-file.ts';
 import { FrontServer } from './front-server.ts';
-import type { NetworkOptions } from '../network-options.ts';
+import { natureOf, type NetworkOptions } from '../network-options.ts';
 import type { NodeLeaseOptions } from '../node-lease.ts';
 import { InputDesk } from '../../controllers/subresources/input-desk.ts';
 import { addDashboard } from '../../controllers/page/routes.ts';
@@ -42,6 +42,7 @@ import { RankLoads } from '../../controllers/page/rank-loads.ts';
 import { systemClock } from '../../controllers/runtime/clock.ts';
 import { addVerbs } from '../../controllers/subresources/verbs.ts';
 import { GroupBook } from '../../controllers/subresources/group-book.ts';
+import { rangesOf } from '../network-pool.ts';
 import { logDestination } from './log-destination.ts';
 import { keepOwnAnnotations, localUser, submittedGroup, verdictOn } from './local-access.ts';
 import { PrivateRecords } from './private-records.ts';
@@ -53,9 +54,10 @@ import { openTracing } from './tracing.ts';
 export async function runController(
   home: Home,
   host: string,
-  { network, networkPool, nodeLease }: NetworkOptions & NodeLeaseOptions,
+  options: NetworkOptions & NodeLeaseOptions,
   signal: AbortSignal,
 ): Promise<void> {
+  const { network, networkPool, reservedRanges, nodeLease } = options;
   const logger = pino({ base: { part: 'controller' }, level: 'info' }, logDestination());
   makeHome(home);
   const ownerUid = process.getuid?.() ?? 0;
@@ -99,6 +101,8 @@ export async function runController(
     ...(leaseMs === undefined ? {} : { clientLeaseMs: leaseMs }),
     ...(network === undefined ? {} : { network }),
     ...(networkPool === undefined ? {} : { networkPool }),
+    reservedRanges: rangesOf(reservedRanges),
+    ...natureOf(options),
     ...(nodeLease === undefined ? {} : { nodeLeaseSeconds: nodeLease }),
     secrets: {
       get: async (group: ProcessGroup) => {

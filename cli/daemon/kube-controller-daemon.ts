@@ -35,6 +35,8 @@ import { isStoreError } from '../../store/object-store.ts';
 import { ownVersion } from '../commands/version.ts';
 import { environmentSecrets } from './environment-secrets.ts';
 import { KubeVerbs } from './kube-verbs.ts';
+import { natureOf } from '../network-options.ts';
+import { rangesOf } from '../network-pool.ts';
 import { logDestination } from './log-destination.ts';
 import { startMetrics } from './metrics.ts';
 import { openTracing, type Tracing } from './tracing.ts';
@@ -61,6 +63,11 @@ export interface KubeControllerOptions {
   readonly network?: 'Isolated' | 'Host' | undefined;
   /** Address range that job networks are cut from. */
   readonly networkPool?: string | undefined;
+  /** Of addresses that no job network crosses, besides those of the cluster; comma-separated. */
+  readonly reservedRanges?: string | undefined;
+  /** Of the tunnels between nodes. */
+  readonly networkEncryption?: 'None' | 'WireGuard' | undefined;
+  readonly networkFamilies?: 'IPv4' | 'DualStack' | undefined;
   /** Lease of groups that may be started elsewhere, in seconds. */
   readonly nodeLease?: number | undefined;
   /** Our own image, for carrier Pods; without it groups with a template are not supported. */
@@ -157,6 +164,7 @@ async function runReplica(options: KubeControllerOptions, parts: Parts, signal: 
     agentAccount,
     network,
     networkPool,
+    reservedRanges,
     nodeLease,
     carriers,
   } = options;
@@ -243,6 +251,8 @@ async function runReplica(options: KubeControllerOptions, parts: Parts, signal: 
           secrets: environmentSecrets(store),
           ...(network === undefined ? {} : { network }),
           ...(networkPool === undefined ? {} : { networkPool }),
+          reservedRanges: rangesOf(reservedRanges),
+          ...natureOf(options),
           ...(nodeLease === undefined ? {} : { nodeLeaseSeconds: nodeLease }),
           leads: () => election.isLeading,
           ...(carriers === undefined ? {} : { carriers }),

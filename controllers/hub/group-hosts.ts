@@ -4,7 +4,7 @@
  */
 import { isIP } from 'node:net';
 import { hostOf } from '../../wire/endpoint.ts';
-import { addressOf, parseSubnet } from '../../wire/job-addresses.ts';
+import { addressOf, addressSixOf, parseSubnet } from '../../wire/job-addresses.ts';
 import type { Entry } from './desired-book.ts';
 
 const nameMost = 63;
@@ -26,10 +26,8 @@ export function groupHostsOf(
     const peer = peerAddressOf(node);
     if (peer === undefined) return undefined;
     const own = sandboxes.flatMap(({ spec }) => {
-      const address = ownAddressOf(spec);
-      return address === undefined
-        ? []
-        : [`${address} ${sandboxNameOf(spec.groupName ?? '', spec.id.ordinal)}\n`];
+      const name = sandboxNameOf(spec.groupName ?? '', spec.id.ordinal);
+      return ownAddressesOf(spec).map((address) => `${address} ${name}\n`);
     });
     lines.push(...own);
     if (own.length > 0) continue;
@@ -41,8 +39,9 @@ export function groupHostsOf(
   return lines.join('');
 }
 
-/** On the job's network, or its Pod's; undefined where it has the node's. */
-function ownAddressOf({ id, network, carrier }: Entry['spec']): string | undefined {
-  if (network?.subnet) return addressOf(parseSubnet(network.subnet), id.ordinal);
-  return carrier?.address || undefined;
+/** On the job's network, or its Pod's; none where it has the node's. */
+function ownAddressesOf({ id, network, carrier }: Entry['spec']): string[] {
+  if (!network?.subnet) return carrier?.address ? [carrier.address] : [];
+  const ip = addressOf(parseSubnet(network.subnet), id.ordinal);
+  return network.subnet6 ? [ip, addressSixOf(network.subnet6, ip)] : [ip];
 }

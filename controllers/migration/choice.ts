@@ -7,6 +7,7 @@ import { RankSet } from '../../crds/rank-set.ts';
 import type { Reason } from '../../crds/conditions.ts';
 import { bytesText, quantityOf } from '../../crds/quantity.ts';
 import type { Migration, MigrationMove, ProcessGroup } from '../../crds/types.gen.ts';
+import { encryptingFeature } from '../../wire/encryption.ts';
 import { mtuOver } from '../../wire/job-addresses.ts';
 import { feature as checkpointing } from '../checkpoint/candidates.ts';
 import type { NodeState } from '../hub/node-table.ts';
@@ -160,7 +161,8 @@ function nodeTrouble(
   const target = nodeOf(name);
   const source = nodeOf(sandbox.node);
   const hello = target?.hello;
-  for (const feature of [checkpointing, isolating]) {
+  const sealing = group.status?.network?.encryption === undefined ? [] : [encryptingFeature];
+  for (const feature of [checkpointing, isolating, ...sealing]) {
     if (hello?.features.includes(feature)) continue;
     const missing = hello?.missing.find((text) => text.startsWith(`${feature}: `))?.slice(feature.length + 2);
     return `cannot bring back what is moved there: ${missing ?? 'update its agent'}`;

@@ -7,14 +7,17 @@ import type { Logger } from 'pino';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
 import { isStoreError, type KubernetesObject, type ObjectStore } from '../../store/object-store.ts';
 import { builtinTypes } from '../../store/resource.ts';
+import { overlaps, parseSubnet, roomOf } from '../../wire/job-addresses.ts';
 import {
   claimOf,
   classFor,
   nextFree,
   numberOf,
   sizeOfClass,
+  whyNone,
   type NetworkClaim,
   type NetworkPool,
+  type Reserved,
 } from './pool.ts';
 
 interface Lease extends KubernetesObject {
@@ -25,11 +28,17 @@ export interface NetworkClaimsOptions {
   readonly store: ObjectStore;
   readonly logger: Logger;
   readonly pool: NetworkPool;
+  /** What no network of the cluster may cross, whatever its nodes. */
+  readonly reserved?: (signal: AbortSignal) => Promise<readonly Reserved[]>;
   /** Where the Leases are. */
   readonly namespace: string;
   /** Where in each class to begin, from 0 to below 1. */
   readonly begin?: () => number;
 }
+
+/** What a group had before serves it again. */
+const fits = ({ subnet }: NetworkClaim, sandboxes: number, others: readonly Reserved[]): boolean =>
+  roomOf(parseSubnet(subnet)) >= sandboxes && !others.some(({ range }) => overlaps(range, subnet));
 
 const prefix = 'muster-network-';
 const nameOf = (number: number): string => `${prefix}${number}`;
@@ -60,24 +69,39 @@ export class NetworkClaims {
   async take(
     group: ProcessGroup,
     sandboxes: number,
-    routes: readonly string[],
+    routes: readonly Reserved[],
     signal: AbortSignal,
     same?: { readonly subnet: string; readonly vni: number },
   ): Promise<NetworkClaim | string> {
     await this.#load(signal);
-    const { pool, begin = Math.random } = this.#options;
-    const own = this.#byUid.get(group.metadata.uid ?? '');
-    if (own) return own;
-    if (same) return this.#takeSame(same, group, signal);
+    const { pool, reserved } = this.#options;
+    const { uid = '' } = group.metadata;
+    if (same) return this.#byUid.get(uid) ?? this.#takeSame(same, group, signal);
     const kind = classFor(sandboxes);
     if (kind === undefined) return `no job network has room for ${sandboxes} sandboxes: use network Host`;
-    const after = this.#last.get(kind) ?? Math.floor(begin() * sizeOfClass(pool, kind));
-    const claim = nextFree(pool, kind, after, (number) => this.#taken.has(number), routes);
-    if (!claim)
-      return `all job networks for ${sandboxes} sandboxes are taken, or cross routes of the nodes: wait for groups to end, give the control plane a larger --network-pool, or use network Host`;
-    this.#last.set(kind, claim.number % 2 ** 16);
+    const others = [...((await reserved?.(signal)) ?? []), ...routes];
+    const own = this.#byUid.get(uid);
+    if (own && fits(own, sandboxes, others)) return own;
+    // Of a run before, which had fewer sandboxes or other nodes.
+    if (own) await this.release(uid, signal);
+    const claim = this.#firstFree(kind, others);
+    if (!claim) return whyNone(pool, kind, sandboxes, others);
     this.#hold(group, claim, signal);
     return claim;
+  }
+
+  /** Of the class, or else of a larger one. */
+  #firstFree(least: number, others: readonly Reserved[]): NetworkClaim | undefined {
+    const { pool, begin = Math.random } = this.#options;
+    const ranges = others.map(({ range }) => range);
+    for (let kind = least; sizeOfClass(pool, kind) > 0; kind++) {
+      const after = this.#last.get(kind) ?? Math.floor(begin() * sizeOfClass(pool, kind));
+      const claim = nextFree(pool, kind, after, (number) => this.#taken.has(number), ranges);
+      if (!claim) continue;
+      this.#last.set(kind, claim.number % 2 ** 16);
+      return claim;
+    }
+    return undefined;
   }
 
   /** A group that was told of its network by a leader that ended before it had it. */

@@ -66,6 +66,14 @@ describe('networks of a pool', () => {
     expect(taken.size).toBe(sizeOfClass(pool, 0) - 1);
   });
 
+  it('keep clear of as many ranges as a cluster has nodes, in no time', () => {
+    const pool = networkPoolOf('c');
+    const pods = Array.from({ length: 3000 }, (_, node) => `100.${64 + (node >> 8)}.${node & 255}.0/24`);
+    const claim = nextFree(pool, 0, -1, () => false, pods)!;
+    expect(pods.some((range) => overlaps(range, claim.subnet))).toBe(false);
+    expect(nextFree(pool, 0, -1, () => false, [...pods, '100.64.0.0/12'])).toBeUndefined();
+  });
+
   it('refuses ranges that hold no network', () => {
     expect(() => networkPoolOf('c', '10.0.0.0/30')).toThrow(/10.0.0.0\/30 has no room for job networks/);
     expect(() => networkPoolOf('c', 'ten')).toThrow(RangeError);

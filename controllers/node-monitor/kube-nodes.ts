@@ -9,6 +9,7 @@ import { annotations } from '../../crds/names.ts';
 import type { NodeMonitor } from '../../crds/types.gen.ts';
 import type { ObjectStore, Patch, ResourceType } from '../../store/object-store.ts';
 import type { Clock } from '../runtime/clock.ts';
+import type { Reserved } from '../network/pool.ts';
 import { ObjectSource } from '../runtime/object-source.ts';
 import type { KubeNode } from './treatment.ts';
 
@@ -55,6 +56,12 @@ export class KubeNodes {
 
   get listed(): Promise<void> {
     return this.#source.listed;
+  }
+
+  /** Addresses of the Nodes' Pods, where the cluster gives each Node a range. */
+  *podRanges(): Generator<Reserved> {
+    for (const [name, { spec }] of this.#source.objects)
+      for (const range of spec?.podCIDRs ?? []) yield { range, of: `Pods of ${name}` };
   }
 
   /** Undefined: there never was one, or it is not known yet. */

@@ -14,6 +14,7 @@ export type DrainPolicy = (typeof drainPolicies)[number];
 export interface KubeNode extends KubernetesObject {
   readonly spec?: {
     readonly unschedulable?: boolean;
+    readonly podCIDRs?: readonly string[];
     readonly taints?: readonly { readonly key: string; readonly value?: string; readonly effect: string }[];
   };
 }

@@ -16,6 +16,7 @@ import type { Clock } from '../runtime/clock.ts';
 import { carrierLossOf, gangOf, type Gang } from '../carrier/gang.ts';
 import type { CarrierBook } from '../carrier/book.ts';
 import { restoredSharesOf, sharesOf } from '../carrier/split.ts';
+import { encryptingFeature } from '../../wire/encryption.ts';
 import { defaultNodeLeaseSeconds } from '../../wire/fencing.ts';
 import type { Saves } from '../checkpoint/saves.ts';
 import { drainOf, type DrainPorts } from './drain.ts';
@@ -38,6 +39,10 @@ export interface ObservePorts {
   readonly removedForMs: (uid: string) => number | undefined;
   /** Of groups that do not say. */
   readonly defaultNetwork?: 'Isolated' | 'Host';
+  /** Of the tunnels between nodes; absent: none. */
+  readonly networkEncryption?: 'WireGuard';
+  /** In which addresses sandboxes have; default IPv4. */
+  readonly networkFamilies?: 'IPv4' | 'DualStack';
   readonly saves?: Saves;
   /** Leases of groups that may be started elsewhere. */
   readonly nodeLeaseSeconds?: number;
@@ -75,6 +80,8 @@ export function observe(group: ProcessGroup, ports: ObservePorts, restoreName = 
     sandboxes,
     network: networkOf(group, placing, restore, ports),
     networkClaim: undefined,
+    networkEncryption: ports.networkEncryption,
+    networkFamilies: ports.networkFamilies,
     nodeLeaseSeconds: nodeLeaseOf(group, ports),
     carriers: carriers && { views: carriers.of(uid), gang },
     placing,
@@ -217,16 +224,28 @@ function gangOfGroup(
 
 /** A node that cannot do what the group asks of it is not ready for the group. */
 function ableFor({ spec }: ProcessGroup, offer: NodeOffer, ports: ObservePorts): NodeOffer {
-  const able = spec.network === 'Isolated' ? isolating(offer, ports) : offer;
+  const able = isIsolated(spec, ports) ? isolating(offer, ports) : offer;
   return startsElsewhere(spec)
     ? having('leases', 'cannot hold a lease for failurePolicy.node', able, ports)
     : able;
 }
 
+/** Where tunnels are to be encrypted, a group that does not say does not get the nodes' network, which is not. */
+const isIsolated = (
+  { network }: ProcessGroup['spec'],
+  { defaultNetwork, networkEncryption }: ObservePorts,
+): boolean =>
+  network === 'Isolated' ||
+  (network === undefined && defaultNetwork !== 'Host' && networkEncryption !== undefined);
+
 const feature = 'network-isolated';
 
-const isolating = (offer: NodeOffer, ports: ObservePorts): NodeOffer =>
-  having(feature, 'cannot have network Isolated', offer, ports);
+function isolating(offer: NodeOffer, ports: ObservePorts): NodeOffer {
+  const able = having(feature, 'cannot have network Isolated', offer, ports);
+  return ports.networkEncryption === undefined
+    ? able
+    : having(encryptingFeature, 'cannot encrypt tunnels of network Isolated', able, ports);
+}
 
 function having(name: string, cannot: string, offer: NodeOffer, { hub }: ObservePorts): NodeOffer {
   const hello = hub.nodes.get(offer.name)?.hello;
@@ -246,10 +265,12 @@ function networkOf(
   { spec, status }: ProcessGroup,
   placing: Placing | undefined,
   restore: RestoreSeen | undefined,
-  { hub, defaultNetwork = 'Isolated' }: ObservePorts,
+  ports: ObservePorts,
 ): Seen['network'] {
+  const { hub, defaultNetwork = 'Isolated' } = ports;
   if (status?.placement !== undefined) return status.resolved?.network ?? 'Host';
   if (restore?.checkpoint) return restore.checkpoint.status?.network ? 'Isolated' : 'Host';
+  if (isIsolated(spec, ports)) return 'Isolated';
   if (spec.network !== undefined || defaultNetwork === 'Host') return spec.network ?? 'Host';
   const nodes = placing?.kind === 'placed' ? placing.sandboxes.map(({ node }) => node) : [];
   return nodes.every((node) => hub.nodes.get(node)?.hello?.features.includes(feature)) ? 'Isolated' : 'Host';

@@ -66,6 +66,7 @@ const soonMs = 5;
 /** A deletion waits for no word alone: a node that is away may have become one that is lost. */
 const awayAgainMs = 10_000;
 const restoreEveryMs = 1000;
+const rangesEveryMs = 30_000;
 
 const plan = {
   Deleting: deleting,
@@ -95,9 +96,9 @@ const plan = {
     againAfterMs: soonMs,
   }),
   Restarting: (seen) => ({ ...nothing, after: [wanted(seen, 'Kill')], againAfterMs: nextMs(seen, false) }),
-  Restarted: (seen) => ({
+  Restarted: () => ({
     ...nothing,
-    after: [{ kind: 'vacate', keepNetwork: (seen.retry ?? seen.fallback) !== undefined }],
+    after: [{ kind: 'vacate', keepNetwork: true }],
     againAfterMs: soonMs,
   }),
   Ending: ending,
@@ -159,12 +160,17 @@ function lease(seen: Seen): Plan {
   return { ...nothing, againAfterMs: seen.clientLeaseLeftMs };
 }
 
-/** What a restore needs (its addresses, nodes with its images) comes free without anybody telling. */
+/** What a restore needs (its addresses, nodes with its images), and addresses of the cluster, come free without anybody telling. */
 function pending(seen: Seen): Plan {
   const own = lease(seen);
-  return seen.restore
-    ? { ...own, againAfterMs: Math.min(own.againAfterMs ?? Infinity, restoreEveryMs) }
-    : own;
+  const { placing } = seen;
+  const isForNetwork = placing?.kind === 'waiting' && placing.reason === 'NoNetworkFree';
+  const againAfterMs = Math.min(
+    own.againAfterMs ?? Infinity,
+    seen.restore ? restoreEveryMs : Infinity,
+    isForNetwork ? rangesEveryMs : Infinity,
+  );
+  return againAfterMs === Infinity ? own : { ...own, againAfterMs };
 }
 
 function run(seen: Seen): Plan {

@@ -103,12 +103,14 @@ export class ProcessGroupReconciler implements Reconciler {
     if (placing?.kind !== 'placed' || seen.network === 'Host' || phaseOf(seen) !== 'Placing') return seen;
     const { networks, hub } = this.#ports;
     const nodes = new Set(placing.sandboxes.map(({ node }) => node));
-    const routes = new Set([...nodes].flatMap((node) => hub.nodes.get(node)?.hello?.routes ?? []));
+    const routes = [...nodes].flatMap((node) =>
+      (hub.nodes.get(node)?.hello?.routes ?? []).map((range) => ({ range, of: `a route of ${node}` })),
+    );
     // Ranks that are brought back have their addresses.
     const same = seen.restore?.checkpoint?.status?.network;
-    const claim = await networks.take(group, placing.sandboxes.length, [...routes], signal, same);
+    const claim = await networks.take(group, placing.sandboxes.length, routes, signal, same);
     if (typeof claim !== 'string') return { ...seen, networkClaim: claim };
-    return { ...seen, placing: { kind: 'waiting', reason: 'Insufficient', message: claim } };
+    return { ...seen, placing: { kind: 'waiting', reason: 'NoNetworkFree', message: claim } };
   }
 
   /** Another leader took the same network at the same time: nobody has been told of this one yet. */

@@ -65,6 +65,9 @@ export interface Seen {
   readonly nodeLeaseSeconds?: number | undefined;
   /** What it has taken of the cluster's networks. */
   readonly networkClaim: NetworkClaim | undefined;
+  /** Of networks that are taken now. */
+  readonly networkEncryption?: 'WireGuard' | undefined;
+  readonly networkFamilies?: 'IPv4' | 'DualStack' | undefined;
   readonly carriers: CarriersSeen | undefined;
   /** Only looked for while the group has no placement. */
   readonly placing: Placing | undefined;

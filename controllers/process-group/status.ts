@@ -21,6 +21,7 @@ import type {
   ProcessGroupStatus,
 } from '../../crds/types.gen.ts';
 import type { SandboxFact } from '../../wire/agent-types.ts';
+import { subnetSixOf } from '../../wire/job-addresses.ts';
 import { compressPlacement, type Assignment } from '../placement/placement-status.ts';
 import { identityOf } from '../spec-of.ts';
 import { drainHold, drainHoldOf } from './drain.ts';
@@ -120,15 +121,17 @@ function vacatedStatus(seen: Seen, phase: 'Vacated' | 'Restarted'): ProcessGroup
   const kept =
     (phase === 'Vacated' && isSaved(seen)) || back
       ? {
-          network: before.network,
           ...without(countedTime(before, false, seen.nowMs)),
           restore: back ?? before.restore,
         }
       : { restore: undefined };
+  // Addresses are the group's for as long as it lives, also where it begins anew.
+  const hasNetwork = phase === 'Restarted' || isSaved(seen);
   return {
     ...before,
     ...(ofOneRun as object),
     ...(kept as object),
+    ...({ network: hasNetwork ? before.network : undefined } as object),
     ...({ lastCheckpoint: lastCheckpointOf(seen), usage: earlierUsage(seen) } as object),
     ...(phase === 'Vacated' && seen.drain?.policy === 'Suspend' ? { holds: [drainHoldOf(unplaced)!] } : {}),
     phase: printed[phase](undefined),
@@ -504,9 +507,19 @@ function awayText(away: readonly SandboxView[]): string {
   return `nothing is heard of ranks on ${shown}${rest}: start the agent there again; the ranks go on by themselves`;
 }
 
-function networkOf({ group, networkClaim }: Seen, phase: Phase): ProcessGroupStatus['network'] {
+function networkOf(
+  { group, networkClaim, networkEncryption, networkFamilies }: Seen,
+  phase: Phase,
+): ProcessGroupStatus['network'] {
   if (phase !== 'Placing') return group.status?.network;
-  return networkClaim && { subnet: networkClaim.subnet, vni: networkClaim.vni };
+  if (!networkClaim) return undefined;
+  const { subnet, vni } = networkClaim;
+  return {
+    subnet,
+    vni,
+    ...(networkFamilies === 'DualStack' ? { subnet6: subnetSixOf(vni) } : {}),
+    ...(networkEncryption === undefined ? {} : { encryption: networkEncryption }),
+  };
 }
 
 function resolvedOf({ group, network }: Seen): ProcessGroupStatus['resolved'] {

@@ -106,9 +106,11 @@ async function connectionsNow(subject: PreflightSubject): Promise<string[]> {
       ({ pid, peerName, accepted }) =>
         `${nameOf(pid)} ${accepted ? 'is connected' : 'is being connected'} to ${peerName === '' ? 'a socket' : peerName} outside of the sandbox: close the connection first`,
     );
-    const subnet = spec.network?.subnet;
+    const subnets = [spec.network?.subnet, spec.network?.subnet6].filter(
+      (each) => (each ?? '') !== '',
+    ) as string[];
     const [connections, listeners] = [await tcpConnections(native, netns), await tcpListeners(native, netns)];
-    const outer = outerTcpConnections(connections, listeners, { held, subnet });
+    const outer = outerTcpConnections(connections, listeners, { held, subnets });
     if (spec.carrier && !spec.network)
       unix.push(...podAddressTrouble([...listeners, ...connections], spec.carrier.address, held));
     if (subject.externalConnections !== 'Reset')

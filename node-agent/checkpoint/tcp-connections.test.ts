@@ -16,7 +16,7 @@ test('in a network of its own only what leaves the group is outside', () => {
   const listener = socket('0.0.0.0 80', '0.0.0.0 0', 4);
   const held = new Map([[4, 1]]);
   expect(
-    outerTcpConnections([inside, loop, outside, waiting], [listener], { held, subnet: '10.1.0.0/28' }),
+    outerTcpConnections([inside, loop, outside, waiting], [listener], { held, subnets: ['10.1.0.0/28'] }),
   ).toEqual([outside, waiting]);
 });
 
@@ -29,14 +29,17 @@ test("on the node's network connections count that ranks hold, unless both ends 
   const listener = socket('127.0.0.1 6000', '0.0.0.0 0', 4);
   const held = new Map([1, 2, 3, 4].map((inode) => [inode, 100]));
   expect(
-    outerTcpConnections([one, other, outer, strangers, waiting], [listener], { held, subnet: undefined }),
+    outerTcpConnections([one, other, outer, strangers, waiting], [listener], { held, subnets: [] }),
   ).toEqual([outer, waiting]);
-  expect(outerTcpConnections([strangers], [], { held, subnet: undefined })).toEqual([]);
+  expect(outerTcpConnections([strangers], [], { held, subnets: [] })).toEqual([]);
 });
 
 test('addresses are compared by the length of the network', () => {
   expect(covers('10.1.0.16/28', '10.1.0.31')).toBe(true);
   expect(covers('10.1.0.16/28', '10.1.0.32')).toBe(false);
   expect(covers('10.1.0.0/28', 'fe80:0:0:0:0:0:0:1')).toBe(false);
+  expect(covers('fd6d:4d75:1:200::/64', 'fd6d:4d75:1:200:0:0:6440:2')).toBe(true);
+  expect(covers('fd6d:4d75:1:200::/64', 'fd6d:4d75:1:300:0:0:6440:2')).toBe(false);
+  expect(covers('fd6d:4d75:1:200::/64', '100.64.0.2')).toBe(false);
   expect(peerOf(socket('1.2.3.4 5', '6.7.8.9 10', 1))).toBe('6.7.8.9:10');
 });

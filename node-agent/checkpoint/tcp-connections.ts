@@ -1,7 +1,9 @@
 // TCP connections of a sandbox whose other end is outside of its group, as the kernel tells of all sockets of a network
 // namespace (sock_diag(7)), and their end: such a peer does not stand still with the group, nor come back with it. What
 // becomes of them is the group's to say (externalConnections).
+import { isIPv6 } from 'node:net';
 import type { Native } from '../../native/addon/index.ts';
+import { addressBytes } from '../../wire/job-addresses.ts';
 import { decodeAnswers, encodeMessage, flags } from '../network/netlink.ts';
 
 const sockDiagProtocol = 4;
@@ -113,15 +115,12 @@ export async function endTcpConnections(
   return failed;
 }
 
-const numberOf = (address: string): number =>
-  address.split('.').reduce((sum, part) => sum * 256 + Number(part), 0);
-
-/** Whether ADDRESS/LENGTH covers an IPv4 address. */
+/** Whether ADDRESS/LENGTH covers an address. */
 export function covers(subnet: string, address: string): boolean {
-  const [base = '', length = '32'] = subnet.split('/');
-  if (!/^\d+(\.\d+){3}$/.test(address)) return false;
-  const size = 2 ** (32 - Number(length));
-  return Math.floor(numberOf(base) / size) === Math.floor(numberOf(address) / size);
+  const [base = '', length = ''] = subnet.split('/');
+  const [own, other] = [base, address].map((each) => BigInt(`0x${addressBytes(each).toString('hex')}`));
+  const rest = BigInt((isIPv6(base) ? 128 : 32) - Number(length));
+  return isIPv6(base) === isIPv6(address) && own! >> rest === other! >> rest;
 }
 
 const isLoopback = (address: string): boolean => address.startsWith('127.') || address === '0:0:0:0:0:0:0:1';
@@ -130,19 +129,19 @@ const isLoopback = (address: string): boolean => address.startsWith('127.') || a
 export interface GroupNetwork {
   /** Sockets that its processes hold, each with one of them. */
   readonly held: ReadonlyMap<number, number>;
-  /** ADDRESS/LENGTH of the group's own network; undefined: it is on the node's. */
-  readonly subnet: string | undefined;
+  /** ADDRESS/LENGTH of the group's own network, by IPv4 and IPv6; empty: it is on the node's. */
+  readonly subnets: readonly string[];
 }
 
 /** Connections with an end elsewhere; of those on the node's own network only the ones that its processes hold. */
 export function outerTcpConnections(
   connections: readonly TcpSocket[],
   listeners: readonly TcpSocket[],
-  { held, subnet }: GroupNetwork,
+  { held, subnets }: GroupNetwork,
 ): TcpSocket[] {
   const endOf = (address: string, port: number): string => `${address} ${String(port)}`;
   const wayOf = (from: string, to: string): string => `${from} ${to}`;
-  const isOwn = ({ inode }: TcpSocket): boolean => (subnet !== undefined ? true : held.has(inode));
+  const isOwn = ({ inode }: TcpSocket): boolean => subnets.length > 0 || held.has(inode);
   const listening = new Set(listeners.filter(isOwn).map(({ localPort }) => localPort));
   // Who has not been accepted yet is nobody's: it is its listener's.
   const own = connections.filter(
@@ -154,7 +153,11 @@ export function outerTcpConnections(
     ),
   );
   return own.filter((each) => {
-    if (subnet !== undefined && (isLoopback(each.remoteAddress) || covers(subnet, each.remoteAddress)))
+    const { remoteAddress } = each;
+    if (
+      subnets.length > 0 &&
+      (isLoopback(remoteAddress) || subnets.some((own) => covers(own, remoteAddress)))
+    )
       return false;
     const back = wayOf(endOf(each.remoteAddress, each.remotePort), endOf(each.localAddress, each.localPort));
     return !ways.has(back);

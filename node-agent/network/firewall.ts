@@ -1,17 +1,19 @@
 // What may enter and leave the job networks of a node, as one table of nftables (nft(8)): tunnelled packets only from nodes
-// that hold sandboxes of that very network, nothing from outside into a network, out of it only what asked to, behind the
+// that hold sandboxes of that very network, none in clear that is to be encrypted, nothing from outside into a network, out of it only what asked to, behind the
 // node's address. Changes that come while one is at work go together in the next. The text is made by pure functions.
 import { spawn } from 'node:child_process';
 import { isIPv6 } from 'node:net';
 import type { Native } from '../../native/addon/index.ts';
 import type { NetworkNames } from './names.ts';
 import { Netfilter } from './netfilter.ts';
+import { sealedRange } from './network-key.ts';
 import { forwardsAll, forwardFrom, uplinks } from './underlay.ts';
 
 export interface Tunnel {
   readonly vni: number;
-  /** Addresses on the underlay of the other nodes that hold sandboxes of the group. */
+  /** Addresses of the other nodes that hold sandboxes of the group: on the underlay, or where tunnels are encrypted within that. */
   readonly nodes: readonly string[];
+  readonly isSealed: boolean;
 }
 
 /** What the rules have to know of one group here. */
@@ -26,7 +28,7 @@ export interface GroupRules {
 const withinMark = '0x4d000000';
 
 /** The table, empty of tunnels. Made anew as a whole, in one transaction, so that a later version replaces an earlier one. */
-export function tableText({ table, bridgePattern }: NetworkNames, port: number): string {
+export function tableText({ table, bridgePattern, sealedPattern }: NetworkNames, port: number): string {
   return `table inet ${table}
 delete table inet ${table}
 table bridge ${table}
@@ -40,10 +42,13 @@ table bridge ${table} {
 table inet ${table} {
   set tunnels { typeof ip saddr . @th,96,24; }
   set tunnels6 { typeof ip6 saddr . @th,96,24; }
+  set sealed { typeof ip6 saddr . @th,96,24; }
   set closed { type ifname; }
   set uplinks { type ifname; }
   chain input {
     type filter hook input priority filter - 5; policy accept;
+    iifname "${sealedPattern}" udp dport ${String(port)} ip6 saddr . @th,96,24 @sealed accept
+    iifname "${sealedPattern}" counter drop
     udp dport ${String(port)} ip saddr . @th,96,24 @tunnels accept
     udp dport ${String(port)} ip6 saddr . @th,96,24 @tunnels6 accept
     udp dport ${String(port)} counter drop
@@ -52,6 +57,7 @@ table inet ${table} {
   chain forward {
     type filter hook forward priority filter - 5; policy accept;
     meta mark and ${withinMark} == ${withinMark} accept
+    iifname "${sealedPattern}" counter drop
     iifname @closed counter drop
     iifname @uplinks oifname != "mb*" counter drop
     oifname "${bridgePattern}" ct state established,related accept
@@ -59,6 +65,7 @@ table inet ${table} {
   }
   chain output {
     type filter hook output priority filter - 5; policy accept;
+    udp dport ${String(port)} ip6 daddr ${sealedRange} oifname != "${sealedPattern}" counter drop
     oifname "${bridgePattern}" ct state established,related accept
     oifname "${bridgePattern}" meta l4proto { tcp, udp, sctp } counter drop
   }
@@ -72,9 +79,9 @@ table inet ${table} {
 
 /** What stands in the table's sets for a group: SET { ELEMENT }, in the words of nft(8). */
 export function elementsOf({ tunnel, bridge, egress }: GroupRules): string[] {
-  const from = (tunnel?.nodes ?? []).map(
-    (node) => `tunnels${isIPv6(node) ? '6' : ''} { ${node} . ${String(tunnel?.vni)} }`,
-  );
+  const setOf = (node: string): string =>
+    tunnel?.isSealed === true ? 'sealed' : isIPv6(node) ? 'tunnels6' : 'tunnels';
+  const from = (tunnel?.nodes ?? []).map((node) => `${setOf(node)} { ${node} . ${String(tunnel?.vni)} }`);
   return egress ? from : [...from, `closed { "${bridge}" }`];
 }
 
@@ -155,20 +162,20 @@ export class Firewall implements AsyncDisposable {
   async #pass(): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#attempt();
+        return await this.#attempt(attempt > 2);
       } catch (error) {
-        // Another agent of this machine may have taken the table away meanwhile: it saw no network.
+        // Another agent of this machine may have taken the table away meanwhile: it saw no network. Or the table is of an earlier version.
         this.#generation = null;
         if (attempt === attemptsMost) throw error;
       }
     }
   }
 
-  async #attempt(): Promise<void> {
+  async #attempt(anew: boolean): Promise<void> {
     const { table } = this.#names;
     const before = this.#generation === null ? null : await this.#netfilter.generation();
     const isKnown = before !== null && before === this.#generation;
-    const isThere = isKnown || (await this.#netfilter.hasTable(table));
+    const isThere = isKnown || (!anew && (await this.#netfilter.hasTable(table)));
     if (!isThere && this.#groups.size === 0) return this.#applied.clear();
     const links = this.#linksToForward();
     const wanted = new Set([...this.#groups.values()].flatMap(elementsOf));
@@ -196,7 +203,7 @@ export class Firewall implements AsyncDisposable {
   async sweep(vnis: ReadonlySet<number>, bridges: ReadonlySet<string>): Promise<void> {
     const { table } = this.#names;
     const gone = new Set<string>();
-    for (const set of ['tunnels', 'tunnels6'])
+    for (const set of ['tunnels', 'tunnels6', 'sealed'])
       for (const element of await this.#elements(set))
         if (typeof element !== 'string' && !vnis.has(element.concat[1]))
           gone.add(`${set} { ${element.concat.join(' . ')} }`);

@@ -3,17 +3,20 @@
 import { RankSet } from '../../crds/rank-set.ts';
 import { addressOf, parseSubnet } from '../../wire/job-addresses.ts';
 import type { SandboxSpec } from '../../wire/agent-types.ts';
+import { encrypted } from '../../wire/encryption.ts';
 import type { GroupNetwork } from './job-network.ts';
 
 export function groupNetworkOf(spec: SandboxSpec): GroupNetwork | null {
   if (!spec.network || !spec.id) return null;
-  const { members, ...network } = spec.network;
+  const { members, encryption, ...network } = spec.network;
   return {
     ...network,
+    isEncrypted: encryption === encrypted,
     groupUid: spec.id.groupUid,
     title: `${spec.namespace}/${spec.groupName}`,
-    members: members.map(({ address, ordinals }) => ({
+    members: members.map(({ address, ordinals, key }) => ({
       node: address,
+      key,
       ordinals: [...RankSet.parse(ordinals)],
     })),
   };

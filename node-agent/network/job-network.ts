@@ -3,21 +3,26 @@
 // bridge, and a VXLAN device joins it to those of other nodes (RFC 7348) with forwarding entries that are set, never learnt.
 // Everything asked for twice is done once; what a dead agent left is found by name and taken away.
 import type { Native } from '../../native/addon/index.ts';
-import { addressOf, dotted, gatewayOf, macOf, parseSubnet } from '../../wire/job-addresses.ts';
+import { addressOf, addressSixOf, dotted, gatewayOf, macOf, parseSubnet } from '../../wire/job-addresses.ts';
 import { AgentError } from '../agent-error.ts';
 import { Firewall } from './firewall.ts';
+import { aliasOfBridge, aliasOfPort, bridging, tunnelling } from './group-links.ts';
 import {
-  addAddress, addBridge, addVeth, addVxlan, removeGroup, removeLink, setAlias, setDefaultRoute, setForwarding, setMaster,
-  setNeighbour, setRemote, setStaticPort, setUp, type Change,
+  addAddress, addVeth, removeGroup, removeLink, setAlias, setDefaultRoute, setForwarding, setMaster, setNeighbour,
+  setStaticPort, setUp, type Change,
 } from './link-changes.ts'; // prettier-ignore
 import { LinkError, Links, type Link } from './links.ts';
 import { networkNames, type NetworkNames } from './names.ts';
+import type { NetworkKey } from './network-key.ts';
+import { SealedLink } from './sealed-link.ts';
 import { forwardFrom, isJobLink } from './underlay.ts';
 
 /** Where sandboxes of a group are: on the node with this address of the underlay, these ordinals. */
 export interface NetworkMember {
   readonly node: string;
   readonly ordinals: readonly number[];
+  /** Of the node, where tunnels are encrypted; else empty. */
+  readonly key: string;
 }
 
 export interface GroupNetwork {
@@ -29,9 +34,13 @@ export interface GroupNetwork {
   readonly port: number;
   /** ADDRESS/LENGTH */
   readonly subnet: string;
+  /** Beside it, by IPv6, as ADDRESS/64; empty: there is none. */
+  readonly subnet6: string;
   readonly mtu: number;
   /** Ranks reach the outside through the node. */
   readonly egress: boolean;
+  /** What nodes say to one another nobody else reads. */
+  readonly isEncrypted: boolean;
   /** All sandboxes of the group. */
   readonly members: readonly NetworkMember[];
 }
@@ -55,7 +64,14 @@ const settings = [
   'ipv4/tcp_retries2=255',
   'ipv4/tcp_syn_retries=127',
   'ipv4/ping_group_range=0 2147483647',
-  'ipv6/conf/all/disable_ipv6=1',
+];
+const ofIPv4Alone = [...settings, 'ipv6/conf/all/disable_ipv6=1', ''].join('\n');
+/** Addresses are those that it is given, and there at once. */
+const ofBoth = [
+  ...settings,
+  ...['accept_ra=0', 'autoconf=0', 'addr_gen_mode=1', 'accept_dad=0'].map(
+    (each) => `ipv6/conf/default/${each}`,
+  ),
   '',
 ].join('\n');
 /** Beside the launch of a sandbox there is no time for it. */
@@ -74,6 +90,8 @@ export class JobNetwork implements AsyncDisposable {
   /** Apart, since a removal takes the kernel tens of milliseconds. */
   readonly #removals: Links;
   readonly #firewall: Firewall;
+  /** null where tunnels cannot be encrypted. */
+  readonly #sealed: SealedLink | null;
   /** What is done to a group's network last: one thing after another. */
   readonly #turns = new Map<string, Promise<void>>();
   #spare: number | null = null;
@@ -85,13 +103,26 @@ export class JobNetwork implements AsyncDisposable {
   /** What bridge and tunnel were made for, as JSON. */
   readonly #joined = new Map<string, string>();
 
-  constructor(native: Native, options: { clusterId: string; node: string; underlay: string }) {
+  constructor(
+    native: Native,
+    options: {
+      clusterId: string;
+      node: string;
+      underlay: string;
+      /** Of what encrypts tunnels, where that can be had. */
+      seal?: { key: NetworkKey; port: number } | undefined;
+    },
+  ) {
     this.#native = native;
     this.#underlay = options.underlay;
     this.#names = networkNames(options.clusterId, options.node);
     this.#links = new Links(native, -1);
     this.#removals = new Links(native, -1);
     this.#firewall = new Firewall(native, this.#names);
+    const { clusterId, underlay, seal } = options;
+    this.#sealed = seal
+      ? new SealedLink(native, { name: this.#names.sealed, clusterId, underlay, ...seal })
+      : null;
     this.#keepSpare();
   }
 
@@ -109,8 +140,9 @@ export class JobNetwork implements AsyncDisposable {
   }
 
   /** A network namespace to start or restore a sandbox in; it lives as long as it is held or somebody is in it. */
-  newNamespace(): number {
-    const netns = this.#spare ?? this.#native.netnsNew(settings);
+  newNamespace(hasSix: boolean): number {
+    if (hasSix) return this.#native.netnsNew(ofBoth);
+    const netns = this.#spare ?? this.#native.netnsNew(ofIPv4Alone);
     this.#spare = null;
     this.#keepSpare();
     return netns;
@@ -120,7 +152,7 @@ export class JobNetwork implements AsyncDisposable {
   #keepSpare(): void {
     this.#sparing ??= setTimeout(() => {
       this.#sparing = null;
-      this.#spare ??= this.#native.netnsNew(settings);
+      this.#spare ??= this.#native.netnsNew(ofIPv4Alone);
     }, spareAfterMs).unref();
   }
 
@@ -154,7 +186,7 @@ export class JobNetwork implements AsyncDisposable {
   }
 
   async #attach(plug: Plug, group: GroupNetwork): Promise<void> {
-    const allowed = this.#allow(group);
+    const allowed = this.#open(group);
     allowed.catch(() => undefined); // waited for below
     try {
       for (let attempt = 1; ; attempt++) {
@@ -192,7 +224,7 @@ export class JobNetwork implements AsyncDisposable {
 
   async #update(group: GroupNetwork): Promise<void> {
     const joined = this.#joining(group).then((changes) => this.#apply(group, changes));
-    await Promise.all([this.#allow(group), joined]);
+    await Promise.all([this.#open(group), joined]);
   }
 
   async #apply(group: GroupNetwork, changes: readonly Change[]): Promise<void> {
@@ -206,23 +238,53 @@ export class JobNetwork implements AsyncDisposable {
     if (group.egress) forwardFrom(this.#names.bridge(group.groupUid), true);
   }
 
-  #allow(group: GroupNetwork): Promise<void> {
+  /** Lets packets of the group in from its other nodes, behind what encrypts them where it has that. */
+  async #open(group: GroupNetwork): Promise<void> {
     if (this.#idle) clearTimeout(this.#idle);
-    this.#checking ??= setInterval(
-      () => void this.#firewall.bring().catch(() => undefined),
-      checkEveryMs,
-    ).unref();
+    this.#checking ??= setInterval(() => {
+      this.#firewall.bring().catch(() => undefined);
+      this.#seal().catch(() => undefined);
+    }, checkEveryMs).unref();
+    if (group.isEncrypted) this.#checkKeys(group);
     this.#groups.set(group.groupUid, group);
     const nodes = this.#elsewhere(group).map(({ node }) => node);
-    return this.#firewall.allow(group.groupUid, group.port, {
-      tunnel: nodes.length === 0 ? null : { vni: group.vni, nodes },
+    const allowed = this.#firewall.allow(group.groupUid, group.port, {
+      tunnel: nodes.length === 0 ? null : { vni: group.vni, nodes, isSealed: group.isEncrypted },
       bridge: this.#names.bridge(group.groupUid),
       egress: group.egress,
     });
+    await Promise.all([allowed, group.isEncrypted ? this.#seal() : undefined]);
   }
 
-  #elsewhere({ members }: GroupNetwork): readonly NetworkMember[] {
-    return members.filter(({ node }) => node !== this.#underlay);
+  /** What encrypts has the nodes of all groups that want it as peers, and no others. */
+  async #seal(): Promise<void> {
+    const groups = [...this.#groups.values()].filter(({ isEncrypted }) => isEncrypted);
+    const others = groups.flatMap(({ members }) => members.filter(({ node }) => node !== this.#underlay));
+    await this.#sealed?.bring(this.#removals, new Map(others.map(({ key, node }) => [key, node])));
+  }
+
+  #checkKeys({ members }: GroupNetwork): void {
+    const own = members.find(({ node }) => node === this.#underlay);
+    const silent = members.find(({ key }) => key === '');
+    const why = !this.#sealed
+      ? 'tunnels cannot be encrypted here any more (muster doctor says why)'
+      : silent
+        ? `the node at ${silent.node} cannot encrypt any more (muster doctor there says why)`
+        : own && own.key !== this.#sealed.publicKey
+          ? `another agent is known by the same address ${own.node}, which can have one key only: run one agent a machine`
+          : null;
+    if (why !== null && this.#elsewhere({ members }).length > 0)
+      throw new AgentError('failed', 'SandboxFailed', 'MUSTER_NETWORK_ENCRYPTION', why);
+  }
+
+  /** By what the tunnel finds them: on the underlay, or where that is encrypted within it. */
+  #elsewhere({
+    members,
+    isEncrypted = false,
+  }: Pick<GroupNetwork, 'members'> & { isEncrypted?: boolean }): readonly NetworkMember[] {
+    const others = members.filter(({ node }) => node !== this.#underlay);
+    const sealed = isEncrypted ? this.#sealed : null;
+    return sealed ? others.map((other) => ({ ...other, node: sealed.addressOf(other.key) })) : others;
   }
 
   /** To bridge and tunnel as the group is now: nothing, when that is how they were made. */
@@ -234,12 +296,13 @@ export class JobNetwork implements AsyncDisposable {
     if (!isThere) await this.#checkRoutes(group);
     this.#joined.set(group.groupUid, told);
     const elsewhere = this.#elsewhere(group);
+    const local = group.isEncrypted && this.#sealed ? this.#sealed.address : this.#underlay;
     const linkGroup = this.#names.linkGroup(group.groupUid);
     return [
       ...bridging(bridge, group, linkGroup),
       ...(elsewhere.length === 0
         ? [removeLink(tunnel)]
-        : tunnelling(tunnel, bridge, this.#underlay, group, elsewhere, linkGroup)),
+        : tunnelling(tunnel, bridge, local, group, elsewhere, linkGroup)),
     ];
   }
 
@@ -267,10 +330,15 @@ export class JobNetwork implements AsyncDisposable {
     await this.#removeRules();
   }
 
-  /** The rules, and forwarding, where no network is left on this machine. */
+  /** The rules, forwarding, and what encrypts, where no network is left on this machine. */
   async #removeRules(): Promise<void> {
-    const left = (await this.#links.list()).filter(({ name }) => this.#names.isAnyBridge(name));
-    if (!left.some(({ name }) => this.#names.isBridge(name))) await this.#firewall.remove(left.length === 0);
+    const all = await this.#links.list();
+    const left = all.filter(({ name }) => this.#names.isAnyBridge(name));
+    if (left.some(({ name }) => this.#names.isBridge(name))) return;
+    await this.#firewall.remove(left.length === 0);
+    if (!all.some(({ name }) => name === this.#names.sealed)) return;
+    if (this.#sealed) await this.#sealed.remove(this.#removals);
+    else await this.#removals.remove(this.#names.sealed);
   }
 
   /** An address of a job must not be one that this node reaches elsewhere. */
@@ -308,17 +376,28 @@ export class JobNetwork implements AsyncDisposable {
   }
 
   /** Inside: addresses and neighbours. */
-  async #settle({ netns, ordinal }: Plug, { subnet: text, members, egress }: GroupNetwork): Promise<void> {
+  async #settle(
+    { netns, ordinal }: Plug,
+    { subnet: text, subnet6, members, egress }: GroupNetwork,
+  ): Promise<void> {
     const subnet = parseSubnet(text);
+    const own = addressOf(subnet, ordinal);
     const gateway = gatewayOf(subnet);
     const others = members.flatMap(({ ordinals }) => ordinals.filter((other) => other !== ordinal));
-    const ips = [...(egress ? [gateway] : []), ...others.map((other) => addressOf(subnet, other))];
+    const peers = others.map((other) => addressOf(subnet, other));
+    const ips = [...(egress ? [gateway] : []), ...peers];
+    const six = (ip: string): string => addressSixOf(subnet6, ip);
+    const bySix =
+      subnet6 === ''
+        ? []
+        : [addAddress('eth0', six(own), 64), ...peers.map((ip) => setNeighbour('eth0', six(ip), macOf(ip)))];
     await using inside = new Links(this.#native, netns);
     await inside.apply([
       setUp('lo'),
-      addAddress('eth0', addressOf(subnet, ordinal), subnet.prefix),
+      addAddress('eth0', own, subnet.prefix),
       setUp('eth0'),
       ...ips.map((ip) => setNeighbour('eth0', ip, macOf(ip))),
+      ...bySix,
       ...(egress ? [setDefaultRoute(gateway)] : []),
     ]);
   }
@@ -341,50 +420,11 @@ export class JobNetwork implements AsyncDisposable {
     this.#groups.delete(groupUid);
     this.#joined.delete(groupUid);
     await this.#firewall.forget(groupUid, isLast);
+    await this.#seal();
     if (this.#groups.size > 0) return;
     if (this.#checking) clearInterval(this.#checking);
     this.#checking = null;
     if (this.#idle) clearTimeout(this.#idle);
     this.#idle = setTimeout(() => void this.#removeRules().catch(() => undefined), idleMs).unref();
   }
-}
-
-const aliasOfBridge = (title: string): string => `muster: network of ${title}`;
-const aliasOfPort = (text: string): string => `muster: sandbox ${text}`;
-
-/** One that is there may be half made: by another agent of this machine, or one that was killed. */
-function bridging(name: string, { subnet: text, mtu, title }: GroupNetwork, linkGroup: number): Change[] {
-  const subnet = parseSubnet(text);
-  const gateway = gatewayOf(subnet);
-  return [
-    addBridge(name, macOf(gateway), mtu, linkGroup),
-    setAlias(name, aliasOfBridge(title)),
-    addAddress(name, gateway, subnet.prefix),
-    setUp(name),
-  ];
-}
-
-function tunnelling(
-  name: string,
-  bridge: string,
-  local: string,
-  { subnet: text, mtu, title, vni, port }: GroupNetwork,
-  elsewhere: readonly NetworkMember[],
-  linkGroup: number,
-): Change[] {
-  const subnet = parseSubnet(text);
-  const remotes = elsewhere.flatMap(({ node, ordinals }) =>
-    ordinals.flatMap((ordinal) => {
-      const mac = macOf(addressOf(subnet, ordinal));
-      return [setRemote(name, mac, node), setForwarding(name, mac)];
-    }),
-  );
-  return [
-    addVxlan({ name, vni, port, local, mtu, group: linkGroup }),
-    setAlias(name, `muster: tunnel of ${title}`),
-    setMaster(name, bridge),
-    setStaticPort(name),
-    setUp(name),
-    ...remotes,
-  ];
 }

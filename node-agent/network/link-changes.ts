@@ -55,6 +55,9 @@ export const addBridge = (name: string, mac: string, mtu: number, group: number)
     [bridge.multicastSnooping, Buffer.from([0])],
   ]); // prettier-ignore
 
+/** What encrypts, where the kernel has it itself (ENOTSUP: it has not). */
+export const addWireguard = (name: string): Change => addLink(name, 'wireguard', [], []);
+
 /** A VXLAN device that learns nothing: where each address is comes from `setRemotes`. */
 export function addVxlan({ name, vni, port, local, mtu, group }: VxlanPort): Change {
   const portBytes = Buffer.alloc(2);
@@ -133,8 +136,12 @@ export const removeGroup = (group: number): Change => ({
   unless: 'ENODEV',
 });
 
-export const setUp = (name: string): Change =>
-  changeLink(`set ${name} up`, interfaceInfo(indexOf(name), { flags: up, change: up }), []);
+export const setUp = (name: string, index = indexOf(name)): Change =>
+  changeLink(`set ${name} up`, interfaceInfo(index, { flags: up, change: up }), []);
+
+/** Of a link that somebody else has made, and numbered. */
+export const setMtu = (name: string, index: number, mtu: number): Change =>
+  changeLink(`set ${name} to packets of ${String(mtu)} bytes`, interfaceInfo(index), [[link.mtu, mtu]]);
 
 /** What `ip link` shows people beside the name. */
 export const setAlias = (name: string, alias: string): Change =>
@@ -164,13 +171,13 @@ const changeLink = (what: string, fixed: Buffer, attributes: readonly Attribute[
   message: { type: type.newLink, flags: flags.ack, fixed, attributes },
 });
 
-export function addAddress(name: string, ip: string, prefix: number): Change {
+export function addAddress(name: string, ip: string, prefix: number, index = indexOf(name)): Change {
   const bytes = addressBytes(ip);
   const fixed = Buffer.alloc(8); // struct ifaddrmsg
   fixed[0] = bytes.length === 4 ? family.inet : family.inet6;
   fixed[1] = prefix;
   fixed[2] = bytes.length === 4 ? 0 : 0x02; // IFA_F_NODAD: nobody else has it
-  fixed.writeUInt32LE(indexOf(name), 4);
+  fixed.writeUInt32LE(index, 4);
   return {
     what: `add ${ip}/${String(prefix)} to ${name}`,
     message: {

@@ -37,6 +37,8 @@ export interface Link {
   readonly alias: string;
   /** Of a VXLAN device; 0: it is none. */
   readonly vni: number;
+  /** In the kernel's words, such as vxlan; empty: one that has none. */
+  readonly kind: string;
 }
 
 export interface Route {
@@ -150,13 +152,15 @@ function decodeLink(body: Buffer): Link {
   const attributes = decodeAttributes(body.subarray(16));
   const info = decodeAttributes(attributes.get(link.info) ?? Buffer.alloc(0));
   const data = decodeAttributes(info.get(linkInfo.data) ?? Buffer.alloc(0));
+  const kind = textOf(info.get(linkInfo.kind));
   return {
     index: body.readInt32LE(4),
     name: textOf(attributes.get(link.name)),
     mtu: attributes.get(link.mtu)?.readUInt32LE(0) ?? 0,
     master: attributes.get(link.master)?.readUInt32LE(0) ?? 0,
     alias: textOf(attributes.get(link.alias)),
-    vni: textOf(info.get(linkInfo.kind)) === 'vxlan' ? (data.get(vxlanId)?.readUInt32LE(0) ?? 0) : 0,
+    vni: kind === 'vxlan' ? (data.get(vxlanId)?.readUInt32LE(0) ?? 0) : 0,
+    kind,
   };
 }
 

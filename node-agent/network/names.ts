@@ -1,5 +1,5 @@
-// Names of what the job network leaves on a node, at most 15 characters (IFNAMSIZ): "mb" bridge, "mv" VXLAN device, "ms" a
-// sandbox's end, then who it belongs to, then which it is. Whoever starts can tell from a name alone what is his, and what it
+// Names of what the job network leaves on a node, at most 15 characters (IFNAMSIZ): "mb" bridge, "mv" VXLAN device, "mw" what
+// encrypts, "ms" a sandbox's end, then who it belongs to, then which it is. Whoever starts can tell from a name alone what is his, and what it
 // was for from the list of what there should be.
 import { createHash } from 'node:crypto';
 
@@ -17,6 +17,8 @@ export interface NetworkNames {
   vxlan(groupUid: string): string;
   /** Of one agent alone. */
   port(sandboxKey: string): string;
+  /** The WireGuard device of one agent. */
+  readonly sealed: string;
   /** Number by which the links that this agent has made for a group go together; far beyond those that people choose. */
   linkGroup(groupUid: string): number;
   isBridge(name: string): boolean;
@@ -27,6 +29,8 @@ export interface NetworkNames {
   isAnyBridge(name: string): boolean;
   /** Fits all bridges of this cluster, in the words of nft(8). */
   readonly bridgePattern: string;
+  /** And its WireGuard devices. */
+  readonly sealedPattern: string;
   readonly table: string;
 }
 
@@ -44,7 +48,9 @@ export function networkNames(clusterId: string, node: string): NetworkNames {
     isOwnPort: (name) => name.startsWith(own),
     isAnyPort: (name) => /^ms[0-9a-z]{13}$/.test(name),
     isAnyBridge: (name) => /^mb[0-9a-z]{13}$/.test(name),
+    sealed: `mw${cluster}${digits(node, keyDigits)}`,
     bridgePattern: `mb${cluster}*`,
+    sealedPattern: `mw${cluster}*`,
     table: `muster_${cluster}`,
   };
 }

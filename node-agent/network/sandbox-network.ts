@@ -38,7 +38,7 @@ export class SandboxNetwork {
     if (!group || !network) return null;
     this.mayBeThere = true;
     this.#isEnding = false;
-    const netns = network.newNamespace();
+    const netns = network.newNamespace(group.subnet6 !== '');
     this.#joined = network.attach({ key: this.#key, ordinal: this.#id.ordinal, netns, isReachable }, group);
     this.#joined.catch(() => undefined); // `joined` tells
     return netns;

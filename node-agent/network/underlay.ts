@@ -2,12 +2,8 @@
 // packets leave by, and which addresses are in use already. Looked at anew each time; nothing is kept.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
-import { isIP } from 'node:net';
-import { spawnSync } from 'node:child_process';
 import type { Native } from '../../native/addon/index.ts';
-import { messageOf } from '../agent-error.ts';
 import { Links } from './links.ts';
-import { obstacleOnTheWay } from './other-rules.ts';
 
 export interface Underlay {
   /** Of the link that has this address; 0: none has. */
@@ -17,7 +13,7 @@ export interface Underlay {
 }
 
 const mostRoutes = 512;
-export const isJobLink = (name: string): boolean => /^m[bvs][0-9a-z]{13}$/.test(name);
+export const isJobLink = (name: string): boolean => /^m[bvsw][0-9a-z]{13}$/.test(name);
 
 export async function underlayOf(native: Native, address: string): Promise<Underlay> {
   await using links = new Links(native, -1);
@@ -52,21 +48,4 @@ export const forwardsAll = (): boolean =>
 export function forwardFrom(link: string, on: boolean): void {
   const file = `/proc/sys/net/ipv4/conf/${link}/forwarding`;
   if (existsSync(file)) writeFileSync(file, on ? '1' : '0');
-}
-
-/** Why this node cannot have job networks, and the cure; null when it can. */
-export function networkTrouble(native: Native, agentUid: number, address: string): string | null {
-  if (agentUid !== 0) return 'the agent is not root; run it as root';
-  if (isIP(address) === 0)
-    return `other nodes know this one as ${address}, which is a name: give the agent --address with an IP address`;
-  if (spawnSync('nft', ['--version'], { stdio: 'ignore' }).status !== 0)
-    return 'nft does not start: install nftables';
-  const obstacle = obstacleOnTheWay();
-  if (obstacle !== null) return obstacle;
-  try {
-    native.close(native.netnsNew(''));
-    return null;
-  } catch (error) {
-    return `no network namespace can be made (${messageOf(error)}): give the agent CAP_SYS_ADMIN and CAP_NET_ADMIN`;
-  }
 }

@@ -1,6 +1,7 @@
 /**
  * Groups that start again elsewhere when they lose a node, over four hosts whose cables are pulled. Ranks write down every 20 ms which
- * incarnation runs, by a clock that is the same on all hosts: what two incarnations wrote must not overlap.
+ * incarnation runs, by a clock that is the same on all hosts, what two incarnations wrote must not overlap; and they tell one another over
+ * the job's own network, where the same address must never speak for two.
  */
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -56,17 +57,34 @@ const until = (name: string, holds: (status: Status) => boolean, what: string): 
   });
 const isRunning = ({ phase }: Status): boolean => phase === 'Running';
 
+/** A rank: beats every 20 ms, on disk, and every fifth to its peers; whom it hears it notes. */
+const beating = (name: string): string => `
+  const { appendFileSync, readFileSync } = require('fs');
+  const { MUSTER_INCARNATION: own, MUSTER_NODE: node } = process.env;
+  const host = require('os').hostname();
+  const address = require('os').networkInterfaces().eth0.find(({ family }) => family === 'IPv4').address;
+  const peers = ['0', '1', '2'].map((rank) => host.replace(/\\d+$/, rank)).filter((peer) => peer !== host);
+  const socket = require('dgram').createSocket('udp4');
+  socket.on('message', (told) => appendFileSync('${shared}/${name}.heard', own + ' ' + told + '\\n')).on('error', () => undefined);
+  let beats = 0;
+  const beat = () => {
+    const up = readFileSync('/proc/uptime', 'utf8').split(' ')[0];
+    appendFileSync('${shared}/${name}', [own, up, node, host, address].join(' ') + '\\n');
+    if (beats++ % 5 === 0) for (const peer of peers) socket.send(own, 9000, peer, () => undefined);
+  };
+  socket.bind(9000, () => setInterval(beat, 20));`;
+
 /** Three ranks on as many nodes. */
 async function start(name: string, node: 'Restart' | 'Fail', maxRestarts = 3): Promise<void> {
-  const script = `while :; do read up idle </proc/uptime; echo "$MUSTER_INCARNATION $up $MUSTER_NODE" >>${shared}/${name}; sleep 0.02; done`;
   const manifest = {
     apiVersion: 'muster.dev/v1alpha1',
     kind: 'ProcessGroup',
     metadata: { name, namespace: 'default' },
     spec: {
       size: 3,
-      processes: [{ name: 'main', ranks: '0-2', command: ['sh', '-c', script] }],
+      processes: [{ name: 'main', ranks: '0-2', command: [process.execPath, '-e', beating(name)] }],
       placement: { ranksPerNode: 1 },
+      network: 'Isolated',
       pmi: 'None',
       failurePolicy: { node, maxRestarts },
     },
@@ -82,19 +100,27 @@ interface Beat {
   readonly incarnation: number;
   readonly at: number;
   readonly node: string;
+  readonly host: string;
+  readonly address: string;
 }
 
 function beatsOf(name: string): Beat[] {
   if (!existsSync(join(shared, name))) return [];
   const lines = readFileSync(join(shared, name), 'utf8').split('\n').slice(0, -1);
   return lines.map((line) => {
-    const [incarnation, at, node = ''] = line.split(' ');
-    return { incarnation: Number(incarnation), at: Number(at), node };
+    const [incarnation, at, node = '', host = '', address = ''] = line.split(' ');
+    return { incarnation: Number(incarnation), at: Number(at), node, host, address };
   });
 }
 
-/** What an incarnation wrote came wholly before what the next one wrote. */
-function neverTwo(name: string): void {
+/** Who was heard over the job's network, and by whom: incarnations. */
+const heardOf = (name: string): string[] => {
+  const file = join(shared, `${name}.heard`);
+  return existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(0, -1) : [];
+};
+
+/** What an incarnation wrote came wholly before what the next one wrote; each has the addresses of the one before, and hears itself alone. */
+async function neverTwo(name: string): Promise<void> {
   const beats = beatsOf(name);
   expect(beats.length).toBeGreaterThan(0);
   const last = new Map<number, number>();
@@ -105,6 +131,12 @@ function neverTwo(name: string): void {
   }
   for (const [incarnation, begin] of first)
     for (const [other, end] of last) if (other < incarnation) expect(begin).toBeGreaterThan(end);
+  const addresses = new Map(beats.map(({ host, address }) => [host, address]));
+  expect(addresses.size).toBe(3);
+  for (const { host, address } of beats) expect(address).toBe(addresses.get(host));
+  const heard = (): string[][] => heardOf(name).map((line) => line.split(' '));
+  await eventually(() => new Set(heard().map(([own]) => own)).size === first.size, `${name} to be heard`);
+  for (const [own, told] of heard()) expect(told).toBe(own);
 }
 
 /** The group runs, after it was started again once more than that. */
@@ -168,7 +200,7 @@ describe('a host that is cut off', () => {
     }
     expect(await statusOf('flaps')).toMatchObject({ phase: 'Running' });
     expect((await statusOf('flaps')).restarts).toBe(0);
-    neverTwo('flaps');
+    await neverTwo('flaps');
     await cluster.succeed(['delete', 'pg', 'flaps']);
   });
 
@@ -194,7 +226,7 @@ describe('a host that is cut off', () => {
         .matchAll(/"time":(\d+)/g),
     ].map(([, ms]) => Number(ms));
     expect(told.at(-1)).toBeLessThan(Date.now() - 3_500_000);
-    neverTwo('moves');
+    await neverTwo('moves');
     await cluster.succeed(['delete', 'pg', 'moves']);
   });
 
@@ -209,8 +241,22 @@ describe('a host that is cut off', () => {
     await uncut(node);
     await cluster.startAgent(cluster.host(node));
     await isSwept(node);
-    neverTwo('deaf');
+    await neverTwo('deaf');
     await cluster.succeed(['delete', 'pg', 'deaf']);
+  });
+
+  it('for good with its agent killed, which comes back when the group runs elsewhere', async () => {
+    await start('dark', 'Restart');
+    const node = await lastNodeOf('dark');
+    const { restarts = 0 } = await statusOf('dark');
+    await cluster.host(node).link(false);
+    await cluster.agents.get(node)!.end('SIGKILL');
+    await startsAgain('dark', restarts);
+    await cluster.host(node).link(true);
+    await cluster.startAgent(cluster.host(node));
+    await isSwept(node);
+    await neverTwo('dark');
+    await cluster.succeed(['delete', 'pg', 'dark']);
   });
 
   it('that can only speak, its agent killed and started again meanwhile: the new agent lets nobody run', async () => {
@@ -224,7 +270,7 @@ describe('a host that is cut off', () => {
     await startsAgain('mute', restarts);
     await uncut(node);
     await isSwept(node);
-    neverTwo('mute');
+    await neverTwo('mute');
     process.kill(pid, 'SIGKILL');
     await cluster.succeed(['delete', 'pg', 'mute']);
   });
@@ -249,7 +295,7 @@ describe('a controller that is silent for longer than any lease', () => {
     await eventually(() => performance.now() > over, 'the hard end');
     await cluster.front.sh(`kill -CONT ${controller}`);
     await startsAgain('waits', restarts);
-    neverTwo('waits');
+    await neverTwo('waits');
     expect(await statusOf('stays')).toMatchObject({ phase: 'Running', restarts: 0 });
     expect(new Set(beatsOf('stays').map(({ incarnation }) => incarnation))).toEqual(new Set([1]));
     await cluster.succeed(['delete', 'pg', 'stays', 'waits']);

@@ -108,6 +108,29 @@ describe('a NodeMonitor on Kubernetes', () => {
     await untilMonitor('node1', (monitor) => expect(monitor.status?.phase).toBe('Ready'));
   });
 
+  it('keeps networks of jobs clear of the Pods of all Nodes, and says what has the addresses', async () => {
+    const greedy = {
+      apiVersion: 'v1',
+      kind: 'Node',
+      metadata: { name: 'greedy' },
+      spec: { podCIDRs: ['100.64.0.0/10'] },
+    };
+    await cluster.kubectlWith({ input: JSON.stringify(greedy) }, 'apply', '-f', '-');
+    const own = { placement: { nodes: ['node1'] }, network: 'Isolated' } as const;
+    await muster.apply(groupOf('crossed', { spec: own }));
+    await eventually(async () => {
+      const { status } = await muster.group('crossed');
+      expect(conditionOf(status?.conditions, 'Placed')).toMatchObject({
+        reason: 'NoNetworkFree',
+        message: expect.stringContaining('cross 100.64.0.0/10 (Pods of greedy)') as string,
+      });
+    });
+    await cluster.kubectl('delete', 'node', 'greedy');
+    await cluster.kubectl('annotate', 'pg', 'crossed', 'look=again');
+    await muster.until('crossed', 'Running');
+    await cluster.kubectl('delete', 'pg', 'crossed');
+  });
+
   it('goes when its Node was deleted, once nothing can be there any more', async () => {
     await muster.apply(groupOf('last', { spec: { placement: { nodes: ['node1'] } } }));
     await muster.until('last', 'Running');

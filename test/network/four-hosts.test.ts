@@ -48,7 +48,7 @@ async function restarted(
 /** Links, tables and namespaces of jobs on a host. */
 async function leftOn(host: Host): Promise<string[]> {
   const text = await host.sh(
-    `ip -o link | sed -n 's/^[0-9]*: \\(m[bvs][0-9a-z]*\\)[@:].*/link \\1/p'; nft list tables; lsns -t net -n -o ns,command | grep rank-init || true`,
+    `ip -o link | sed -n 's/^[0-9]*: \\(m[bvsw][0-9a-z]*\\)[@:].*/link \\1/p'; nft list tables; lsns -t net -n -o ns,command | grep rank-init || true`,
   );
   return text.split('\n').filter((line) => line !== '');
 }

@@ -8,6 +8,7 @@ import { addressOf, parseSubnet } from '../../wire/job-addresses.ts';
 import { JobNetwork, type GroupNetwork } from '../../node-agent/network/job-network.ts';
 import { addAddress, setUp } from '../../node-agent/network/link-changes.ts';
 import { Links } from '../../node-agent/network/links.ts';
+import { eventually } from '../hosts/processes.ts';
 import { native } from '../../native/addon/index.ts';
 
 const underlay = '192.0.2.1';
@@ -25,9 +26,11 @@ const group = (groupUid: string, subnet: string, egress = true): GroupNetwork =>
   vni: subnet.length,
   port: 14789,
   subnet,
+  subnet6: '',
   mtu: 1450,
   egress,
-  members: [{ node: underlay, ordinals: [0, 1] }],
+  isEncrypted: false,
+  members: [{ node: underlay, ordinals: [0, 1], key: '' }],
 });
 
 /** 'hello' or the reason why not. `netns` -1: this program's. */
@@ -66,7 +69,7 @@ const attached = async (
   ordinal: number,
   of: GroupNetwork,
 ): Promise<{ netns: number; address: string }> => {
-  const netns = agent.newNamespace();
+  const netns = agent.newNamespace(of.subnet6 !== '');
   await agent.attach({ key, ordinal, netns, isReachable: true }, of);
   return { netns, address: addressOf(parseSubnet(of.subnet), ordinal) };
 };
@@ -104,10 +107,19 @@ await node.sweep(['b-0-1']);
 const swept = await names();
 await node.detach('b-0-1', 'b');
 const left = await names();
+
+// A sandbox ends, and its agent before it has heard of that.
+const d0 = await attached(node, 'd-0-1', 0, group('d', '100.64.0.32/28'));
+const tables = (): string => spawnSync('nft', ['list', 'tables'], { encoding: 'utf8' }).stdout;
+const hadTables = tables();
+native().close(d0.netns);
+await eventually(async () => (await names()).length === 2, 'the end of its link');
+await node.sweep(['d-0-1']);
+const afterEnd = { names: await names(), hadTables: hadTables !== '', tables: tables() };
 console.log(
   JSON.stringify({
     addresses: [a0.address, a1.address, at(b, 0)],
     ...{ within, withinClosed, neighbour, fromNode, leaving, leavingClosed, unplugged, pluggedAgain },
-    ...{ there: there.length, shared, half, swept: swept.length, left, attachMs },
+    ...{ there: there.length, shared, half, swept: swept.length, left, attachMs, afterEnd },
   }),
 );

@@ -25,5 +25,6 @@ it('networks of groups on one node: each for itself, out only where it may, noth
     half: 1 + 3 + 4,
     swept: 3,
     left: ['lo'],
+    afterEnd: { names: ['lo'], hadTables: true, tables: '' },
   });
 });
