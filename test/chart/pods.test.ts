@@ -150,7 +150,10 @@ describe('the Pods of the chart', () => {
     const testing = onCluster('test', release, '--timeout', '90s');
     const [output] = await Promise.all([pods.runHook('pod', 'muster-test'), testing]);
     expect(output).toContain('a group of two ranks ran in namespace muster-system');
-    expect(await cluster.kubectl('get', 'pg', '-n', releaseNamespace, '-o', 'name')).toBe('');
+    // It asks for the end of its group, and does not wait for it.
+    await eventually(async () => {
+      expect(await cluster.kubectl('get', 'pg', '-n', releaseNamespace, '-o', 'name')).toBe('');
+    });
   });
 
   it('refuse to be uninstalled while a group runs, and stay as they were', async () => {
