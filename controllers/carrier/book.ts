@@ -56,6 +56,10 @@ export class CarrierBook {
     return this.#source.run(signal);
   }
 
+  get avoided(): readonly string[] {
+    return this.#options.avoided?.() ?? [];
+  }
+
   /** False while it is not known which there are. */
   get isKnown(): boolean {
     return this.#listed;
@@ -75,8 +79,8 @@ export class CarrierBook {
     shares: readonly Share[],
     signal: AbortSignal,
   ): Promise<void> {
-    const { store, waiter, avoided } = this.#options;
-    const away = avoided?.() ?? [];
+    const { store, waiter } = this.#options;
+    const away = this.avoided;
     for (const share of shares) {
       try {
         await store.create<Pod>(podType, carrierPodOf(group, share, incarnation, waiter, away), signal);

@@ -75,6 +75,7 @@ const view = (ordinal: number, more: Partial<CarrierView> = {}): CarrierView => 
   node: `n${ordinal}`,
   address: '10.0.0.1',
   createdMs: nowMs - 10_000,
+  avoids: [],
   why: '',
   ...more,
 });
@@ -135,6 +136,18 @@ describe('all carriers or none', () => {
     expect(names(release)).toContain('g-1-0');
     expect(make).toEqual([]);
     expect(why).toBe('carrier Pod g-1-1 was deleted');
+  });
+
+  it('are made anew where they wait, kept from a node that may be used again', () => {
+    const waiting = view(1, { state: 'Pending', node: undefined, avoids: ['n8', 'n9'] });
+    const views = [view(0, { avoids: ['n9'] }), waiting];
+    expect(names(gang({ views, avoided: ['n8'] }).release)).toEqual(['g-1-1']);
+    const kept = gang({
+      views,
+      avoided: ['n8'],
+      shares: shares.map((each) => ({ ...each, avoided: ['n9'] })),
+    });
+    expect(kept.release).toEqual([]);
   });
 
   it('let those of an earlier incarnation go, and do not take them for their own', () => {
@@ -222,6 +235,12 @@ describe('the Pod', () => {
     },
   } as unknown as ProcessGroup;
   const made = carrierPodOf(group, { ...shares[1]!, node: 'n7' }, 3, { image: 'muster:1' });
+
+  it('says which nodes it was kept from', () => {
+    const share = { ...shares[1]!, avoided: ['n8'] };
+    expect(carrierViewOf(carrierPodOf(group, share, 3, { image: 'x' }, ['n9'])).avoids).toEqual(['n8', 'n9']);
+    expect(carrierViewOf(made).avoids).toEqual([]);
+  });
 
   it('is the group’s own, and carries the labels of gang schedulers but no forged ones of ours', () => {
     expect(made.metadata).toMatchObject({

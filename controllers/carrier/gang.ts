@@ -23,6 +23,8 @@ export interface GangSeen {
   /** All Pods of the group, those of earlier incarnations too. */
   readonly views: readonly CarrierView[];
   readonly nowMs: number;
+  /** Nodes that no Pod is to be placed on now. */
+  readonly avoided?: readonly string[];
   /** Since the carriers were let go, and why; undefined when they were not. */
   readonly released: { readonly sinceMs: number; readonly why: string } | undefined;
   /** Why no sandbox can be built on this node now; undefined when one can. */
@@ -57,6 +59,12 @@ export function gangOf(seen: GangSeen, policy: CarrierPolicy = carrierPolicy): G
         againAfterMs: leftMs,
       };
   }
+  const outdated = own.filter((view) => isOutdated(view, seen));
+  if (outdated.length > 0)
+    return {
+      ...waiting('WaitingForCarriers', 'nodes that carrier Pods were kept from may be used again'),
+      release: [...stale, ...outdated].filter(isHeld),
+    };
   const byOrdinal = new Map(own.map((view) => [view.ordinal, view]));
   const missing = shares.filter(({ ordinal }) => !byOrdinal.has(ordinal));
   const notYet = own.filter(({ state, node }) => state !== 'Running' || node === undefined);
@@ -86,6 +94,16 @@ export function gangOf(seen: GangSeen, policy: CarrierPolicy = carrierPolicy): G
   }
   const again = own.length === 0 ? {} : { againAfterMs: leftMs };
   return { ...waiting('WaitingForCarriers', text), make: missing, release: stale.filter(isHeld), ...again };
+}
+
+/** It waits for the scheduler, and is kept from a node that it may go to by now: another one is made in its place. */
+function isOutdated(
+  { state, node, ordinal, avoids }: CarrierView,
+  { shares, avoided = [] }: GangSeen,
+): boolean {
+  if (state !== 'Pending' || node !== undefined) return false;
+  const now = new Set([...avoided, ...(shares.find((each) => each.ordinal === ordinal)?.avoided ?? [])]);
+  return avoids.some((each) => !now.has(each));
 }
 
 /** Why a placed sandbox has lost, or is about to lose, the Pod that it lives in. */

@@ -22,6 +22,16 @@ export const podType: ResourceType = {
   namespaced: true,
 };
 
+export interface CarrierAffinity {
+  readonly nodeAffinity?: {
+    readonly requiredDuringSchedulingIgnoredDuringExecution?: {
+      readonly nodeSelectorTerms?: readonly {
+        readonly matchFields?: readonly { readonly operator: string; readonly values?: readonly string[] }[];
+      }[];
+    };
+  };
+}
+
 export interface ContainerStatus {
   readonly name: string;
   readonly state?: {
@@ -33,7 +43,7 @@ export interface ContainerStatus {
 
 /** As much of a Pod as is read here. */
 export interface Pod extends KubernetesObject {
-  readonly spec?: { readonly nodeName?: string };
+  readonly spec?: { readonly nodeName?: string; readonly affinity?: CarrierAffinity };
   readonly status?: {
     readonly phase?: string;
     readonly reason?: string;

@@ -24,6 +24,8 @@ export interface CarrierView {
   readonly node: string | undefined;
   readonly address: string | undefined;
   readonly createdMs: number;
+  /** Nodes that the scheduler was told to keep it from when it was made. */
+  readonly avoids: readonly string[];
   /** Of a Pod that does not run: why not. */
   readonly why: string;
 }
@@ -41,8 +43,18 @@ export function carrierViewOf(pod: Pod): CarrierView {
     node: spec?.nodeName,
     address: status?.podIP,
     createdMs: Date.parse(metadata.creationTimestamp ?? '') || 0,
+    avoids: avoidedBy(pod),
     why: whyOf(pod),
   };
+}
+
+function avoidedBy({ spec }: Pod): readonly string[] {
+  const terms =
+    spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms;
+  const [term] = terms ?? [];
+  return (term?.matchFields ?? [])
+    .filter(({ operator }) => operator === 'NotIn')
+    .flatMap(({ values = [] }) => values);
 }
 
 function stateOf({ metadata, status }: Pod): CarrierState {

@@ -211,6 +211,7 @@ function gangOfGroup(
       incarnation: (status?.incarnation ?? 0) + 1,
       views: carriers.of(uid),
       nowMs: ports.clock.now(),
+      avoided: carriers.avoided,
       released: carriers.released(uid),
       nodeTrouble: (node, ordinal) => {
         const offer = offers.get(node);
