@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the kubelet that the tests run carrier Pods with, once a machine, and prints the folder that holds it: bin/kubelet. It is
-# that of Debian bookworm's source package kubernetes (1.20.2, with all libraries), compiled by bookworm's Go; both are unpacked
-# beside the system. containerd, runc and the network plugins are Debian's packages of this machine (scripts/setup.sh).
+# Builds the kubelet and the scheduler that the tests run carrier Pods with, once a machine, and prints the folder that holds them:
+# bin/kubelet, bin/kube-scheduler. They are those of Debian bookworm's source package kubernetes (1.20.2, with all libraries), compiled
+# by bookworm's Go; both are unpacked beside the system. containerd, runc and the network plugins are Debian's packages of this machine (scripts/setup.sh).
 #   GOCACHE=DIR   keeps what Go compiled there
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -55,9 +55,11 @@ rm -f "$vendored/go.mod"
 export GOROOT=$work/tools/usr/lib/$(echo $go | sed s/golang/go/) GOPATH=$work/gopath GOCACHE=${GOCACHE:-$work/gocache}
 export GO111MODULE=off GOFLAGS='' GOPROXY=off CGO_ENABLED=0 PATH=$GOROOT/bin:$PATH
 say "compiling the kubelet ($((SECONDS - started)) s so far)"
-compile() (cd "$kubernetes" && nice go build -trimpath -ldflags '-s -w' -o "$work/new/bin/kubelet" ./cmd/kubelet)
-quietly 'compiling the kubelet 1.20.2 of Debian bookworm' compile
-"$work/new/bin/kubelet" --version >/dev/null || fail 'the kubelet does not start on this machine'
+compile() (cd "$kubernetes" && nice go build -trimpath -ldflags '-s -w' -o "$work/new/bin/" ./cmd/kubelet ./cmd/kube-scheduler)
+quietly 'compiling the kubelet and the scheduler 1.20.2 of Debian bookworm' compile
+for program in kubelet kube-scheduler; do
+  "$work/new/bin/$program" --version >/dev/null || fail "the $program does not start on this machine"
+done
 mv -T "$work/new" "$prefix"
 say "the kubelet of the tests is ready after $((SECONDS - started)) s"
 echo "$prefix"

@@ -4,6 +4,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { podType, type Pod } from '../../controllers/carrier/pod.ts';
@@ -45,6 +46,9 @@ const images = {
   },
 };
 
+/** More than Pods of these tests take on a machine that is busy. */
+const carrierTimeoutSeconds = 60;
+
 const trouble = nodeTrouble();
 let cluster: KubeCluster;
 let muster: MusterOnKube;
@@ -57,9 +61,10 @@ describe.skipIf(trouble !== undefined)(
       cluster = await KubeCluster.start();
       await cluster.kubectl('apply', '-f', 'crds');
       const accounts = ['--agent-service-account', `${controllerNamespace}/muster-agents`];
-      const carriers = [...accounts, '--carrier-image', 'local/muster:1', '--carrier-pull-policy', 'Never'];
+      const image = ['--carrier-image', 'local/muster:1', '--carrier-pull-policy', 'Never'];
+      const carriers = [...accounts, ...image, '--carrier-timeout', String(carrierTimeoutSeconds)];
       muster = await MusterOnKube.start(cluster, { arguments: carriers });
-      node = await KubeNode.start(cluster, muster.store, 'node1', images);
+      node = await KubeNode.start(cluster, 'node1', images);
       await muster.startAgent('node1');
     }, 900_000);
     afterAll(async () => {
@@ -141,6 +146,7 @@ describe.skipIf(trouble !== undefined)(
       const spec = { suspend: value, suspendPolicy };
       return cluster.kubectl('patch', 'pg', name, '--type=merge', '-p', JSON.stringify({ spec }));
     };
+    const counting = sh('i=0; while [ $i -lt 100 ]; do sleep 0.1; i=$((i + 1)); done');
     /** A ring of MPI over the job's own network, of ranks that have written what goes with their Pod. */
     const saved = {
       template: {
@@ -167,7 +173,6 @@ describe.skipIf(trouble !== undefined)(
       const { metadata } = await muster.until('saved', 'Running', 60_000);
       await eventually(() => expect(outputOf(metadata.uid, 1).length).toBeGreaterThan(1000));
       await suspend(true, 'saved', 'Checkpoint');
-      const counting = sh('i=0; while [ $i -lt 100 ]; do sleep 0.1; i=$((i + 1)); done');
       await muster.apply(carried('evicted', counting, { size: 2, suspendPolicy: 'Checkpoint' }));
       await muster.until('evicted', 'Running', 60_000);
       await cluster.kubectl('delete', 'pod', 'evicted-1-0', '--wait=false');
@@ -178,6 +183,20 @@ describe.skipIf(trouble !== undefined)(
       const id = (status as { containerID?: string } | undefined)?.containerID ?? '';
       await node.ctr('tasks', 'kill', '--signal', 'SIGKILL', id.replace('containerd://', ''));
       expect(await failed('dies')).toMatch(/^CarrierLost: /);
+    });
+
+    it('say why the scheduler has no node for one of them', async () => {
+      // Of two that take more than half of the node the second is waited for in vain.
+      const requests = { cpu: `${String(Math.ceil(availableParallelism() * 600))}m` };
+      await muster.apply(
+        carried('wide', ['/bin/true'], { size: 2, placement: { ranksPerNode: 1 }, resources: { requests } }),
+      );
+      await eventually(async () => {
+        const { status } = await muster.group('wide');
+        expect(conditionOf(status?.conditions, 'Placed')?.message).toMatch(
+          /^1 of 2 carrier Pods run: wide-1-\d Unschedulable: 0\/1 nodes are available: 1 Insufficient cpu/,
+        );
+      }, 40_000);
     });
 
     it('are held to what the ranks asked for', async () => {
@@ -234,6 +253,32 @@ describe.skipIf(trouble !== undefined)(
       );
     });
 
+    it('leave a node that is drained, with an image elsewhere, and come back to it', async () => {
+      await muster.startAgent('node2'); // no node of Kubernetes: it keeps images
+      await muster.apply(carried('drained', counting, { size: 2 }));
+      await muster.until('drained', 'Running', 60_000);
+      await muster.command('drain', 'node1', '--policy', 'checkpoint');
+      await eventually(async () => {
+        const { status } = await muster.group('drained');
+        expect(conditionOf(status?.conditions, 'Placed')?.message).toMatch(
+          /drained-2-0 Unschedulable: 0\/1 nodes/,
+        );
+      }, 40_000);
+      await muster.command('uncordon', 'node1');
+      await muster.until('drained', 'Succeeded', 60_000);
+      await muster.stopAgent('node2');
+    });
+
+    it('are all let go in the end when one of them has no node, so that another group may have theirs', async () => {
+      await eventually(async () => {
+        expect(await cluster.kubectl('events', '--for', 'pg/wide')).toMatch(
+          /not all carriers ran within 60 s, all were let go/,
+        );
+        expect(await pods('wide')).toEqual([]);
+      }, 110_000);
+      await cluster.kubectl('delete', 'pg', 'wide', '--timeout=60s');
+    });
+
     it('are found and built by an agent that is itself a Pod, as the chart has it, and outlive it', async () => {
       await nothingLeft(); // which only the agent that had it can take away
       await muster.stopAgent('node1');
@@ -244,7 +289,7 @@ describe.skipIf(trouble !== undefined)(
         expect(await cluster.kubectl('get', 'nm', 'node1', '-o', path)).toMatch(/^True/);
       };
       await muster.apply(carried('podded', sh('trap "exit 0" TERM; while :; do sleep 0.1; done')));
-      await muster.until('podded', 'Running', 40_000).catch(async (error: unknown) => {
+      await muster.until('podded', 'Running', 90_000).catch(async (error: unknown) => {
         const status = await cluster.kubectl(
           'get',
           'pod',

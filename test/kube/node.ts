@@ -1,7 +1,7 @@
 /**
  * A node of a Kubernetes cluster for tests: Debian's containerd and runc, the kubelet of scripts/kubelet.sh, a network of Pods on a
  * bridge, images made here. All of it lies in one directory and goes with it; what the kubelet changes of the machine is put back.
- * There is no scheduler: Pods are bound to the one node there is.
+ * Pods get there by the scheduler of the same source.
  */
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -18,13 +18,11 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { podType, type Pod } from '../../controllers/carrier/pod.ts';
-import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
 import { eventually } from '../contract/eventually.ts';
 import { freePorts, type KubeCluster } from './cluster.ts';
 import { writeImage, type ImageContents } from './images.ts';
+import { KubeScheduler } from './scheduler.ts';
 
 const bridge = 'mustertest0';
 const changedSysctls = [
@@ -44,51 +42,47 @@ export function nodeTrouble(): string | undefined {
   if (!existsSync('/usr/lib/cni/bridge'))
     return 'containernetworking-plugins is not installed: scripts/setup.sh test';
   try {
-    kubelet();
+    programs();
   } catch (error) {
     return `the kubelet could not be built: ${(error as Error).message}`;
   }
   return undefined;
 }
 
-let kubeletPath: string | undefined;
-function kubelet(): string {
-  kubeletPath ??= join(
+let found: string | undefined;
+/** The folder of kubelet and scheduler. */
+function programs(): string {
+  found ??= join(
     execFileSync('scripts/kubelet.sh', { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }).trim(),
-    'bin/kubelet',
+    'bin',
   );
-  return kubeletPath;
+  return found;
 }
 
 export class KubeNode implements AsyncDisposable {
   readonly name: string;
   readonly directory: string;
   readonly #cluster: KubeCluster;
-  readonly #store: ObjectStore;
-  readonly #stop = new AbortController();
   readonly #sysctls = new Map(
     changedSysctls.map((name) => [name, readFileSync(`/proc/sys/${name}`, 'utf8')]),
   );
   readonly #existed = new Set(leftDirectories.filter((path) => existsSync(path)));
   #containerd: ChildProcess | undefined;
   #kubelet: ChildProcess | undefined;
-  #binding: Promise<void> | undefined;
+  #scheduler: KubeScheduler | undefined;
 
-  private constructor(cluster: KubeCluster, store: ObjectStore, name: string) {
+  private constructor(cluster: KubeCluster, name: string) {
     this.name = name;
     this.#cluster = cluster;
-    this.#store = store;
     this.directory = mkdtempSync('/var/tmp/muster-node-');
   }
 
-  /** `store` is a way to the same cluster. */
   static async start(
     cluster: KubeCluster,
-    store: ObjectStore,
     name: string,
     images: Readonly<Record<string, ImageContents>>,
   ): Promise<KubeNode> {
-    const node = new KubeNode(cluster, store, name);
+    const node = new KubeNode(cluster, name);
     try {
       await node.#start(images);
     } catch (error) {
@@ -118,7 +112,7 @@ export class KubeNode implements AsyncDisposable {
     }
     const [port] = await freePorts(1);
     writeFileSync(join(directory, 'kubelet.yaml'), kubeletConfig(directory, port!));
-    this.#kubelet = this.#spawn('kubelet', kubelet(), [
+    this.#kubelet = this.#spawn('kubelet', join(programs(), 'kubelet'), [
       ...['--config', join(directory, 'kubelet.yaml'), '--kubeconfig', this.#cluster.kubeconfig],
       ...['--hostname-override', this.name, '--root-dir', join(directory, 'kubelet')],
       ...['--container-runtime', 'remote', '--container-runtime-endpoint', `unix://${this.#socket}`],
@@ -131,7 +125,7 @@ export class KubeNode implements AsyncDisposable {
       );
       if (ready !== 'True') throw new Error(`the node is not ready: ${ready}`);
     }, 60_000);
-    this.#binding = this.#bindPods();
+    this.#scheduler = new KubeScheduler(this.#cluster, programs());
   }
 
   get #socket(): string {
@@ -155,6 +149,7 @@ export class KubeNode implements AsyncDisposable {
   }
 
   logs(): string {
+    const scheduler = this.#scheduler === undefined ? '' : `\n--- scheduler\n${this.#scheduler.logs()}`;
     return ['containerd', 'kubelet']
       .map(
         (name) =>
@@ -163,7 +158,8 @@ export class KubeNode implements AsyncDisposable {
             .slice(-25)
             .join('\n')}`,
       )
-      .join('\n');
+      .join('\n')
+      .concat(scheduler);
   }
 
   /** What the containers of a Pod wrote, as the kubelet keeps it. */
@@ -179,32 +175,6 @@ export class KubeNode implements AsyncDisposable {
       .join('\n');
   }
 
-  /** What stands for the scheduler. */
-  async #bindPods(): Promise<void> {
-    const { signal } = this.#stop;
-    while (!signal.aborted) {
-      try {
-        const { items } = await this.#store.list<Pod>(podType, {}, signal);
-        for (const { metadata, spec } of items) {
-          if (spec?.nodeName !== undefined || metadata.deletionTimestamp !== undefined) continue;
-          if (
-            JSON.stringify(spec).includes('"metadata.name"') &&
-            !JSON.stringify(spec).includes(`"${this.name}"`)
-          )
-            continue;
-          const key = { namespace: metadata.namespace, name: metadata.name ?? '' };
-          await this.#store.patch<Pod>(podType, key, {
-            type: 'merge',
-            patch: { spec: { nodeName: this.name } },
-          });
-        }
-      } catch (error) {
-        if (!isStoreError(error) && !signal.aborted) throw error;
-      }
-      await pause(50, undefined, { signal }).catch(() => undefined);
-    }
-  }
-
   #spawn(name: string, program: string, args: readonly string[]): ChildProcess {
     const log = openSync(join(this.directory, `${name}.log`), 'a');
     const child = spawn('setpriv', ['--pdeathsig', 'KILL', program, ...args], {
@@ -216,8 +186,7 @@ export class KubeNode implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#stop.abort();
-    await this.#binding;
+    await this.#scheduler?.[Symbol.asyncDispose]();
     await end(this.#kubelet);
     if (this.#containerd) await this.#endTasks();
     await end(this.#containerd);

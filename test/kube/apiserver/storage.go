@@ -63,6 +63,9 @@ func (s strategy) PrepareForCreate(_ context.Context, object runtime.Object) {
 		typed.Labels[corev1.LabelMetadataName] = typed.Name
 	case *corev1.Pod:
 		typed.Status.Phase = corev1.PodPending
+		if typed.Spec.SchedulerName == "" {
+			typed.Spec.SchedulerName = corev1.DefaultSchedulerName
+		}
 	case *corev1.Secret:
 		if typed.Type == "" {
 			typed.Type = corev1.SecretTypeOpaque
@@ -210,6 +213,9 @@ func registriesOf(getter generic.RESTOptionsGetter, g apiGroup) map[string]rest.
 		}
 		must(store.CompleteWithOptions(&generic.StoreOptions{RESTOptions: getter, AttrFunc: attributesOf}))
 		result[k.plural] = &registry{store, k.shortNames}
+		if _, isPod := k.object.(*corev1.Pod); isPod {
+			result[k.plural+"/binding"] = &bindings{store}
+		}
 		if k.status {
 			onStatus := *store
 			rules.onStatus = true
