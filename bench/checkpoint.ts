@@ -20,6 +20,7 @@ const counts = numbers('MUSTER_BENCH_RANKS', '4', '1,4,16,64');
 const places = words('MUSTER_BENCH_PLACES', 'memory,disk');
 const [shmMib = 0] = numbers('MUSTER_BENCH_SHM_MIB', '0', '512');
 const [rounds = 3] = numbers('MUSTER_BENCH_ROUNDS', '3');
+const mebi = 2 ** 20;
 const directories: Readonly<Record<string, string>> = { memory: '/dev/shm', disk: '/var/tmp' };
 
 interface Job {
@@ -51,12 +52,12 @@ interface Taken {
 
 /** Three blocks a rank are most of its memory. */
 async function measure(scene: Scene, place: string, { mib, ranks, shm }: Job): Promise<void> {
-  const bytes = Math.floor((mib << 20) / ranks / 3);
+  const bytes = Math.floor((mib * mebi) / ranks / 3);
   const ring = [`${programs}/ring`, '--bytes', String(bytes), '--seconds', '3600', '--report-every', '1'];
-  const files = `[ "$MUSTER_RANK" != 0 ] || head -c ${String(shm << 20)} /dev/zero >/dev/shm/files; exec "$@"`;
+  const files = `[ "$MUSTER_RANK" != 0 ] || head -c ${String(shm * mebi)} /dev/zero >/dev/shm/files; exec "$@"`;
   const argv = shm === 0 ? ring : ['/bin/sh', '-c', files, 'sh', ...ring];
   let now = await scene.run({ argv, size: ranks, overrides: isolated() });
-  const wanted = ((mib + shm) << 20) * 0.9;
+  const wanted = (mib + shm) * mebi * 0.9;
   await scene.hub.until(() => (now.fact()?.memoryBytes ?? 0) > wanted, 'its memory', 120_000);
   const { stateDir = '' } = scene.agents[0] ?? {};
   const taken: Taken[] = [];
