@@ -70,6 +70,9 @@ export function addressOf(subnet: Subnet, ordinal: number): string {
   return dotted(subnet.first + 2 + ordinal);
 }
 
+/** What all of the next are in. */
+export const jobsBySix = 'fd6d:4d75::/32';
+
 /** The addresses by IPv6 beside those of the network with this number: unique local (RFC 4193), none that is routed anywhere. */
 export const subnetSixOf = (vni: number): string =>
   `fd6d:4d75:${(vni >>> 8).toString(16)}:${(((vni & 0xff) << 8) | 1).toString(16)}::/64`;

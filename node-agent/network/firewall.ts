@@ -6,6 +6,7 @@ import { isIPv6 } from 'node:net';
 import type { Native } from '../../native/addon/index.ts';
 import type { NetworkNames } from './names.ts';
 import { Netfilter } from './netfilter.ts';
+import { jobsBySix } from '../../wire/job-addresses.ts';
 import { sealedRange } from './network-key.ts';
 import { forwardsAll, forwardFrom, uplinks } from './underlay.ts';
 
@@ -20,6 +21,8 @@ export interface Tunnel {
 export interface GroupRules {
   readonly tunnel: Tunnel | null;
   readonly bridge: string;
+  /** ADDRESS/LENGTH */
+  readonly subnet: string;
   /** Packets leave the network by this node. */
   readonly egress: boolean;
 }
@@ -27,7 +30,10 @@ export interface GroupRules {
 /** On frames that a bridge passes from port to port: where br_netfilter is loaded, the rules for what is routed see them too. */
 const withinMark = '0x4d000000';
 
-/** The table, empty of tunnels. Made anew as a whole, in one transaction, so that a later version replaces an earlier one. */
+/**
+ * The table, empty of tunnels. Made anew as a whole, in one transaction, so that a later version replaces an earlier one. Connections
+ * within a network, and tunnels, are not followed (notrack): nothing asks for it, and it takes a good part of what a tunnel carries.
+ */
 export function tableText({ table, bridgePattern, sealedPattern }: NetworkNames, port: number): string {
   return `table inet ${table}
 delete table inet ${table}
@@ -44,7 +50,14 @@ table inet ${table} {
   set tunnels6 { typeof ip6 saddr . @th,96,24; }
   set sealed { typeof ip6 saddr . @th,96,24; }
   set closed { type ifname; }
+  set inside { type ipv4_addr; flags interval; }
   set uplinks { type ifname; }
+  chain begin {
+    type filter hook prerouting priority raw; policy accept;
+    udp dport ${String(port)} notrack
+    iifname "${bridgePattern}" ip daddr @inside notrack
+    iifname "${bridgePattern}" ip6 daddr ${jobsBySix} notrack
+  }
   chain input {
     type filter hook input priority filter - 5; policy accept;
     iifname "${sealedPattern}" udp dport ${String(port)} ip6 saddr . @th,96,24 @sealed accept
@@ -63,6 +76,10 @@ table inet ${table} {
     oifname "${bridgePattern}" ct state established,related accept
     oifname "${bridgePattern}" counter drop
   }
+  chain send {
+    type filter hook output priority raw; policy accept;
+    udp dport ${String(port)} notrack
+  }
   chain output {
     type filter hook output priority filter - 5; policy accept;
     udp dport ${String(port)} ip6 daddr ${sealedRange} oifname != "${sealedPattern}" counter drop
@@ -78,11 +95,11 @@ table inet ${table} {
 }
 
 /** What stands in the table's sets for a group: SET { ELEMENT }, in the words of nft(8). */
-export function elementsOf({ tunnel, bridge, egress }: GroupRules): string[] {
+export function elementsOf({ tunnel, bridge, subnet, egress }: GroupRules): string[] {
   const setOf = (node: string): string =>
     tunnel?.isSealed === true ? 'sealed' : isIPv6(node) ? 'tunnels6' : 'tunnels';
   const from = (tunnel?.nodes ?? []).map((node) => `${setOf(node)} { ${node} . ${String(tunnel?.vni)} }`);
-  return egress ? from : [...from, `closed { "${bridge}" }`];
+  return [...from, `inside { ${subnet} }`, ...(egress ? [] : [`closed { "${bridge}" }`])];
 }
 
 const uplinkElement = (link: string): string => `uplinks { "${link}" }`;

@@ -251,6 +251,7 @@ export class JobNetwork implements AsyncDisposable {
     const allowed = this.#firewall.allow(group.groupUid, group.port, {
       tunnel: nodes.length === 0 ? null : { vni: group.vni, nodes, isSealed: group.isEncrypted },
       bridge: this.#names.bridge(group.groupUid),
+      subnet: group.subnet,
       egress: group.egress,
     });
     await Promise.all([allowed, group.isEncrypted ? this.#seal() : undefined]);
