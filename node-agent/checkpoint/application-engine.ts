@@ -40,8 +40,7 @@ export class ApplicationEngine implements CheckpointEngine {
       for (const rank of waiting) {
         const error = saidOf(saves, number, rank);
         if (error === null) continue;
-        if (error > 0)
-          throw refusal(`rank ${String(rank)} could not save itself (error ${String(error)})`);
+        if (error > 0) throw refusal(`rank ${String(rank)} could not save itself (error ${String(error)})`);
         waiting.delete(rank);
       }
       if (waiting.size === 0) return;

@@ -1,4 +1,12 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { bytesSaved, makeSaves, putSaves, saidOf, takeSaves, wishSave, withdrawSave } from './own-saves.ts';
@@ -49,7 +57,13 @@ test('a tree of files goes into the image, and comes back as it was', async () =
 
 test('a rank has answered once it says the number that is asked for', () => {
   expect(saidOf(saves, 17, 3)).toBeNull();
-  for (const [text, said] of [['16\n', null], ['17', null], ['17\n', 0], ['17 28\n', 28], ['', null]] as const) {
+  for (const [text, said] of [
+    ['16\n', null],
+    ['17', null],
+    ['17\n', 0],
+    ['17 28\n', 28],
+    ['', null],
+  ] as const) {
     write('done.3', text);
     expect(saidOf(saves, 17, 3)).toBe(said);
   }
@@ -64,7 +78,10 @@ test('what is no file is not taken, and what leads out is not put', () => {
     takeSaves(saves, image);
   }).toThrow(/MUSTER_SAVED_FILE: .*link/);
   writeFileSync(image.pathOf('save.0'), 'x');
-  writeFileSync(image.pathOf('saves.json'), JSON.stringify([{ path: '../out', mode: 0o600, file: 'save.0' }]));
+  writeFileSync(
+    image.pathOf('saves.json'),
+    JSON.stringify([{ path: '../out', mode: 0o600, file: 'save.0' }]),
+  );
   expect(() => {
     putSaves(image, saves, owner);
   }).toThrow(/ImageDamaged|leads out/);
