@@ -437,8 +437,8 @@ napi_value closeLink(napi_env env, napi_callback_info info) {
 } // namespace
 
 void defineLink(napi_env env, napi_value exports) {
-  static const Method methods[] = {{"listen", listenAt},   {"accept", acceptFrom},    {"connect", connectTo},
-                                   {"send", sendRange},    {"receive", receiveRange}, {"close", closeLink}};
+  static const Method methods[] = {{"listen", listenAt}, {"accept", acceptFrom},    {"connect", connectTo},
+                                   {"send", sendRange},  {"receive", receiveRange}, {"close", closeLink}};
   defineClass(Instance::of(env), kLink, "Link", methods, 6);
   method(env, exports, "link", link);
 }
