@@ -328,6 +328,10 @@ program
   .option('--ranks <set>', 'only these, such as 4-7: whole sandboxes')
   .option('--strategy <strategy>', 'Auto, StopAndCopy, PreCopy or PostCopy (default: Auto)')
   .option('--name <name>', 'of the Migration (default: one made from the name of the job)')
+  .option(
+    '--no-copy-files',
+    'refuse where ranks use files that the new node lacks, rather than take them along',
+  )
   .option('--deadline <seconds>', 'give up after this time, the ranks go on where they were')
   .option('--no-wait', 'do not wait until they have moved')
   .option('-n, --namespace <ns>')

@@ -34,8 +34,11 @@ export class InputSpool {
   #kept = Infinity;
   /** Its length when no rank was left to read it. */
   #discarded: number | null = null;
+  #isHeld = false;
   /** Told when more may be written. */
   readonly listeners = new Set<() => void>();
+  /** Told when who writes from afar is to begin anew, wherever the ranks are then. */
+  readonly onLetGo = new Set<() => void>();
 
   constructor(directory: string, pump: InputPump, native: Native) {
     this.#directory = directory;
@@ -72,7 +75,21 @@ export class InputSpool {
 
   /** An append-only description for a writer on this machine. */
   openForAppend(): number {
-    return openSync(this.path, 'a');
+    return openSync(this.path, 'a+'); // what ranks that move do not take along the writer reads again
+  }
+
+  /** What ranks that move take along is settled: nothing from afar is taken any more. */
+  get isHeld(): boolean {
+    return this.#isHeld;
+  }
+
+  hold(): void {
+    this.#isHeld = true;
+  }
+
+  letGo(): void {
+    this.#isHeld = false;
+    for (const listener of this.onLetGo) listener();
   }
 
   /** Starts delivery through `spoolFd` (rank-init's description) to `pipeFd`; both are taken. */
@@ -126,6 +143,7 @@ export class InputSpool {
   }
 
   remove(): void {
+    this.letGo();
     for (const id of this.#readers.keys()) this.#pump.remove(id);
     this.#readers.clear();
   }

@@ -77,17 +77,30 @@ function takeInput(streamId: number, sandbox: Sandbox, call: Call, signal: Abort
     call.end();
     return;
   }
+  if (input.isHeld) {
+    call.write({ streamId, error: 'MUSTER_MOVING: the ranks that read are on their way to another node' });
+    call.end();
+    return;
+  }
   let told = -1;
   let safe = -1;
   const tell = () => {
     const { window, length } = input;
+    if (input.isHeld) return; // what is not told is sent again
     if (window <= told && length <= safe) return;
     [told, safe] = [window, length];
     call.write({ streamId, offset: length, window });
   };
+  const anew = () => {
+    input.listeners.delete(tell);
+    input.onLetGo.delete(anew);
+    call.end();
+  };
   input.listeners.add(tell);
-  signal.addEventListener('abort', () => input.listeners.delete(tell));
+  input.onLetGo.add(anew);
+  signal.addEventListener('abort', anew);
   call.on('data', (chunk: Chunk) => {
+    if (input.isHeld || !input.onLetGo.has(anew)) return;
     if (!input.ended && !input.write(chunk.offset, chunk.data)) {
       call.write({
         streamId,
@@ -100,10 +113,7 @@ function takeInput(streamId: number, sandbox: Sandbox, call: Call, signal: Abort
     if (chunk.end && chunk.offset + chunk.data.length === input.length) input.end();
     tell();
   });
-  call.on('end', () => {
-    input.listeners.delete(tell);
-    call.end();
-  });
+  call.on('end', anew);
   tell();
 }
 

@@ -484,6 +484,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
     const { input, native } = this.#backend;
     if (!this.ended && (this.spec.stdin !== 'None' || this.spec.tty))
       this.input ??= new InputSpool(this.directory.input, input.pump, native);
+    if (this.#leaving.isLeft) this.input?.hold();
     return this.input;
   }
 

@@ -296,6 +296,7 @@ export interface MoveOrder {
   neededBytes: number;
   openFiles: string;
   externalConnections: string;
+  copyFiles: boolean;
 }
 
 export interface Lease {
@@ -550,6 +551,7 @@ export interface LeaverRequest {
   migrationUid: string;
   probe: boolean;
   noLink: boolean;
+  files: string[];
 }
 
 export interface ImageChunk {

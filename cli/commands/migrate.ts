@@ -17,6 +17,7 @@ export interface MigrateOptions {
   readonly strategy?: string;
   readonly name?: string;
   readonly deadline?: string;
+  readonly copyFiles: boolean;
   readonly wait: boolean;
 }
 
@@ -24,7 +25,7 @@ export async function migrate(config: Config, args: string[], options: MigrateOp
   const client = connect(config.server);
   const [group = ''] = args;
   const { namespace } = config;
-  const { from, to, ranks, strategy, deadline } = options;
+  const { from, to, ranks, strategy, deadline, copyFiles } = options;
   if (from === undefined && ranks === undefined)
     throw new CommandError('say which node to leave, --from NODE, or which ranks move, --ranks SET', 2);
   const made = await client.store.create<Migration>(migrationType, {
@@ -40,6 +41,7 @@ export async function migrate(config: Config, args: string[], options: MigrateOp
       ...(to === undefined ? {} : { to }),
       ...(ranks === undefined ? {} : { ranks }),
       ...(strategy === undefined ? {} : { strategy: strategyOf(strategy) }),
+      ...(copyFiles ? {} : { copyFiles }),
       ...(deadline === undefined ? {} : { deadlineSeconds: secondsOf(deadline) }),
     },
   } as Migration);

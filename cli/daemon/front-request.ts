@@ -188,8 +188,9 @@ export function encodeDone(code: number, sandboxes: number, text: string): Buffe
   return packet(frontTypes.done, Buffer.concat([head, Buffer.from(text).subarray(0, 60_000)]));
 }
 
-export function encodeWindow(offset: number): Buffer {
-  const body = Buffer.alloc(8);
+export function encodeWindow(offset: number, safe: number): Buffer {
+  const body = Buffer.alloc(16);
   body.writeBigUInt64LE(BigInt(offset));
+  body.writeBigUInt64LE(BigInt(safe), 8);
   return packet(frontTypes.window, body);
 }

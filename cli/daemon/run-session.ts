@@ -27,7 +27,10 @@ import {
 import type { GroupBook } from '../../controllers/subresources/group-book.ts';
 
 export interface RelayedStdin {
+  /** Settles once it is known from where on it is taken. */
+  readonly begins: Promise<unknown>;
   readonly window: number;
+  readonly safe: number;
   readonly windowMoved: Promise<void>;
   write(offset: number, data: Uint8Array, end: boolean): void;
   close(): void;
@@ -186,9 +189,15 @@ export class RunSession {
 
   async #tellWindows(stdin: RelayedStdin): Promise<void> {
     let told = -1;
+    let toldSafe = -1;
+    await stdin.begins;
     while (!this.#ended.signal.aborted) {
       const moved = stdin.windowMoved;
-      if (stdin.window > told) this.#send(encodeWindow((told = stdin.window)));
+      const { window, safe } = stdin;
+      if (window > told || safe > toldSafe) {
+        [told, toldSafe] = [Math.max(told, window), safe];
+        this.#send(encodeWindow(told, safe));
+      }
       await moved;
     }
   }

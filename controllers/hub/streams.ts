@@ -145,8 +145,13 @@ export class Streams {
     const targets = entries.map((entry) => {
       const now = (): Entry => this.#ports.sandboxesOf(uid)[entry.spec.id.ordinal] ?? entry;
       return {
-        open: (until: AbortSignal) =>
-          this.#open(now().node, now().spec.id, { kind: 'Stdin' as const }, until),
+        open: async (until: AbortSignal) => {
+          const { node, spec } = now();
+          const opened = await this.#open(node, spec.id, { kind: 'Stdin' as const }, until);
+          if (!opened.first.error || !this.#isElsewhere(spec.id)) return opened;
+          opened.call.end();
+          throw new HubError('MUSTER_STREAM_FAILED', `node ${node}: ${opened.first.error}`);
+        },
         again: (until: AbortSignal) => this.#again(now().node, now().spec.id, until),
       };
     });

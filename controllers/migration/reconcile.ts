@@ -229,6 +229,7 @@ function wishOf({ migration, movers, group }: MigrationSeen, to: 'Preparing' | '
     name: `${metadata.namespace ?? 'default'}/${metadata.name}`,
     openFiles: group?.spec.checkpointPolicy?.openFiles === 'Truncate' ? 'Truncate' : 'Refuse',
     externalConnections: group?.spec.externalConnections ?? 'Refuse',
+    copyFiles: migration.spec.copyFiles ?? true,
   };
   const leavers = new Map<number, Sent<MoveOrder>>();
   const comers = movers.map(({ move, leaver }) => {

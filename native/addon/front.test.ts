@@ -388,7 +388,7 @@ describe('muster run', () => {
     child.stdin!.end(text);
     let got = '';
     for (let window = 50_000n; ; window += 50_000n) {
-      control.send(type.window, window);
+      control.send(type.window, window, 0n);
       let ended = false;
       while (got.length < Math.min(Number(window), text.length)) {
         const { body } = await control.expect(type.stdin);
@@ -404,6 +404,55 @@ describe('muster run', () => {
       if (ended) break;
     }
     expect(got).toBe(text);
+    control.send(type.done, 0, 0);
+    expect(await exited()).toEqual([0, null]);
+  });
+
+  /** Its ranks have `one two three` of what was given in a spool of this machine. */
+  async function given(): Promise<void> {
+    start(['run', 'prog'], 'muster', 'pipe');
+    await accepted();
+    await sandbox(1);
+    agent.sendFd(fs.openSync(join(home, 'spool'), 'a+', 0o600), type.inputFd, 0n, 1000n);
+    child.stdin!.write('one two three');
+    expect((await agent.expect(type.input)).body.readBigUInt64LE(0)).toBe(13n);
+  }
+
+  it('gives ranks that have moved within its machine what they did not take along', async () => {
+    await given();
+    const other = new Side(join(home, 'run', 'other.sock'));
+    try {
+      control.send(type.sandbox, 0, 2, 1, join(home, 'run', 'other.sock'));
+      await other.accept();
+      expect((await other.expect(type.open)).body.toString()).toBe('uid-1 0 2 token-1');
+      fs.writeFileSync(join(home, 'theirs'), 'one ');
+      other.sendFd(fs.openSync(join(home, 'theirs'), 'a+'), type.inputFd, 4n, 1000n);
+      expect((await other.expect(type.input)).body.readBigUInt64LE(0)).toBe(13n);
+      expect(fs.readFileSync(join(home, 'theirs'), 'utf8')).toBe('one two three');
+      child.stdin!.end(' four');
+      let end = 0;
+      while (end === 0) end = (await other.expect(type.input)).body.readUInt32LE(8);
+      expect(fs.readFileSync(join(home, 'theirs'), 'utf8')).toBe('one two three four');
+    } finally {
+      other.close();
+    }
+    control.send(type.done, 0, 0);
+    expect(await exited()).toEqual([0, null]);
+  });
+
+  it('relays to ranks that have left its machine what they did not take along, and what comes then', async () => {
+    await given();
+    control.send(type.sandbox, 0, 2, 0, '');
+    const relayed = async (offset: bigint, text: string): Promise<void> => {
+      const { body } = await control.expect(type.stdin);
+      expect([body.readBigUInt64LE(0), body.subarray(8).toString()]).toEqual([offset, text]);
+    };
+    control.send(type.window, 1000n, 4n);
+    await relayed(4n, 'two three');
+    child.stdin!.end(' four');
+    control.send(type.window, 1000n, 13n);
+    await relayed(13n, ' four');
+    await relayed(18n, '');
     control.send(type.done, 0, 0);
     expect(await exited()).toEqual([0, null]);
   });

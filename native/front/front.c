@@ -259,8 +259,8 @@ static bool take(struct packet *packet) {
     return true;
   case FRONT_DONE: return finish(packet);
   case FRONT_WINDOW:
-    if (packet->length != 8) return false;
-    input_window(read_u64(packet->body));
+    if (packet->length != 16) return false;
+    input_window(read_u64(packet->body), read_u64(packet->body + 8));
     return true;
   default: /* of a later version */ return true;
   }

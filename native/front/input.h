@@ -1,6 +1,7 @@
 /* The front's stdin on its way to the job: appended to a spool file on this machine, or sent in packets within the window that
  * the control plane gives; a spool has a window too, so that a slow job bounds what lies on disk. A terminal is read only while this process is in its foreground. What was read is kept until it has
- * been written or sent, and the last window's worth until it can no longer be asked for again. */
+ * been written or sent, and the last window's worth until it can no longer be asked for again. When the ranks that read it move, what
+ * they did not take along is read again from the spool that they have left; until that is safe no more of stdin is read. */
 #ifndef MUSTER_FRONT_INPUT_H
 #define MUSTER_FRONT_INPUT_H
 
@@ -16,6 +17,7 @@ struct input {
   uint64_t length; /* bytes read and handed over */
   uint64_t told;   /* of them told with FRONT_INPUT */
   uint64_t window; /* bytes may go up to here */
+  uint64_t safe;   /* relayed bytes before this are never asked for again */
   bool ended, end_told;
   uint64_t retry_ns; /* the spool's disk is full */
 };
@@ -24,7 +26,11 @@ extern struct input input;
 
 /* Takes `fd`. */
 void input_spool(uint32_t ordinal, int fd, uint64_t length, uint64_t window);
-void input_window(uint64_t window);
+/* Its agent is connected anew, maybe another one: it is told of nothing before it has given its spool. */
+void input_connected(uint32_t ordinal);
+/* The sandbox has gone to another machine: input is relayed from now on. */
+void input_gone(uint32_t ordinal);
+void input_window(uint64_t window, uint64_t safe);
 void input_spool_window(uint32_t ordinal, uint64_t window);
 /* Whether stdin should be polled now. */
 bool input_wanted(void);

@@ -27,20 +27,23 @@ enum front_type {
                            shown (FRONT_SHOWN, FRONT_SHOWN_HERE): ranks wait for it when the log is full */
   FRONT_SANDBOX =
       18,          /* u32 ordinal, u32 incarnation, u32 flags (1 = stdin goes here), text: path of the agent's socket; empty: it
-                           has gone to another machine, and its output is relayed from now on */
+                           has gone to another machine, and its output is relayed from now on, and input from where the
+                           next FRONT_WINDOW says that it is safe */
   FRONT_DATA = 19, /* u32 rank, u32 stream (1, 2), u64 offset, bytes: relayed output of a node elsewhere */
   FRONT_SUSPENDED = 20, /* the job is frozen: the front stops itself */
   FRONT_DONE = 21,      /* i32 exit code, u32 sandboxes that must have ended first, text for stderr (may be empty) */
-  FRONT_WINDOW = 22,    /* u64: relayed stdin may be sent up to this offset */
+  FRONT_WINDOW = 22,    /* u64, u64: relayed stdin may be sent up to this offset; what is before the other is in every spool */
   /* front to agent */
   FRONT_OPEN = 32,       /* text "uid ordinal incarnation token": send me this sandbox's output */
   FRONT_INPUT = 33,      /* u64 length, u32 end: the stdin spool has grown to this */
   FRONT_SHOWN_HERE = 34, /* records {u32 id, u32 0, u64 offset}: output that has been written out */
   /* agent to front */
-  FRONT_STREAM = 48,   /* u32 id, u32 rank, u32 stream, u32 0, u64 first offset of the segment; one descriptor (read only).
+  FRONT_STREAM = 48, /* u32 id, u32 rank, u32 stream, u32 0, u64 first offset of the segment; one descriptor (read only).
                          Ids are a connection's own; the first segment may start before what the front has already */
-  FRONT_GREW = 49,     /* records {u32 id, u32 flags (1 = end), u64 length of the stream so far}; may come before FRONT_STREAM */
-  FRONT_INPUT_FD = 50, /* u64 length so far, u64 window; one descriptor (append only): write stdin here, then FRONT_INPUT */
+  FRONT_GREW = 49,   /* records {u32 id, u32 flags (1 = end), u64 length of the stream so far}; may come before FRONT_STREAM */
+  FRONT_INPUT_FD =
+      50, /* u64 length so far, u64 window; one descriptor (that appends): write stdin here, then FRONT_INPUT. Another file
+                          than before is that of a sandbox that has moved: what it did not take along is written here again */
   FRONT_ENDED = 51,   /* every stream of the sandbox has ended and all lengths are told (by the agent itself in a FRONT_GREW right
                          before this: its pump's own may still wait for room in the queue) */
   FRONT_REFUSED = 52, /* text */

@@ -44,7 +44,7 @@ static void connect_one(struct sandbox *sandbox, uint64_t now) {
     sandbox->connection = ++connections;
     sandbox->connected_ns = now;
     if (length < (int)sizeof words && packet_send(fd, FRONT_OPEN, words, (size_t)length, -1) == 0) {
-      if (input.road == INPUT_SPOOL && input.ordinal == sandbox->ordinal) input_again();
+      input_connected(sandbox->ordinal);
       return;
     }
   }
@@ -70,6 +70,7 @@ int sandboxes_named(const uint8_t *body, size_t length) {
       sandbox->ended = false;
       disconnect(sandbox, now);
       sandbox->given_up = true;
+      if (sandbox->takes_input) input_gone(ordinal);
     }
     free(path);
     return 0;

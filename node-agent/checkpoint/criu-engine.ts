@@ -15,6 +15,7 @@ import { AgentError, messageOf } from '../agent-error.ts';
 import { manageCgroupsIgnore, networkLocks, type CriuOptions } from './criu-messages.ts';
 import { complaintOf, firstDescriptor, runCriu, type CriuHost } from './criu-process.ts';
 import { askAll } from './callbacks.ts';
+import { withoutOuterSizes } from './outer-sizes.ts';
 import type { CheckpointEngine, DumpRequest, Probe, RestoreRequest, SettleRequest } from './engine.ts';
 
 const leastVersion = [4, 2] as const;
@@ -115,6 +116,10 @@ export class CriuEngine implements CheckpointEngine {
       };
       const guarded = request.frozenCgroup;
       await runCriu(host, { type: 'dump', options, cgroups: request.cgroups, guarded }, signal);
+      if (request.files.length > 0) {
+        const path = `${request.directory}/files.img`;
+        writeFileSync(path, withoutOuterSizes(readFileSync(path)));
+      }
     } catch (error) {
       throw failureOf('dump', error, `${request.directory}/dump.log`, signal);
     } finally {

@@ -199,6 +199,9 @@ export async function restoreProcesses(options: {
   const stage = carrier ? stageCarried(carrier.record, launch, directory.path) : new Map<string, string>();
   const stageOf = (target: string): string => stage.get(target) ?? standIn;
   const mounts = mountsOn(manifest, launch, config.node, { standIn, stageOf });
+  // What it will have, which is what it had: nothing else is a mount of its own making when it is looked at next.
+  if (engine.savesProcesses && !carrier)
+    directory.write('mounts', { root: launch.mounts.root, binds: mounts });
   const record = carrier?.record ?? null;
   if (record) await putTrees(record, image, signal);
   const nodes = carrier ? mounts.filter(({ target }) => !stage.has(target)) : mounts;

@@ -2,7 +2,7 @@
 // back before the ranks are. They share blocks with the file where its file system and that of the images are one that can.
 // What a file is when it is put back stays beside it; all of it is written with the rights of the rank that wrote it.
 import { spawn } from 'node:child_process';
-import { constants, createReadStream, lstatSync, openSync, closeSync } from 'node:fs';
+import { constants, createReadStream, lstatSync, openSync } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { AgentError, errnoOf, messageOf } from '../agent-error.ts';
@@ -74,11 +74,8 @@ export async function putBack(
     shell.once('close', resolve);
   });
   const fd = openSync(image.pathOf(copy), constants.O_RDONLY | constants.O_NOFOLLOW);
-  try {
-    await pipeline(createReadStream('', { fd, autoClose: false }), shell.stdin).catch(() => undefined);
-  } finally {
-    closeSync(fd);
-  }
+  // It closes the descriptor, however it goes; why it does not, the shell says.
+  await pipeline(createReadStream('', { fd }), shell.stdin).catch(() => undefined);
   const code = await ended;
   if (code !== 0) throw new Error(said.trim() === '' ? `the copy ended with ${String(code)}` : said.trim());
 }

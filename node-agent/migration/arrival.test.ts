@@ -20,7 +20,11 @@ const chunk = (file: string, offset: number, data: string, carried = 0): ImageCh
 
 function end(files: Record<string, number>, version = manifestVersion): ImageChunk {
   const named = Object.entries(files).map(([name, bytes]) => ({ name, bytes, sha256: '' }));
-  return chunk(endName, 0, JSON.stringify({ kind: 'left', manifest: { version, files: named }, stillUs: 7 }));
+  return chunk(
+    endName,
+    0,
+    JSON.stringify({ kind: 'left', manifest: { version, files: named }, files: [], stillUs: 7 }),
+  );
 }
 
 /** What becomes of all of these, the link carrying 'x'. */

@@ -5,7 +5,7 @@ import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import type { ImageChunk } from '../../wire/agent-types.ts';
 import { AgentError, errnoOf } from '../agent-error.ts';
-import { isFileName, manifestVersion, type Manifest } from '../checkpoint/image.ts';
+import { isFileName, manifestVersion } from '../checkpoint/image.ts';
 import { endName, linkName, type Departed } from './journey.ts';
 
 export interface ArrivalOptions {
@@ -38,7 +38,7 @@ export class Arrival implements AsyncDisposable {
   }
 
   /** Throws AgentError with the other's own words when the sandbox stays where it is. */
-  async finish(): Promise<{ manifest: Manifest; stillUs: number }> {
+  async finish(): Promise<Omit<Extract<Departed, { kind: 'left' }>, 'kind'>> {
     if (this.#end.length === 0) throw new Error('it ended in the middle');
     const departed = JSON.parse(Buffer.concat(this.#end).toString('utf8')) as Departed;
     if (departed.kind === 'stayed') {
@@ -46,7 +46,7 @@ export class Arrival implements AsyncDisposable {
       const [, code = 'MUSTER_STAYED', words = message] = /^(MUSTER_[A-Z_]+): (.*)$/s.exec(message) ?? [];
       throw new AgentError('failed', reason, code, `it did not leave: ${words}`);
     }
-    const { manifest, stillUs } = departed;
+    const { manifest, files, stillUs } = departed;
     if (manifest.version !== manifestVersion)
       throw new Error(
         `it speaks version ${String(manifest.version)} of images, not ${String(manifestVersion)}`,
@@ -57,7 +57,7 @@ export class Arrival implements AsyncDisposable {
     }
     if (this.#files.size !== manifest.files.length)
       throw new Error('it has sent files that its manifest does not name');
-    return { manifest, stillUs };
+    return { manifest, files, stillUs };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -2,6 +2,7 @@
 // fetched into memory from where it leaves, while it is dumped there, and restored, frozen and reached by nobody. It is let run only once the hub says that
 // the group's record has it here; until then it can be taken away without a trace. How far it is stands on disk before anybody is
 // told, so an agent that comes after takes up what is Placed, and gives up what was in the middle.
+import { rmSync } from 'node:fs';
 import { arch } from 'node:os';
 import type { MoveFact, MoveOrder, SandboxId, SandboxSpec } from '../../wire/agent-types.ts';
 import { comerEventOf, comerTable, type ComerEvent } from '../../wire/migration-protocol.ts';
@@ -11,7 +12,7 @@ import type { Backend } from '../backend.ts';
 import type { SandboxCgroup } from '../cgroups.ts';
 import { engineCgroupOf } from '../checkpoint/criu-process.ts';
 import { cpuFeatures } from '../checkpoint/cut.ts';
-import type { Manifest } from '../checkpoint/image.ts';
+import type { Image, Manifest } from '../checkpoint/image.ts';
 import { clearEngine } from '../checkpoint/remains.ts';
 import type { RestoringSandbox } from '../checkpoint/restore-sandbox.ts';
 import {
@@ -28,8 +29,11 @@ import type { Want } from '../plan.ts';
 import { bindsOf, preparationOf } from '../preparation.ts';
 import { until } from '../until.ts';
 import { factOfRecord, namesFileName, nothingMoved, type ComingRecord } from './record.ts';
+import { lackTrouble, placeCopy } from './file-copies.ts';
+import { copyPrefix } from './journey.ts';
 import { Phases } from './phases.ts';
 import { fetchLeaver, reachLeaver, type LeaverPlace } from './transfer.ts';
+import { lackedFiles, type LackedFile, type UsedFile } from './used-files.ts';
 
 /** The sandbox as its coming needs it. */
 export interface ComingSandbox extends Omit<RestoringSandbox, 'onReachable'> {
@@ -179,8 +183,11 @@ export class Coming {
         'MUSTER_NO_ROOM',
         `node ${config.node}: a sandbox of ${String(needed)} bytes does not fit into the ${String(free)} bytes that are free in memory or on the disk`,
       );
-    preparationOf(this.#sandbox.spec, this.#sandbox.key, this.#backend); // what it refuses it refuses now
-    if (order) await reachLeaver(this.#placeOf(order), signal);
+    const { launch } = preparationOf(this.#sandbox.spec, this.#sandbox.key, this.#backend); // what it refuses it refuses now
+    if (order === null) return;
+    const files = await reachLeaver(this.#placeOf(order), signal);
+    const trouble = order.copyFiles ? null : lackTrouble(lackedOn(launch, files), config.node);
+    if (trouble) throw trouble;
   }
 
   async #place(order: MoveOrder | null, signal: AbortSignal): Promise<void> {
@@ -203,12 +210,13 @@ export class Coming {
             ? `${directory.logs}/${name.slice('log.'.length)}`
             : image.pathOf(name);
       const fetched = await fetchLeaver({ ...this.#placeOf(order), native, pathOf }, signal);
-      const { manifest, bytes, stillUs } = fetched;
+      const { manifest, files, bytes, stillUs } = fetched;
       this.#update({ bytes, arrived: { stillUs, steadyUs: steadyUs() } });
       phases.end('fetch');
       checkFits(manifest, { architecture: arch(), features: cpuFeatures() }, config.node);
       const spec = restoredSpecOf(sandbox.spec, manifest, this.#backend.checkpoints.engine);
       const { launch } = preparationOf(spec, key, this.#backend);
+      await this.#copyFiles(order, { image, lacked: lackedOn(launch, files) }, signal);
       placeInput(image, manifest, directory);
       this.#become(spec, launch);
       sandbox.limits.countFrom(usedBefore(manifest));
@@ -223,6 +231,27 @@ export class Coming {
     phases.end('tidy');
     this.#update({ engineUs: phases.tookUs('restore') });
     this.#backend.log.info({ sandbox: key, tookMs: phases.tookMs }, 'sandbox has been restored');
+  }
+
+  /** Files that the processes use and that this node lacks. */
+  async #copyFiles(
+    order: MoveOrder,
+    { image, lacked }: { image: Image; lacked: readonly LackedFile[] },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { native, config, log } = this.#backend;
+    if (lacked.length === 0) return;
+    if (!order.copyFiles)
+      throw lackTrouble(lacked, config.node) ?? new Error('MUSTER_BUG: nothing is lacked');
+    const pathOf = (name: string): string => image.pathOf(name);
+    const files = lacked.map(({ file }) => file.path);
+    await fetchLeaver({ ...this.#placeOf(order), native, pathOf, files }, signal);
+    for (const [at, each] of lacked.entries()) {
+      const copy = pathOf(`${copyPrefix}${String(at)}`);
+      await placeCopy(each, copy, config.node);
+      rmSync(copy);
+    }
+    log.info({ sandbox: this.#sandbox.key, files }, 'files went along');
   }
 
   /** From where it comes. */
@@ -304,6 +333,9 @@ export class Coming {
     this.#update({ state: 'Refused', reason, message: messageOf(why) });
   }
 }
+
+const lackedOn = ({ mounts }: LaunchRequest, files: readonly UsedFile[]): LackedFile[] =>
+  lackedFiles(files, mounts.root, mounts.binds);
 
 const steadyUs = (): number => Math.round(steadyMs() * 1000);
 

@@ -9,12 +9,13 @@ import type { ImageChunk } from '../../wire/agent-types.ts';
 import type { LeaverCall } from '../../wire/load.ts';
 import { send } from '../checkpoint/file-transfer.ts';
 import type { Manifest } from '../checkpoint/image.ts';
-import { endName, linkName, type Departed } from './journey.ts';
+import { copyPrefix, endName, linkName, type Departed, type Looked } from './journey.ts';
 import type { LinkServer } from './link.ts';
+import type { HeldFile } from './used-files.ts';
 
 export type Standing =
   | { readonly kind: 'waiting' }
-  | { readonly kind: 'left'; readonly manifest: Manifest }
+  | { readonly kind: 'left'; readonly manifest: Manifest; readonly files: readonly HeldFile[] }
   | { readonly kind: 'stayed'; readonly reason: string; readonly message: string };
 
 /** The sandbox as it is seen from here, at any moment. */
@@ -22,9 +23,11 @@ export interface Departing {
   standing(): Standing;
   /** Files of the image that are there, and that nobody changes but by adding to them. */
   growing(): readonly string[];
-  pathOf(name: string): string;
+  open(name: string): Promise<FileHandle>;
   /** How long it has been standing still. */
   stillUs(): number;
+  /** Files of the node that its processes use at the moment. */
+  usedFiles(): readonly HeldFile[];
 }
 
 const lookEveryMs = 3;
@@ -53,8 +56,9 @@ export async function sendDeparture(
     }
     if (standing.kind === 'left') {
       const { manifest } = standing;
+      const used = standing.files.map(({ file }) => file);
       for (const { name, bytes } of manifest.files) await files.send(name, bytes);
-      await end(call, { kind: 'left', manifest, stillUs: departing.stillUs() });
+      await end(call, { kind: 'left', manifest, files: used, stillUs: departing.stillUs() });
       return;
     }
     let sent = 0;
@@ -67,6 +71,34 @@ export async function sendDeparture(
     }
     if (sent === 0) await after(lookEveryMs);
   }
+}
+
+/** Files that its processes use, in place of the sandbox itself, which has left. */
+export function filesOf(departing: Departing, paths: readonly string[]): Departing {
+  const nameOf = (at: number): string => `${copyPrefix}${String(at)}`;
+  const held = new Map<string, HeldFile>();
+  return {
+    ...departing,
+    growing: () => [],
+    standing: () => {
+      const standing = departing.standing();
+      if (standing.kind !== 'left') return standing;
+      paths.forEach((path, at) => {
+        const found = standing.files.find(({ file }) => file.path === path);
+        if (!found) throw new Error(`MUSTER_NOT_USED: no process of the sandbox uses ${path}`);
+        held.set(nameOf(at), found);
+      });
+      const files = [...held].map(([name, { file }]) => ({ name, bytes: file.bytes, sha256: '' }));
+      return { kind: 'left', manifest: { ...standing.manifest, files }, files: [] };
+    },
+    open: (name) => open(held.get(name)?.held ?? '', constants.O_RDONLY),
+  };
+}
+
+/** What is known of it before it leaves. */
+export async function sendLooked(call: LeaverCall, looked: Looked): Promise<void> {
+  await send(call, chunkOf(endName, 0, Buffer.from(JSON.stringify(looked))));
+  call.end();
 }
 
 async function end(call: LeaverCall, departed: Departed): Promise<void> {
@@ -112,8 +144,7 @@ class GrowingFiles implements AsyncDisposable {
   }
 
   async #open(name: string): Promise<{ handle: FileHandle; sent: number }> {
-    const handle = await open(this.#departing.pathOf(name), constants.O_RDONLY | constants.O_NOFOLLOW);
-    const file = { handle, sent: 0 };
+    const file = { handle: await this.#departing.open(name), sent: 0 };
     this.#files.set(name, file);
     return file;
   }

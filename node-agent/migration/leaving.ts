@@ -2,7 +2,8 @@
 // off and dumped into memory, from where the node that it goes to fetches it meanwhile. From `Left` on it stands still until the hub says what
 // became of it, whatever else happens: no time-out, no restart of this agent, no silence lets it run again. How far it is stands on
 // disk before anybody is told.
-import { closeSync, existsSync, openSync, readSync, statSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { closeSync, constants, existsSync, openSync, readSync, statSync, writeFileSync } from 'node:fs';
 import type { MoveFact, MoveOrder } from '../../wire/agent-types.ts';
 import {
   leaverEventOf,
@@ -39,6 +40,7 @@ import { steadyMs } from '../monitor/node-sampler.ts';
 import type { Standing } from './departure.ts';
 import { Phases } from './phases.ts';
 import { factOfRecord, namesFileName, nothingMoved, type LeavingRecord } from './record.ts';
+import { usedFilesOf, type HeldFile } from './used-files.ts';
 
 const unlimited = { memoryBytes: 0, cpuMilli: 0, processes: 0 } as const;
 const againAfterMs = 1000;
@@ -145,7 +147,7 @@ export class Leaving {
       return false;
     }
     this.#update({ state });
-    if (state === 'Prepared') this.#offer();
+    if (state === 'Preparing') this.#offer();
     if (actions.includes('Look')) this.#start('prepare', (signal) => this.#look(signal));
     else if (actions.includes('Dump')) this.#start('leave', (signal) => this.#leave(signal));
     return actions.length === 0;
@@ -298,7 +300,8 @@ export class Leaving {
     this.#backend.moves.offer(this.#sandbox.key, {
       migrationUid,
       target,
-      pathOf,
+      open: (name) => open(pathOf(name), constants.O_RDONLY | constants.O_NOFOLLOW),
+      usedFiles: () => this.#usedFiles(),
       standing: () => this.#standing(migrationUid, pathOf),
       growing: () => (this.isAway ? (transit.find(imageId)?.names() ?? []).filter(isGrowing) : []),
       stillUs: () => steadyUs() - (this.#record?.frozenSteadyUs ?? 0),
@@ -315,7 +318,13 @@ export class Leaving {
     const cut = image?.readCut() ?? null;
     if (image === null || cut === null)
       throw new Error('MUSTER_IMAGE_MISSING: its image is gone from the memory of the node');
-    return { kind: 'left', manifest: manifestOf(cut, image, pathOf) };
+    return { kind: 'left', manifest: manifestOf(cut, image, pathOf), files: this.#usedFiles() };
+  }
+
+  #usedFiles(): HeldFile[] {
+    const { adopted, cgroup, directory } = this.#sandbox;
+    const { binds } = directory.read('mounts') ?? { binds: [] };
+    return adopted ? usedFilesOf(cgroup?.pids() ?? [], adopted.identity.pid, binds) : [];
   }
 
   /** As if it had never been asked. Done again, it does nothing. */
@@ -333,6 +342,7 @@ export class Leaving {
       if (this.#isPaused) processes?.resume();
       this.#isPaused = false;
       await this.#sandbox.freezer.thaw('move');
+      this.#sandbox.input?.letGo();
     }
     const reason = why instanceof AgentError ? why.reason : 'DumpFailed';
     this.#update({ state: 'Stayed', reason, message: messageOf(why), thawedNs: this.#backend.nowMs() * 1e6 });
@@ -346,6 +356,7 @@ const isGrowing = (name: string): boolean => /^pages-\d+\.img$/.test(name);
 /** What was given and is unread, in the image: nobody reads while the sandbox stands still. */
 function takeInput({ input }: HeldSandbox, { readers }: OuterFiles, image: Image): SavedInput | null {
   if (input === null) return null;
+  input.hold();
   const { length, ended } = input;
   const from = readers.length === 0 ? length : Math.min(length, ...readers.map(({ position }) => position));
   if (from < length) {

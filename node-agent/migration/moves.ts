@@ -7,7 +7,7 @@ import { messageOf } from '../agent-error.ts';
 import { certificateNode } from '../peer-identity.ts';
 import { isValidId, keyOf } from '../sandbox-id.ts';
 import type { TlsMaterial } from '../tls.ts';
-import { sendDeparture, type Departing } from './departure.ts';
+import { filesOf, sendDeparture, sendLooked, type Departing } from './departure.ts';
 import { LinkServer } from './link.ts';
 import { Transit } from './transit.ts';
 
@@ -53,20 +53,22 @@ export class Moves {
   /** Answers another agent. */
   async serve(call: LeaverCall): Promise<void> {
     try {
-      const { id, migrationUid, probe, noLink } = call.request;
+      const { id, migrationUid, probe, noLink, files } = call.request;
+      const leaving = isValidId(id) ? this.#leaving.get(keyOf(id)) : undefined;
+      const asking = certificateNode(call);
       if (probe) {
-        call.end();
+        const isKnown = leaving?.migrationUid === migrationUid && leaving.target === asking;
+        const used = isKnown ? leaving.usedFiles().map(({ file }) => file) : null;
+        await sendLooked(call, { files: used });
         return;
       }
-      const leaving = isValidId(id) ? this.#leaving.get(keyOf(id)) : undefined;
       if (leaving?.migrationUid !== migrationUid)
         throw new Error(`MUSTER_NOT_LEFT: no sandbox leaves node ${this.#node} by that migration`);
-      const asking = certificateNode(call);
       if (asking !== leaving.target)
         throw new Error(`MUSTER_WRONG_NODE: the sandbox goes to node ${leaving.target}, not to ${asking}`);
       const { native, tls, host } = this.#link;
       using link = noLink ? null : LinkServer.open(native, tls, host, asking);
-      await sendDeparture(call, leaving, link);
+      await sendDeparture(call, files.length > 0 ? filesOf(leaving, files) : leaving, link);
     } catch (error) {
       this.#log.warn({ err: error }, 'sandbox not handed over');
       call.destroy(error instanceof Error ? error : new Error(messageOf(error)));

@@ -11,7 +11,9 @@ import type { Manifest } from '../checkpoint/image.ts';
 import { peerClient, peerCredentials } from '../peer-client.ts';
 import type { TlsMaterial } from '../tls.ts';
 import { Arrival } from './arrival.ts';
+import type { Looked } from './journey.ts';
 import { LinkClient, silentAtMostMs } from './link.ts';
+import type { UsedFile } from './used-files.ts';
 
 export interface LeaverPlace {
   readonly wire: Wire;
@@ -28,16 +30,21 @@ export interface FetchLeaver extends LeaverPlace {
   readonly native: Native;
   /** Where a file of it goes. */
   readonly pathOf: (name: string) => string;
+  /** Not the sandbox but these files that its processes use, named by their places here. */
+  readonly files?: readonly string[];
 }
 
 export interface Fetched {
   readonly manifest: Manifest;
+  /** Of the other node, that its processes use. */
+  readonly files: readonly UsedFile[];
   readonly bytes: number;
   /** How long it had stood still, when all of it was sent. */
   readonly stillUs: number;
 }
 
 const reachedWithinMs = 10_000;
+const lookedWithinMs = 2000;
 const againAfterMs = 200;
 const watchEveryMs = 500;
 /** Of those that began well. */
@@ -70,7 +77,7 @@ export async function fetchLeaver(options: FetchLeaver, signal: AbortSignal): Pr
 }
 
 async function fetchOnce(
-  { wire, tls, native, node, address: addressNow, id, migrationUid, pathOf }: FetchLeaver,
+  { wire, tls, native, node, address: addressNow, id, migrationUid, pathOf, files = [] }: FetchLeaver,
   { byLink, heard }: { byLink: boolean; heard: () => void },
   signal: AbortSignal,
 ): Promise<Fetched> {
@@ -79,7 +86,9 @@ async function fetchOnce(
   const client = ending.adopt(peerClient(wire, peerCredentials(tls), { node, address }), (each) =>
     each.close(),
   );
-  const call = ending.adopt(client.leaver({ id, migrationUid, noLink: !byLink }), (each) => each.cancel());
+  const call = ending.adopt(client.leaver({ id, migrationUid, noLink: !byLink, files: [...files] }), (each) =>
+    each.cancel(),
+  );
   let link: LinkClient | null = null;
   let lastMs = performance.now();
   let isSilent = false;
@@ -109,27 +118,30 @@ async function fetchOnce(
   } catch (error) {
     throw isSilent ? new Error('nothing is heard of it any more', { cause: error }) : error;
   }
-  const { manifest, stillUs } = await arrival.finish();
-  return { manifest, stillUs, bytes: arrival.bytes };
+  return { ...(await arrival.finish()), bytes: arrival.bytes };
 }
 
-/** Throws AgentError TransferFailed unless the other agent answers; one that is being started anew is given time. */
-export async function reachLeaver(place: LeaverPlace, signal: AbortSignal): Promise<void> {
-  const deadlineMs = performance.now() + reachedWithinMs;
+/**
+ * Which files the sandbox's processes use, as of now; none where that is not known soon. Throws AgentError TransferFailed unless the
+ * other agent answers; one that is being started anew is given time.
+ */
+export async function reachLeaver(place: LeaverPlace, signal: AbortSignal): Promise<readonly UsedFile[]> {
+  const beganMs = performance.now();
+  const leftMs = (withinMs: number): number => withinMs - (performance.now() - beganMs);
   for (;;) {
     try {
-      await probe(place, deadlineMs - performance.now(), signal);
-      return;
+      const { files } = await probe(place, leftMs(reachedWithinMs), signal);
+      if (files !== null || leftMs(lookedWithinMs) <= 0) return files ?? [];
     } catch (cause) {
       signal.throwIfAborted();
-      if (performance.now() + againAfterMs < deadlineMs) await after(againAfterMs, undefined, { signal });
-      else
+      if (leftMs(reachedWithinMs) <= againAfterMs)
         throw failure(
           'MUSTER_PEER_UNREACHABLE',
           `the agent of node ${place.node} cannot be reached at ${place.address()}: ${messageOf(cause)}; agents fetch ranks from each other, so let them through`,
           cause,
         );
     }
+    await after(againAfterMs, undefined, { signal });
   }
 }
 
@@ -137,13 +149,15 @@ async function probe(
   { wire, tls, node, address, id, migrationUid }: LeaverPlace,
   withinMs: number,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<Looked> {
   const client = peerClient(wire, peerCredentials(tls), { node, address: address() });
   const call = client.leaver({ id, migrationUid, probe: true }, { deadline: Date.now() + withinMs });
   const cancel = (): void => call.cancel();
   signal.addEventListener('abort', cancel);
   try {
-    await call.toArray();
+    const chunks = (await call.toArray()) as ImageChunk[];
+    const text = Buffer.concat(chunks.map(({ data }) => data)).toString();
+    return text === '' ? { files: null } : (JSON.parse(text) as Looked);
   } finally {
     signal.removeEventListener('abort', cancel);
     call.cancel();

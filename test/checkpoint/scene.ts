@@ -256,6 +256,7 @@ export class Job {
       incarnation: id.incarnation,
       openFiles: 'Refuse',
       externalConnections: 'Refuse',
+      copyFiles: true,
     });
     const next = new Job(hub, target, { ...this.spec, id: { ...id, incarnation: id.incarnation + 1 } });
     const moveOf = (job: Job): MoveFact | null => {

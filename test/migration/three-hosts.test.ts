@@ -4,15 +4,18 @@
  */
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { criuProgram } from '../criu/criu.ts';
-import { Cluster, programs } from '../hosts/cluster.ts';
+import { Cluster, muster, programs } from '../hosts/cluster.ts';
 import { eventually } from '../hosts/processes.ts';
 
-const roundTrips = 3;
+/** More of them: test/soak. */
+const roundTrips = 10;
+/** A directory that each host has of its own. */
+const local = '/srv';
 let cluster: Cluster;
 
 beforeAll(async () => {
   criuProgram();
-  cluster = await Cluster.make([{}, {}, {}]);
+  cluster = await Cluster.make([1, 2, 3].map(() => ({ separate: [local] })));
 });
 afterEach(() => cluster.heal());
 afterAll(async () => {
@@ -36,6 +39,10 @@ async function logs(name: string, rank: number): Promise<string[]> {
 async function expectWhole(name: string): Promise<void> {
   const { code, stderr } = await cluster.muster(['wait', name, '--timeout', '120']);
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  await expectInOrder(name);
+}
+
+async function expectInOrder(name: string): Promise<void> {
   for (let rank = 0; rank < 4; rank++) {
     const lines = await logs(name, rank);
     expect(lines.length).toBeGreaterThan(10);
@@ -47,17 +54,68 @@ const migrate = (name: string, ...args: string[]): Promise<string> =>
   cluster.succeed(['migrate', name, ...args]);
 
 it('moves to and fro between hosts, and all of a job to others, while two jobs swap', async () => {
-  await Promise.all([ring('one', 45, 'node2,node3'), ring('two', 45, 'node3,node1')]);
+  await Promise.all([ring('one', 3600, 'node2,node3'), ring('two', 45, 'node3,node1')]);
   const fro = async (): Promise<void> => {
     for (let trip = 0; trip < roundTrips; trip++) {
       await migrate('one', '--from', 'node2', '--to', 'node1');
       await migrate('one', '--from', 'node1', '--to', 'node2');
     }
   };
-  await Promise.all([fro(), migrate('two', '--ranks', '2-3', '--to', 'node2')]);
-  expect(await cluster.succeed(['ps', 'two'])).not.toContain('node1');
-  await migrate('two', '--from', 'node2', '--to', 'node1');
-  await Promise.all([expectWhole('one'), expectWhole('two')]);
+  const swap = async (): Promise<void> => {
+    await migrate('two', '--ranks', '2-3', '--to', 'node2');
+    expect(await cluster.succeed(['ps', 'two'])).not.toContain('node1');
+    await migrate('two', '--from', 'node2', '--to', 'node1');
+  };
+  await Promise.all([fro(), swap()]);
+  await expectWhole('two');
+  const before = (await logs('one', 0)).length;
+  await eventually(async () => (await logs('one', 0)).length > before, 'one to go on');
+  await expectInOrder('one');
+  await cluster.succeed(['kill', '--now', 'one']);
+});
+
+it('takes along files that its ranks use and the other host lacks, to and fro, or says which they are', async () => {
+  for (const name of ['node2', 'node3']) await cluster.host(name).sh(`mkdir -m 777 ${local}/job`);
+  await cluster
+    .host('node2')
+    .sh(`printf 'read me' > ${local}/job/read; cp /bin/sh ${local}/job/shell; chmod 755 ${local}/job/shell`);
+  const file = `${local}/job/lines`;
+  const script = `exec 4<read 5>>lines; i=0; while [ $i -lt 300 ]; do echo $i >&5; i=$((i+1)); sleep 0.05; done; cat <&4`;
+  const args = ['--nodes', 'node2', '--wdir', `${local}/job`, `${local}/job/shell`, '-c', script];
+  await cluster.succeed(['run', '--detach', '--name', 'writer', '-n', '1', ...args]);
+  const linesOn = async (name: string): Promise<string[]> =>
+    (await cluster.host(name).sh(`cat ${file} 2>/dev/null || true`)).split('\n').slice(0, -1);
+  await eventually(async () => (await linesOn('node2')).length > 3, 'some lines');
+  const refused = await cluster.muster([
+    'migrate',
+    'writer',
+    '--from',
+    'node2',
+    '--to',
+    'node3',
+    '--no-copy-files',
+  ]);
+  expect(refused.stderr).toMatch(
+    /PreflightFailed: node node3, sandbox 0: MUSTER_FILES_MISSING: .*\/srv\/job\/lines, which rank 0, shell \(process \d+\) uses, is not on node node3/,
+  );
+  await cluster.host('node3').sh(`chmod 755 ${local}/job`);
+  const forbidden = await cluster.muster(['migrate', 'writer', '--from', 'node2', '--to', 'node3']);
+  expect(forbidden.stderr).toMatch(
+    /TransferFailed: node node3, .* cannot be made on node node3: .*Permission denied/,
+  );
+  await cluster.host('node3').sh(`chmod 777 ${local}/job`);
+  for (const [from, to] of [
+    ['node2', 'node3'],
+    ['node3', 'node2'],
+  ] as const) {
+    await migrate('writer', '--from', from, '--to', to);
+    const before = (await linesOn(to)).length;
+    await eventually(async () => (await linesOn(to)).length > before, `it to go on on ${to}`);
+  }
+  const { code } = await cluster.muster(['wait', 'writer', '--timeout', '120']);
+  expect(code).toBe(0);
+  expect(await linesOn('node2')).toEqual(Array.from({ length: 300 }, (_, at) => String(at)));
+  expect(await cluster.succeed(['logs', 'writer', '--no-label'])).toBe('read me');
 });
 
 it('stays where it is when there is no room for it where it is to go to', async () => {
@@ -98,8 +156,22 @@ it('is followed by an attached client from its machine to another and back, to t
     async () => (await logs('attached', 0).catch(() => [])).length > 5,
     'attached to say something',
   );
+  // And one that is given its input line by line meanwhile: from the client's machine to another, to a third, and home.
+  const feed = 'i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); sleep 0.05; done';
+  const command = `(${feed}) | ${muster} run --name fed -n 1 --nodes node1 cat`;
+  const fed = cluster.front.run(['sh', '-c', command]);
+  await eventually(
+    async () => (await cluster.succeed(['logs', 'fed', '--no-label'])).length > 50,
+    'some lines',
+  );
   await migrate('attached', '--from', 'node1', '--to', 'node3');
+  await migrate('fed', '--from', 'node1', '--to', 'node3');
   await migrate('attached', '--from', 'node3', '--to', 'node1');
+  await migrate('fed', '--from', 'node3', '--to', 'node2');
+  await migrate('fed', '--from', 'node2', '--to', 'node1');
+  const read = await fed;
+  expect({ code: read.code, stderr: read.stderr }).toEqual({ code: 0, stderr: '' });
+  expect(read.stdout.toString()).toBe(Array.from({ length: 300 }, (_, at) => `line ${at}\n`).join(''));
   const { code, stdout, stderr } = await attached;
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   for (let rank = 0; rank < 4; rank++) {
