@@ -124,6 +124,9 @@ export const reasons = {
   Moving: 'Wait: ranks are being moved.',
   NotWholeSandboxes: 'Correct spec.ranks: the message names the boundaries.',
   NoTarget: 'No node can take the ranks: the message says what each lacks.',
+  PagesLost:
+    'Memory of the ranks was on a node that is lost: the group goes on as its failurePolicy says, from its last checkpoint if it has one.',
+  Following: 'Wait: the ranks run on the new node, and their memory follows.',
   TransferFailed: 'The ranks go on where they were; the message names the cause.',
   // NodeMonitor
   AgentReady: 'Nothing to do.',

@@ -104,8 +104,17 @@ export const chapters: readonly Chapter[] = [
   },
   {
     title: 'Migration',
-    intro: 'Ranks that could not be moved go on where they were.',
-    reasons: ['Moved', 'NothingToDo', 'Moving', 'NotWholeSandboxes', 'NoTarget', 'TransferFailed'],
+    intro: 'Ranks that could not be moved go on where they were; those that had moved already say PagesLost.',
+    reasons: [
+      'Moved',
+      'NothingToDo',
+      'Moving',
+      'Following',
+      'NotWholeSandboxes',
+      'NoTarget',
+      'TransferFailed',
+      'PagesLost',
+    ],
   },
   {
     title: 'NodeMonitor',

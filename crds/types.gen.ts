@@ -379,7 +379,7 @@ export interface ProcessGroupStatus {
   incarnation?: number;
   /** The checkpoint that the group goes on from, or will when it is resumed. Absent, it began at its beginning. */
   restore?: ProcessGroupRestore;
-  /** The Migration that is at work on the group. Where its ranks are changes by one write that also ends this. */
+  /** The Migration that is at work on the group. Where its ranks are changes by one write that also ends this, or says where their pages still are. */
   migration?: ProcessGroupMigration;
   /** The lease under which its ranks run since they were placed, since they may be started elsewhere. A node that hears of no controller for so long stops them, and for a quarter longer kills them. */
   nodeLeaseSeconds?: number;
@@ -571,12 +571,22 @@ export interface ProcessGroupRestoreFailures {
   message: string;
 }
 
-/** The Migration that is at work on the group. Where its ranks are changes by one write that also ends this. */
+/** The Migration that is at work on the group. Where its ranks are changes by one write that also ends this, or says where their pages still are. */
 export interface ProcessGroupMigration {
   /** Name of the Migration. */
   name: string;
   /** Its UID, since names come back. */
   uid: string;
+  /** Sandboxes that run where they are placed, and have memory that is still where they left. */
+  pages?: ProcessGroupMigrationPages[];
+}
+
+/** One sandbox. */
+export interface ProcessGroupMigrationPages {
+  /** Its ordinal. */
+  ordinal: number;
+  /** Node where its pages are. */
+  node: string;
 }
 
 /** The network of a group whose network is Isolated, which no other group has while this one runs. */
@@ -754,7 +764,7 @@ export interface MigrationStatus {
   /** Generation of the spec that this status speaks of. */
   observedGeneration?: number;
   /** One word for people, derived from the conditions. Programs read the conditions. */
-  phase?: 'Pending' | 'Preparing' | 'Copying' | 'Switching' | 'Completed' | 'Aborting' | 'Failed';
+  phase?: 'Pending' | 'Preparing' | 'Copying' | 'Switching' | 'Following' | 'Completed' | 'Aborting' | 'Failed';
   /** Completed (reason NothingToDo too), Failed, Reconciling and Stalled. */
   conditions?: Condition[];
   /** UID of the group whose ranks move, since names come back. */
@@ -790,13 +800,15 @@ export interface MigrationMove {
   /** Its incarnation on the new node. */
   incarnation?: number;
   /** How far it has come. */
-  state?: 'Pending' | 'Copying' | 'Switching' | 'Completed' | 'Failed';
+  state?: 'Pending' | 'Copying' | 'Switching' | 'Following' | 'Completed' | 'Failed';
   /** When its ranks were stopped, RFC 3339 with milliseconds. */
   frozenTime?: string;
   /** Bytes sent for it. */
   bytes?: number;
   /** How long its ranks stood still. */
   downtimeMilliseconds?: number;
+  /** Memory of its ranks that is still where they left, of PostCopy. */
+  pagesLeftBytes?: number;
 }
 
 /** A move of whole sandboxes of a ProcessGroup to other nodes. */

@@ -55,12 +55,15 @@ export function lossOf({
   node,
   wasRebooted,
   wasLeased,
+  lostBecause,
   oomKills,
 }: {
   key: string;
   node: string;
   wasRebooted: boolean;
   wasLeased: boolean;
+  /** Another node that was needed is lost. */
+  lostBecause: string | null;
   oomKills: number;
 }): Ending {
   if (wasRebooted)
@@ -70,6 +73,7 @@ export function lossOf({
       'LeaseExpired',
       `MUSTER_LEASE_EXPIRED: node ${node} heard of no controller for the whole lease of sandbox ${key}, so its ranks were killed; the group may have been started elsewhere`,
     );
+  if (lostBecause !== null) return failed('NodeLost', `MUSTER_PAGES_LOST: ${lostBecause}`);
   return failed(
     'SandboxFailed',
     `MUSTER_SANDBOX_LOST: rank-init of sandbox ${key} on ${node} was killed from outside${oomKills > 0 ? ', by the memory limit' : ''}`,

@@ -17,6 +17,7 @@ export function featuresOf(
   cgroups: Cgroups | null,
   network: NetworkTroubles,
   engine: Probe,
+  pagerTrouble: string | null,
 ): Features {
   const features = ['sandbox', 'pmi1', 'logs', 'stdin', 'tty', 'exec', 'network-host', 'leases', 'samples'];
   const missing: string[] = [];
@@ -58,7 +59,9 @@ export function featuresOf(
   const noFreezer = cgroups?.unified
     ? null
     : 'no cgroup v2 hierarchy is mounted, by which sandboxes are frozen';
-  offer('checkpoint', notRoot ?? noFreezer ?? (engine.version === null ? engine.why : null));
+  const noCheckpoint = notRoot ?? noFreezer ?? (engine.version === null ? engine.why : null);
+  offer('checkpoint', noCheckpoint);
+  offer('post-copy', noCheckpoint ?? pagerTrouble);
   return { features, missing };
 }
 

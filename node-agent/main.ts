@@ -19,6 +19,7 @@ import { InputSpools } from './input.ts';
 import { JobTree } from './job-tree.ts';
 import { LocalSocket } from './local-socket.ts';
 import { Moves } from './migration/moves.ts';
+import { pagerTrouble } from './migration/pager.ts';
 import { capacityOf } from './monitor/capacity.ts';
 import { Monitor } from './monitor/monitor.ts';
 import { clusterNamedBy, clusterOfAuthority } from '../wire/authority-name.ts';
@@ -84,8 +85,9 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
     session.send({ facts });
   });
   const { checkpoints } = backend;
+  const noPager = pagerTrouble(config.nativeDir);
   const featuresWith = (engine: Probe) => {
-    const own = featuresOf(backend.agentUid, backend.cgroups, backend.networkTroubles, engine);
+    const own = featuresOf(backend.agentUid, backend.cgroups, backend.networkTroubles, engine, noPager);
     const storages = checkpoints.storageFeatures();
     return {
       features: [...own.features, ...storages.features],
@@ -240,6 +242,9 @@ async function makeBackend(
   const others: Omit<PeerHandlers, 'tree'> = {
     image: (call) => void serveImage(checkpoints.images, call),
     leaver: (call) => void moves.serve(call),
+    pages: (call) => {
+      moves.servePages(call);
+    },
   };
   const tree = giving.adopt(new JobTree(wire, tls, config.logger, others), (each) => {
     each.close();

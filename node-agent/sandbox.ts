@@ -239,6 +239,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
       if (ordersOf(spec) !== ordersOf(this.spec)) this.poke();
       const changed = JSON.stringify({ ...this.spec, ...mutable }) !== JSON.stringify(this.spec);
       this.spec = { ...this.spec, ...mutable };
+      this.#coming.feed(this.spec.move);
       if (changed && !this.ended) this.#keepSpec();
       if (changed && this.stage === 'Live') this.#updateNetwork();
       if (spec.tree) this.#member?.update(spec.tree);
@@ -625,6 +626,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
         if (this.#leaving.isLeft) this.logs.move();
         else this.logs.finish();
         this.#leaving.forget();
+        this.#coming.forget();
         this.directory.remove();
         this.#forgotten = true;
         this.#events.forgotten(this);
@@ -805,23 +807,22 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
     const ending = isUnwanted(this.#want) || this.#ending !== null || this.#killed || this.#cause() !== '';
     const alive = this.stage === 'Live' && !ending && (this.processes === null || running > 0);
     if (ending && this.#checkpoint.isBusy) await this.#checkpoint.giveUp();
-    this.#checkpoint.look(this.spec.checkpoint, alive, alive && running > 0);
+    this.#checkpoint.look(this.spec.checkpoint, alive, alive && running > 0 && !this.#coming.isFollowing);
     if (ending && this.#checkpoint.isBusy) await this.#checkpoint.giveUp();
   }
 
   /** As with a checkpoint, what was begun is given up before the ranks are ended; what has left, or is not here yet, waits. */
   async #lookAtMove(): Promise<void> {
     const gone = this.#want === 'Gone';
-    if (this.#coming.isUnderWay) {
-      if (gone) await this.#coming.giveUp();
-      else this.#coming.look(this.spec.move, this.stage === 'Live');
-      return;
-    }
+    if (this.#coming.isUnderWay && gone) return this.#coming.giveUp();
+    this.#coming.look(this.spec.move, this.stage === 'Live');
+    if (this.#coming.isUnderWay) return;
     const { running = 0 } = this.processes ?? {};
     const ending = isUnwanted(this.#want) || this.#ending !== null || this.#killed || this.#cause() !== '';
     const alive = this.stage === 'Live' && !ending && (this.processes === null || running > 0);
     if (ending && this.#leaving.isBusy) await this.#leaving.giveUp();
-    if (!gone) this.#leaving.look(this.spec.move, alive, alive && running > 0 && !this.#checkpoint.isAtWork);
+    const ready = alive && running > 0 && !this.#checkpoint.isAtWork && !this.#coming.isFollowing;
+    if (!gone) this.#leaving.look(this.spec.move, alive, ready);
   }
 
   async #terminate(cause: string): Promise<void> {
@@ -886,6 +887,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
       node: this.#backend.config.node,
       wasRebooted: this.#identity !== null && this.#identity.bootId !== this.#backend.bootId,
       wasLeased: this.#ending?.cause === leaseCause,
+      lostBecause: this.#coming.lostBecause,
       oomKills: this.limits.oomKills,
     });
   }

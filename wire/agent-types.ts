@@ -138,6 +138,7 @@ export interface MoveFact {
   bytes: number;
   engineUs: number;
   stillUs: number;
+  pagesLeftBytes: number;
 }
 
 export interface RankEnd {
@@ -297,6 +298,7 @@ export interface MoveOrder {
   openFiles: string;
   externalConnections: string;
   copyFiles: boolean;
+  pagesFollow: boolean;
 }
 
 export interface Lease {
@@ -552,6 +554,20 @@ export interface LeaverRequest {
   probe: boolean;
   noLink: boolean;
   files: string[];
+}
+
+export interface PagesRequest {
+  id: SandboxId | null;
+  migrationUid: string;
+  pid: number;
+  address: number;
+  bytes: number;
+}
+
+export interface PagesChunk {
+  pid: number;
+  address: number;
+  data: Buffer;
 }
 
 export interface ImageChunk {

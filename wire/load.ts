@@ -23,6 +23,8 @@ import type {
   ImageChunk,
   ImageRequest,
   LeaverRequest,
+  PagesChunk,
+  PagesRequest,
   Sent,
   TreeMessage,
 } from './agent-types.ts';
@@ -52,12 +54,14 @@ export interface PeerClient extends Client {
   tree: Duplex<TreeMessage, TreeMessage>;
   image: (request: Sent<ImageRequest>, options?: CallOptions) => ClientReadableStream<ImageChunk>;
   leaver: (request: Sent<LeaverRequest>, options?: CallOptions) => ClientReadableStream<ImageChunk>;
+  pages: Duplex<PagesRequest, PagesChunk>;
 }
 
 export type SessionCall = ServerDuplexStream<AgentMessage, Sent<HubMessage>>;
 export type StreamCall = ServerDuplexStream<Chunk, Sent<Chunk>>;
 export type ImageCall = ServerWritableStream<ImageRequest, Sent<ImageChunk>>;
 export type LeaverCall = ServerWritableStream<LeaverRequest, Sent<ImageChunk>>;
+export type PagesCall = ServerDuplexStream<PagesRequest, Sent<PagesChunk>>;
 export type TreeCall = ServerDuplexStream<TreeMessage, Sent<TreeMessage>>;
 
 /** Implementations for `server.addService(wire.hubService, {...})`. Type aliases, so that grpc-js takes them as maps of handlers. */
@@ -69,6 +73,7 @@ export type PeerHandlers = {
   tree: (call: TreeCall) => void;
   image?: (call: ImageCall) => void;
   leaver?: (call: LeaverCall) => void;
+  pages?: (call: PagesCall) => void;
 };
 
 type ClientConstructor<T> = (new (

@@ -6,7 +6,8 @@
  * Why a rank never runs on two nodes: who has it stands in one place, the group's status, and changes by one compare-and-set
  * write. A Leaver that has said `Left` stands still until it is told what became of that write: Stay (it was not, and never will
  * be, since the same record says that nobody is moving any more), or Gone. A Comer that has said `Placed` stands still until the
- * record names it. Neither ever concludes anything from silence, a time-out or its own restart. The tables know no time, no
+ * record names it. Where pages follow (PostCopy) the record that names the Comer also says that its pages are with the Leaver: as long
+ * as it does a Leaver is told Hold, which changes nothing, and stands still as it did. Neither ever concludes anything from silence, a time-out or its own restart. The tables know no time, no
  * messages and no I/O; promela.ts makes a model of them for SPIN.
  */
 import type { StateTable } from './state-table.ts';
@@ -80,12 +81,24 @@ export type ComerState =
   | 'Placing'
   /** Is all there, stands still, and nobody reaches it. */
   | 'Placed'
+  /** Runs, and some of its memory is still where it left. */
+  | 'Following'
   | 'Running'
+  /** Ran, and what was missing of its memory is missing for ever. */
+  | 'Lost'
   | 'Refused'
   | 'Gone';
 
 export type ComerEvent =
-  'ToldPrepare' | 'ToldPlace' | 'ToldRun' | 'ToldGone' | 'Done' | 'Failed' | 'Restarted' | 'Ended';
+  | 'ToldPrepare'
+  | 'ToldPlace'
+  | 'ToldFollow'
+  | 'ToldRun'
+  | 'ToldGone'
+  | 'Done'
+  | 'Failed'
+  | 'Restarted'
+  | 'Ended';
 
 export type ComerAction = 'Look' | 'Restore' | 'Discard' | 'Plug' | 'Thaw' | 'Kill';
 
@@ -95,7 +108,8 @@ export const comerTable = {
   events: {
     ToldPrepare: 'the order says Prepare',
     ToldPlace: 'the order says Place, and who has the image',
-    ToldRun: "the group's record has it here, and nobody moves",
+    ToldFollow: "the group's record has it here, and its pages where it left",
+    ToldRun: "the group's record has it here, and nobody moves, or has pages for it",
     ToldGone: 'it is not to come any more',
     Done: 'what the state is at work on has succeeded',
     Failed: 'what the state is at work on has failed',
@@ -119,9 +133,16 @@ export const comerTable = {
     },
     Placed: {
       ToldRun: ['Running', 'Plug', 'Thaw', 'Discard'],
+      ToldFollow: ['Following', 'Plug', 'Thaw'],
       Ended: ['Refused', 'Discard'],
       ToldGone: ['Gone', 'Kill', 'Discard'],
     },
+    Following: {
+      Done: ['Running', 'Discard'],
+      ToldRun: ['Lost', 'Kill', 'Discard'],
+      ToldGone: ['Gone', 'Kill', 'Discard'],
+    },
+    Lost: { ToldGone: ['Gone'] },
     Running: { ToldGone: ['Gone', 'Kill'] },
     Refused: { ToldGone: ['Gone'] },
     Gone: {},
@@ -129,7 +150,7 @@ export const comerTable = {
 } as const satisfies StateTable<ComerState, ComerEvent, ComerAction>;
 
 export type MoveState =
-  'Pending' | 'Preparing' | 'Copying' | 'Switching' | 'Completed' | 'Aborting' | 'Failed';
+  'Pending' | 'Preparing' | 'Copying' | 'Switching' | 'Following' | 'Completed' | 'Aborting' | 'Failed';
 
 export type MoveEvent =
   | 'Begun'
@@ -139,12 +160,16 @@ export type MoveEvent =
   | 'SomeFailed'
   | 'GivenUp'
   | 'Committed'
+  | 'AllFollow'
   | 'AllRun'
   | 'SomeLost'
   | 'AllStayed';
 
-/** Claim: the group's record names this migration, unless it names another. Commit and Release both end the claim: one of them does. */
-export type MoveAction = 'Claim' | 'Commit' | 'Release';
+/**
+ * Claim: the group's record names this migration, unless it names another. Commit and Release both end the claim: one of them does. Where
+ * pages follow Commit keeps it, and the record says that they do, until Settle.
+ */
+export type MoveAction = 'Claim' | 'Commit' | 'Release' | 'Settle';
 
 export const moveTable = {
   role: 'Move',
@@ -157,7 +182,8 @@ export const moveTable = {
     SomeFailed: 'one of them has given up, has ended or is lost',
     GivenUp: 'the deadline has passed, the object is being deleted, or the group is being ended',
     Committed: "the group's record has them where they came to",
-    AllRun: 'all run where they came to',
+    AllFollow: 'all run where they came to, and pages of some are still where they left',
+    AllRun: 'all run where they came to, and all of their pages are there',
     SomeLost: 'one of them has ended or was lost after it was the one on record',
     AllStayed: 'all run on where they were, have ended, or are on a node that is lost',
   },
@@ -175,7 +201,12 @@ export const moveTable = {
       SomeFailed: ['Aborting', 'Release'],
       GivenUp: ['Aborting', 'Release'],
     },
-    Switching: { AllRun: ['Completed'], SomeLost: ['Failed'] },
+    Switching: {
+      AllRun: ['Completed', 'Settle'],
+      AllFollow: ['Following'],
+      SomeLost: ['Failed', 'Settle'],
+    },
+    Following: { AllRun: ['Completed', 'Settle'], SomeLost: ['Failed', 'Settle'] },
     Aborting: { AllStayed: ['Failed'], Committed: ['Switching'] },
     Completed: {},
     Failed: {},
@@ -191,6 +222,7 @@ const leaverTold: Readonly<Record<string, LeaverEvent>> = {
 const comerTold: Readonly<Record<string, ComerEvent>> = {
   Prepare: 'ToldPrepare',
   Place: 'ToldPlace',
+  Follow: 'ToldFollow',
   Stay: 'ToldRun',
 };
 
@@ -207,7 +239,15 @@ export interface Told {
 const reached = (order: readonly string[], told: string | undefined, state: string): boolean =>
   told !== undefined && order.indexOf(told) >= order.indexOf(state);
 const leaverOrder: readonly LeaverState[] = ['Here', 'Preparing', 'Prepared', 'Leaving', 'Left'];
-const comerOrder: readonly ComerState[] = ['Absent', 'Preparing', 'Prepared', 'Placing', 'Placed', 'Running'];
+const comerOrder: readonly ComerState[] = [
+  'Absent',
+  'Preparing',
+  'Prepared',
+  'Placing',
+  'Placed',
+  'Following',
+  'Running',
+];
 
 /** Whether it has said that it is that far, or further; never of who has given up. */
 export const leaverReached = (told: string | undefined, state: LeaverState): boolean =>
@@ -217,6 +257,10 @@ export const comerReached = (told: string | undefined, state: ComerState): boole
 
 export const hasGivenUp = ({ leaver, comer }: Told): boolean =>
   leaver === 'Stayed' || leaver === 'Gone' || comer === 'Refused' || comer === 'Gone';
+
+/** After it was committed: who came is no more, or who still has its pages. */
+export const isLost = ({ leaver, comer }: Told): boolean =>
+  comer === 'Refused' || comer === 'Gone' || comer === 'Lost' || (comer === 'Following' && leaver === 'Gone');
 
 /** What has happened by what all of them have told; undefined: nothing that the state waits for. */
 export function moveEventOf(state: MoveState, told: readonly Told[]): MoveEvent | undefined {
@@ -234,8 +278,12 @@ export function moveEventOf(state: MoveState, told: readonly Told[]): MoveEvent 
         ? 'AllPlaced'
         : undefined;
     case 'Switching':
-      if (told.some(({ comer }) => comer === 'Refused' || comer === 'Gone')) return 'SomeLost';
-      return told.every(({ comer }) => comer === 'Running') ? 'AllRun' : undefined;
+    case 'Following':
+      if (told.some(isLost)) return 'SomeLost';
+      if (told.every(({ comer }) => comer === 'Running')) return 'AllRun';
+      return state === 'Switching' && told.every(({ comer }) => comerReached(comer, 'Following'))
+        ? 'AllFollow'
+        : undefined;
     case 'Aborting':
       return told.every(({ leaver }) => leaver === 'Here' || leaver === 'Stayed' || leaver === 'Gone')
         ? 'AllStayed'

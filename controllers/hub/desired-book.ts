@@ -52,6 +52,15 @@ export interface MoveWish {
   readonly comers: readonly { readonly ordinal: number; readonly node: string; readonly incarnation: number; readonly order: Sent<MoveOrder> }[]; // prettier-ignore
 }
 
+/** A sandbox that runs elsewhere by its group's record, and whose pages are still on this node. */
+export interface PagesHolder {
+  readonly ordinal: number;
+  readonly node: string;
+  readonly migrationUid: string;
+  /** NAMESPACE/NAME of the migration. */
+  readonly name: string;
+}
+
 export interface Wish {
   readonly want: Want;
   readonly graceSeconds: number;
@@ -75,6 +84,8 @@ export class DesiredBook {
   readonly #checkpoints = new Map<string, CheckpointWish>();
   /** By group: the migration that is at work on it. */
   readonly #moves = new Map<string, MoveWish>();
+  /** By group: where pages of its sandboxes are that run elsewhere. */
+  readonly #holders = new Map<string, { readonly holders: readonly PagesHolder[]; readonly entries: readonly Entry[] }>(); // prettier-ignore
   /** Groups of which it is on record that no migration is at work on them. */
   readonly #settled = new Set<string>();
   readonly #images = new Map<string, Map<string, ImageWish>>();
@@ -146,9 +157,14 @@ export class DesiredBook {
     return this.#nodes.get(node) ?? new Map<string, Entry>();
   }
 
-  /** Sandboxes whose place in the job tree is below one on this node. */
-  dependentsOf(node: string): Iterable<string> {
-    return this.#childrenOf.get(node) ?? [];
+  /** Sandboxes whose place in the job tree is below one on this node, and those whose pages are on it. */
+  *dependentsOf(node: string): Generator<string> {
+    yield* this.#childrenOf.get(node) ?? [];
+    for (const [uid, { holders }] of this.#holders)
+      for (const { ordinal } of holders.filter((holder) => holder.node === node)) {
+        const entry = this.sandboxesOf(uid)[ordinal];
+        if (entry) yield sandboxKey(entry.spec.id);
+      }
   }
 
   ranksOn(node: string, except: string | undefined): number {
@@ -225,6 +241,52 @@ export class DesiredBook {
     this.#tell([...told]);
   }
 
+  /**
+   * Where pages of sandboxes are that run elsewhere, as the group's record has it now: those that have left are held there as they are. To
+   * be said at once when sandboxes were reassigned. Gives those that are held no more.
+   */
+  follow(uid: string, holders: readonly PagesHolder[]): readonly Entry[] {
+    const before = this.#holders.get(uid) ?? { holders: [], entries: [] };
+    if (isDeepStrictEqual(before.holders, holders)) return [];
+    for (const entry of before.entries) this.#strike(entry);
+    const entries = this.#holding(uid, holders);
+    if (holders.length === 0) this.#holders.delete(uid);
+    else this.#holders.set(uid, { holders, entries });
+    for (const entry of entries) this.#put(entry);
+    const ordinals = new Set([...before.holders, ...holders].map(({ ordinal }) => ordinal));
+    const told = this.sandboxesOf(uid).filter(({ spec }) => ordinals.has(spec.id.ordinal));
+    this.#tell([...before.entries, ...entries, ...told]);
+    return before.entries.filter(({ node, spec }) => !this.isHeld(node, spec.id));
+  }
+
+  /** As those on record, but for where and in which incarnation. */
+  #holding(uid: string, holders: readonly PagesHolder[]): Entry[] {
+    return holders.flatMap(({ ordinal, node }) => {
+      const entry = this.sandboxesOf(uid)[ordinal];
+      if (!entry) return [];
+      const id = { ...entry.spec.id, incarnation: entry.spec.id.incarnation - 1 };
+      const spec = { ...entry.spec, id, restore: undefined };
+      return { ...entry, node, spec, want: 'Run' as const, mayStart: false };
+    });
+  }
+
+  isHeld(node: string, id: SandboxId): boolean {
+    const { entries = [] } = this.#holders.get(id.groupUid) ?? {};
+    return entries.some((entry) => entry.node === node && sandboxKey(entry.spec.id) === sandboxKey(id));
+  }
+
+  /** Of the sandbox on record: where its pages are. Of the one that holds them: that it goes on to. */
+  #pagesOrderOf({ groupUid, ordinal, incarnation }: SandboxId): Sent<MoveOrder> | undefined {
+    const holder = this.#holders.get(groupUid)?.holders.find((each) => each.ordinal === ordinal);
+    const entry = this.sandboxesOf(groupUid)[ordinal];
+    if (!holder || !entry) return undefined;
+    const now = entry.spec.id.incarnation;
+    const { migrationUid, name } = holder;
+    const order = { migrationUid, name, incarnation: now - 1, pagesFollow: true };
+    if (incarnation === now) return { ...order, step: 'Follow', peerNode: holder.node };
+    return incarnation === now - 1 ? { ...order, step: 'Hold', peerNode: entry.node } : undefined;
+  }
+
   /** Whether it is on record that nobody moves sandboxes of the group: then each is told to stay where the record has it. */
   settle(uid: string, isSettled: boolean): void {
     if (this.#settled.has(uid) === isSettled) return;
@@ -234,6 +296,8 @@ export class DesiredBook {
   }
 
   moveFor(id: SandboxId): Sent<MoveOrder> | undefined {
+    const pages = this.#pagesOrderOf(id);
+    if (pages) return pages;
     const wish = this.#moves.get(id.groupUid);
     const isOnRecord = this.sandboxesOf(id.groupUid)[id.ordinal]?.spec.id.incarnation === id.incarnation;
     if (wish && isOnRecord) return wish.leavers.get(id.ordinal);
@@ -319,6 +383,7 @@ export class DesiredBook {
     if (!group) return this.#revision;
     if (group.removedAt !== undefined) return group.removedAt;
     this.move(uid, undefined);
+    this.follow(uid, []);
     for (const entry of group.entries) this.#strike(entry);
     group.removedAt = this.#revision + 1;
     this.#tell(group.entries);
@@ -343,6 +408,8 @@ export class DesiredBook {
     for (const entry of this.sandboxesOf(uid)) this.#strike(entry);
     for (const entry of this.#comersOf(uid, this.#moves.get(uid) ?? { leavers: new Map(), comers: [] }))
       this.#strike(entry);
+    for (const entry of this.#holders.get(uid)?.entries ?? []) this.#strike(entry);
+    this.#holders.delete(uid);
     this.#moves.delete(uid);
     this.#settled.delete(uid);
     this.#groups.delete(uid);
@@ -355,7 +422,7 @@ export class DesiredBook {
     if (!this.#groups.has(id.groupUid)) return undefined;
     // One that comes here may be told of before the migration that moves it is known again.
     if (entry && id.incarnation > entry.spec.id.incarnation) return undefined;
-    return entry?.node === node;
+    return entry?.node === node || this.isHeld(node, id);
   }
 
   #tell(entries: readonly Entry[]): void {

@@ -4,9 +4,11 @@
  */
 import type { Reason } from '../../crds/conditions.ts';
 import { isTrue, reasons } from '../../crds/conditions.ts';
+import { bytesText } from '../../crds/quantity.ts';
 import {
   comerReached,
   hasGivenUp,
+  isLost,
   leaverReached,
   moveEventOf,
   moveTable,
@@ -56,12 +58,13 @@ function happened(seen: MigrationSeen, state: MoveState): Happened {
   if (isMoveDone(state)) return {};
   const { isCommitted, movers } = seen;
   if (state === 'Pending') return giveUp(seen) ?? beginning(seen);
-  if (isCommitted && state !== 'Switching') return { event: 'Committed' };
+  const isAfter = state === 'Switching' || state === 'Following';
+  if (isCommitted && !isAfter) return { event: 'Committed' };
   const event = moveEventOf(
     state,
     movers.map(({ told }) => told),
   );
-  if (state === 'Switching')
+  if (isAfter)
     return event === 'SomeLost'
       ? { event, failure: lostAfter(movers) }
       : { ...(event ? { event } : {}), message: waitsForText(seen, state) };
@@ -162,7 +165,12 @@ function failureIn(movers: readonly Mover[]): Failure {
 }
 
 function lostAfter(movers: readonly Mover[]): Failure {
-  const { comer, move } = movers.find(({ told }) => told.comer === 'Refused' || told.comer === 'Gone')!;
+  const { comer, leaver, move, told } = movers.find((mover) => isLost(mover.told))!;
+  if (told.comer === 'Following')
+    return {
+      reason: 'PagesLost',
+      message: `node ${comer.node}, sandbox ${move.ordinal}: the ranks had moved, and ${bytesText(comer.move?.pagesLeftBytes ?? 0)}B of their memory were on node ${leaver.node}, ${leaver.standing === 'Lost' ? 'of which nothing is heard' : 'which has lost them'}`,
+    };
   const text =
     comer.fact?.message ||
     (comer.standing === 'Lost' ? 'nothing is heard of the node' : 'they were lost there');
@@ -196,8 +204,13 @@ export function waitsForText({ movers, waitsFor }: MigrationSeen, state: MoveSta
       return `${left} of ${count} sandboxes are dumped, ${placed} restored`;
     }
     case 'Switching': {
-      const running = having(({ told }) => told.comer === 'Running');
+      const running = having(({ told }) => comerReached(told.comer, 'Following'));
       return `${running} of ${count} sandboxes run on the new node`;
+    }
+    case 'Following': {
+      const left = movers.reduce((sum, { comer }) => sum + (comer.move?.pagesLeftBytes ?? 0), 0);
+      const there = having(({ told }) => told.comer === 'Running');
+      return `the ranks run on the new node, ${bytesText(left)}B of their memory follow; ${there} of ${count} sandboxes have all of it`;
     }
     case 'Aborting':
       return 'ranks are being let go on where they were';

@@ -13,9 +13,15 @@ import { feature as checkpointing } from '../checkpoint/candidates.ts';
 import type { NodeState } from '../hub/node-table.ts';
 import { compareNames, unfitness, type NodeOffer } from '../placement/place.ts';
 import type { Assignment } from '../placement/placement-status.ts';
+import { strategyOf, strategyTrouble, type Strategy, type StrategySeen } from './strategy.ts';
 
 export type Choice =
-  | { readonly kind: 'moves'; readonly moves: readonly MigrationMove[]; readonly ranks: string }
+  | {
+      readonly kind: 'moves';
+      readonly moves: readonly MigrationMove[];
+      readonly ranks: string;
+      readonly strategy: Strategy;
+    }
   | { readonly kind: 'nothing'; readonly message: string }
   /** A node that could take them may be heard of in a moment. */
   | { readonly kind: 'waiting'; readonly message: string }
@@ -48,7 +54,9 @@ export function choiceOf(migration: Migration, sources: ChoiceSources): Choice {
       kind: 'nothing',
       message: spec.from === undefined ? `the ranks are on ${spec.to} already` : `no rank is on ${spec.from}`,
     };
-  const notAtAll = groupTrouble(group) ?? strategyTrouble(spec.strategy ?? 'Auto');
+  const wanted = spec.strategy ?? 'Auto';
+  const isSuspended = group.status?.phase === 'Suspended';
+  const notAtAll = groupTrouble(group) ?? refusalOf(wanted, { isSuspended, nodes: [] });
   if (notAtAll) return notAtAll;
   const moves: MigrationMove[] = [];
   const added = new Map<string, Assignment[]>();
@@ -64,8 +72,14 @@ export function choiceOf(migration: Migration, sources: ChoiceSources): Choice {
       state: 'Pending',
     });
   }
+  const names = new Set(moves.flatMap(({ from, to = '' }) => [from, to]));
+  const nodes = [...names].map((name) => ({ name, state: sources.nodeOf(name) }));
+  const unable = refusalOf(wanted, { isSuspended, nodes });
+  if (unable) return unable;
+  const memoryBytes = Math.max(...moving.map(({ ordinal }) => sources.memoryOf(ordinal)));
+  const strategy = strategyOf(wanted, { isSuspended, nodes }, memoryBytes);
   const ranks = moving.map((each) => RankSet.parse(each.ranks)).reduce((all, own) => all.union(own));
-  return { kind: 'moves', moves, ranks: ranks.toString() };
+  return { kind: 'moves', moves, ranks: ranks.toString(), strategy };
 }
 
 function groupTrouble({ spec, status, metadata }: ProcessGroup): Choice | undefined {
@@ -82,13 +96,9 @@ function groupTrouble({ spec, status, metadata }: ProcessGroup): Choice | undefi
   return undefined;
 }
 
-function strategyTrouble(strategy: string): Choice | undefined {
-  if (strategy === 'Auto' || strategy === 'StopAndCopy') return undefined;
-  const why =
-    strategy === 'PreCopy'
-      ? 'pages that ranks change cannot be tracked by this build'
-      : 'pages cannot follow the ranks with this build';
-  return refused('NotSupported', `strategy ${strategy}: ${why}; use Auto or StopAndCopy`);
+function refusalOf(wanted: string, seen: StrategySeen): Choice | undefined {
+  const why = strategyTrouble(wanted, seen);
+  return why === undefined ? undefined : refused('NotSupported', `strategy ${wanted}: ${why}`);
 }
 
 /** Whole sandboxes: all on the node, or those of the ranks that are named. */

@@ -15,7 +15,7 @@ export function isClaimable(seen: MigrationSeen, migrations: ReadonlyMap<Key, Mi
   if (!group || movers.length === 0) return false;
   if (held && held.uid !== migration.metadata.uid) {
     const other = [...migrations.values()].find(({ metadata }) => metadata.uid === held.uid);
-    if (other && !isMoveDone(moveStateOf({ migration: other }))) return false;
+    if (held.pages !== undefined || (other && !isMoveDone(moveStateOf({ migration: other })))) return false;
   }
   return isThere(seen);
 }
@@ -30,7 +30,7 @@ export function released({ group }: MigrationSeen): ProcessGroupStatus {
   return others;
 }
 
-/** The one write by which the ranks are elsewhere. */
+/** The one write by which the ranks are elsewhere. Where pages follow, the claim stays until they are there, and says where they are. */
 export function committed(seen: MigrationSeen): ProcessGroupStatus {
   if (!seen.isClaimed) throw new Error('MUSTER_BUG: a migration without a claim does not commit');
   const moved = new Map(seen.movers.map(({ move }) => [move.ordinal, move]));
@@ -39,5 +39,12 @@ export function committed(seen: MigrationSeen): ProcessGroupStatus {
     return move ? { ...each, node: move.to, incarnation: move.incarnation } : each;
   });
   const nodes = new Set(placement.map(({ node }) => node));
-  return { ...released(seen), placement: compressPlacement(placement), nodeCount: nodes.size };
+  const others = seen.migration.status?.strategy === 'PostCopy' ? following(seen) : released(seen);
+  return { ...others, placement: compressPlacement(placement), nodeCount: nodes.size };
+}
+
+function following({ group, movers }: MigrationSeen): ProcessGroupStatus {
+  const { name = '', uid = '' } = group?.status?.migration ?? {};
+  const pages = movers.map(({ move: { ordinal, from } }) => ({ ordinal, node: from }));
+  return { ...group?.status, migration: { name, uid, pages } };
 }

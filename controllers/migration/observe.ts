@@ -93,9 +93,11 @@ function sideOf(node: string, id: SandboxId, { metadata }: Migration, { hub }: O
 function toldBy(leaver: Side, comer: Side): Told {
   const isOver = ({ lost, standing, fact }: Side): boolean =>
     lost || standing === 'Lost' || fact?.state === 'Ended' || fact?.state === 'Failed';
+  // Ranks that came to their end need no pages any more.
+  const hasEnded = comer.fact?.state === 'Ended' && comer.move?.state === 'Following';
   return {
     leaver: isOver(leaver) ? 'Gone' : (leaver.move?.state ?? (leaver.fact && 'Here')),
-    comer: isOver(comer) ? 'Gone' : comer.move?.state,
+    comer: hasEnded ? 'Running' : isOver(comer) ? 'Gone' : comer.move?.state,
   };
 }
 

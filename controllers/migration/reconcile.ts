@@ -14,6 +14,7 @@ import type { MoveState } from '../../wire/migration-protocol.ts';
 import type { Entry, MoveWish } from '../hub/desired-book.ts';
 import type { Hub } from '../hub/hub.ts';
 import { migrationType, processGroupType } from '../resource-types.ts';
+import { assignmentsOf } from '../process-group/observe.ts';
 import type { EventRecorder } from '../runtime/event-recorder.ts';
 import { keyOf, nameOf, settled, type Key, type Outcome, type Reconciler } from '../runtime/reconciler.ts';
 import { advanceOf, timeLeftMs, type Advance } from './advance.ts';
@@ -82,6 +83,7 @@ export class MigrationReconciler implements Reconciler {
   }
 
   #againMs(seen: MigrationSeen, state: MoveState): number {
+    if (state === 'Following') return beginEveryMs;
     const leftMs = Math.max(1, Math.ceil(timeLeftMs(seen)));
     return state === 'Pending' || state === 'Preparing' ? Math.min(leftMs, beginEveryMs) : leftMs;
   }
@@ -200,6 +202,8 @@ export class MigrationReconciler implements Reconciler {
       if (metadata.namespace !== namespace || status?.migration?.name !== name) continue;
       const group = await this.#read<ProcessGroup>(processGroupType, groupKey, signal);
       if (group?.status?.migration?.name !== name) continue;
+      if (group.status.migration.pages !== undefined && this.#areFollowing(group))
+        return { kind: 'again', afterMs: beginEveryMs };
       const { migration: _migration, ...left } = group.status;
       await this.#ports.store.updateStatus<ProcessGroup>(
         processGroupType,
@@ -210,6 +214,18 @@ export class MigrationReconciler implements Reconciler {
       this.#ports.groupChanged(groupKey);
     }
     return settled;
+  }
+
+  /** Pages of its sandboxes are on the way, by the word of those that fetch them. */
+  #areFollowing(group: ProcessGroup): boolean {
+    const { facts, nodes } = this.#ports.hub;
+    const { uid: groupUid = '' } = group.metadata;
+    const placement = assignmentsOf(group);
+    return (group.status?.migration?.pages ?? []).some(({ ordinal, node }) => {
+      const { node: now = '', incarnation = 0 } = placement[ordinal] ?? {};
+      const state = facts.get(now, { groupUid, ordinal, incarnation })?.fact.move?.state;
+      return state === 'Following' && nodes.standing(node) !== 'Lost';
+    });
   }
 }
 
@@ -227,6 +243,7 @@ function wishOf({ migration, movers, group }: MigrationSeen, to: 'Preparing' | '
   const common = {
     migrationUid: metadata.uid ?? '',
     name: `${metadata.namespace ?? 'default'}/${metadata.name}`,
+    pagesFollow: migration.status?.strategy === 'PostCopy',
     openFiles: group?.spec.checkpointPolicy?.openFiles === 'Truncate' ? 'Truncate' : 'Refuse',
     externalConnections: group?.spec.externalConnections ?? 'Refuse',
     copyFiles: migration.spec.copyFiles ?? true,

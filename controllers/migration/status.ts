@@ -6,6 +6,7 @@ import { conditionOf, setCondition, timeOf, type Reason } from '../../crds/condi
 import { nodeListText } from '../../crds/node-list.ts';
 import type { Condition } from '../../crds/objects.ts';
 import type { MigrationMove, MigrationStatus } from '../../crds/types.gen.ts';
+import type { MoveFact } from '../../wire/agent-types.ts';
 import type { MoveState, Told } from '../../wire/migration-protocol.ts';
 import { waitsForText, type Advance } from './advance.ts';
 import type { MigrationSeen, Mover } from './seen.ts';
@@ -35,10 +36,10 @@ export function statusOf(seen: MigrationSeen, advance: Advance): MigrationStatus
 
 function begunStatus({ choice, group }: MigrationSeen, now: string): MigrationStatus {
   if (choice?.kind !== 'moves') return {};
-  const { moves, ranks } = choice;
+  const { moves, ranks, strategy } = choice;
   return {
     processGroupUid: group?.metadata.uid ?? '',
-    strategy: 'StopAndCopy',
+    strategy,
     source: nodeListText([...new Set(moves.map(({ from }) => from))]),
     target: nodeListText([...new Set(moves.map(({ to = '' }) => to))]),
     ranks,
@@ -57,14 +58,27 @@ function moveOf({ move, leaver, comer, told }: Mover, to: MoveState): MigrationM
     state: stateOf(told, to),
     ...(frozenTime === undefined ? {} : { frozenTime }),
     ...(bytes > 0 ? { bytes } : {}),
+    ...pagesOf(comer.move, to, move.pagesLeftBytes),
     ...(stillUs > 0 ? { downtimeMilliseconds: Math.round(stillUs / 1000) } : {}),
   };
+}
+
+/** Only of those whose pages follow. */
+function pagesOf(
+  comer: MoveFact | undefined,
+  to: MoveState,
+  before: number | undefined,
+): { pagesLeftBytes?: number } {
+  const left = to === 'Completed' ? 0 : comer?.pagesLeftBytes;
+  if (before === undefined && (left ?? 0) === 0) return {};
+  return { pagesLeftBytes: left ?? before ?? 0 };
 }
 
 function stateOf({ leaver, comer }: Told, to: MoveState): NonNullable<MigrationMove['state']> {
   if (to === 'Completed') return 'Completed';
   if (to === 'Failed' || to === 'Aborting') return 'Failed';
-  if (to === 'Switching') return comer === 'Running' ? 'Completed' : 'Switching';
+  if (comer === 'Following') return 'Following';
+  if (to === 'Switching' || to === 'Following') return comer === 'Running' ? 'Completed' : 'Switching';
   return leaver === 'Leaving' || leaver === 'Left' ? 'Copying' : 'Pending';
 }
 
@@ -125,7 +139,7 @@ function statesOf(seen: MigrationSeen, { from, to, failure, message }: Advance):
   }
   const text = message ?? waitsForText(seen, to);
   return {
-    Completed: ['False', 'Moving', text],
+    Completed: ['False', to === 'Following' ? 'Following' : 'Moving', text],
     Failed: notFailed,
     Reconciling: ['True', 'Progressing', text],
     Stalled: notStalled,

@@ -6,12 +6,12 @@ import type { Logger } from 'pino';
 import { annotations, finalizers, labels } from '../../crds/names.ts';
 import type { Checkpoint, ProcessGroup } from '../../crds/types.gen.ts';
 import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
-import type { Carrier } from '../../wire/agent-types.ts';
+import type { Carrier, SandboxId } from '../../wire/agent-types.ts';
 import type { CarrierBook } from '../carrier/book.ts';
 import { scratchOf } from '../carrier/pod.ts';
 import { carrierRefOf } from '../carrier/view.ts';
 import type { ClientLeaseBook } from '../client-lease.ts';
-import type { Entry } from '../hub/desired-book.ts';
+import type { Entry, PagesHolder } from '../hub/desired-book.ts';
 import type { Hub } from '../hub/hub.ts';
 import { sandboxKey } from '../hub/sandbox-key.ts';
 import type { EventRecorder } from '../runtime/event-recorder.ts';
@@ -211,9 +211,14 @@ async function want(
   const wish = (ordinal: number): ReturnType<typeof wishOf> => wishOf(views[ordinal]!);
   if (desired.removedAt(uid) !== undefined) return;
   const isSettled = group.status?.migration === undefined;
+  const holders = holdersOf(group);
+  const follow = (): void => {
+    for (const { node, spec } of desired.follow(uid, holders)) letGo(node, spec.id, ports);
+  };
   const before = desired.sandboxesOf(uid);
   const isMoved = before.some((entry, i) => !isAt(entry, views[i]!));
   if (desired.has(uid) && !isMoved) {
+    follow();
     desired.settle(uid, isSettled);
     return desired.want(uid, wish);
   }
@@ -230,15 +235,27 @@ async function want(
   const specs = specsOf(whole, views, secret, ports.clusterId, ports.networks.pool.port, carrierOf);
   if (isMoved) desired.reassign(uid, specs, wish);
   else desired.assign(uid, specs, wish);
+  follow();
   desired.settle(uid, isSettled);
   const known = new Set(before.map(({ spec }) => sandboxKey(spec.id)));
   for (const { spec } of specs)
     if (spec.lease !== undefined && !known.has(sandboxKey(spec.id))) ports.hub.leases.begin(spec.id);
   before.forEach((entry, i) => {
-    if (isAt(entry, views[i]!)) return;
-    ports.hub.facts.drop(entry.node, entry.spec.id);
-    ports.hub.leases.drop(entry.spec.id);
+    if (!isAt(entry, views[i]!) && !desired.isHeld(entry.node, entry.spec.id))
+      letGo(entry.node, entry.spec.id, ports);
   });
+}
+
+function letGo(node: string, id: SandboxId, { hub }: PerformPorts): void {
+  hub.facts.drop(node, id);
+  hub.leases.drop(id);
+}
+
+/** Where pages of its sandboxes are that run elsewhere, by the group's record. */
+function holdersOf({ metadata, status }: ProcessGroup): PagesHolder[] {
+  const { uid = '', name = '', pages = [] } = status?.migration ?? {};
+  const full = `${metadata.namespace ?? 'default'}/${name}`;
+  return pages.map(({ ordinal, node }) => ({ ordinal, node, migrationUid: uid, name: full }));
 }
 
 /** The agents are told what the record says. */

@@ -98,6 +98,7 @@ export class CriuEngine implements CheckpointEngine {
   async dump(request: DumpRequest, signal: AbortSignal): Promise<void> {
     const host = this.#present();
     const directory = openSync(request.directory, constants.O_RDONLY | constants.O_DIRECTORY);
+    const nobody = request.withoutPages === true ? closedSocket(host.native) : null;
     try {
       const external = [
         ...request.mounts.map(({ target }) => `mnt[${target}]:${mountKey(target)}`),
@@ -113,9 +114,11 @@ export class CriuEngine implements CheckpointEngine {
         logFile: 'dump.log',
         freezeCgroup: request.frozenCgroup,
         external,
+        ...(nobody === null ? {} : { configFile: withoutPagesFile(request.directory) }),
       };
       const guarded = request.frozenCgroup;
-      await runCriu(host, { type: 'dump', options, cgroups: request.cgroups, guarded }, signal);
+      const descriptors = nobody === null ? [] : [nobody];
+      await runCriu(host, { type: 'dump', options, cgroups: request.cgroups, guarded, descriptors }, signal);
       if (request.files.length > 0) {
         const path = `${request.directory}/files.img`;
         writeFileSync(path, withoutOuterSizes(readFileSync(path)));
@@ -124,6 +127,7 @@ export class CriuEngine implements CheckpointEngine {
       throw failureOf('dump', error, `${request.directory}/dump.log`, signal);
     } finally {
       closeSync(directory);
+      if (nobody !== null) host.native.close(nobody);
     }
   }
 
@@ -141,6 +145,7 @@ export class CriuEngine implements CheckpointEngine {
         logFile: 'restore.log',
         notifyScripts: true,
         root: request.root.at,
+        ...(request.pagesFollow === true ? { lazyPages: true } : {}),
         external: request.mounts.map(({ source, target }) => `mnt[${mountKey(target)}]:${source}`),
         inheritFd: inherited.map(({ key }, index) => ({ key, fd: firstDescriptor + index })),
       };
@@ -181,6 +186,26 @@ export class CriuEngine implements CheckpointEngine {
     const program = programs.find((path) => existsSync(path));
     return program === undefined ? null : { ...host, program };
   }
+}
+
+/** Of CRIU's files; of no use to anybody else. */
+export const dumpOptionsName = 'dump.conf';
+
+/**
+ * CRIU would stay and serve the pages that it has left out, to whoever is at the other end of this socket: nobody is, so it ends at once.
+ * Pages are read from the processes themselves instead, which stay frozen whatever becomes of CRIU or the agent. It takes no socket for
+ * that but by its options.
+ */
+function withoutPagesFile(directory: string): string {
+  const path = `${directory}/${dumpOptionsName}`;
+  writeFileSync(path, `lazy-pages\nps-socket ${String(firstDescriptor)}\n`, { mode: 0o600 });
+  return path;
+}
+
+function closedSocket(native: CriuHost['native']): number {
+  const [own, theirs] = native.socketPair(false);
+  native.close(own);
+  return theirs;
 }
 
 /** CRIU lives in the cgroup that it restores into: it leaves it first, or it would be frozen too. */

@@ -31,6 +31,10 @@ export interface CriuOptions {
   /** Seconds after which CRIU gives up stopping processes. */
   readonly timeout?: number;
   readonly networkLock?: number;
+  /** Restore: pages that are not in the image come later, from whoever listens in the image's directory. */
+  readonly lazyPages?: boolean;
+  /** Path of a file with more options, which the messages do not have. */
+  readonly configFile?: string;
 }
 
 export const manageCgroupsIgnore = 0;
@@ -69,6 +73,8 @@ const root = protobuf.Root.fromJSON({
         external: field(37, 'string', 'repeated'),
         freezeCgroup: field(44, 'string'),
         timeout: field(45, 'uint32'),
+        lazyPages: field(48, 'bool'),
+        configFile: field(51, 'string'),
         networkLock: field(64, 'int32'),
       },
     },

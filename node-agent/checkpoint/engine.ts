@@ -51,6 +51,8 @@ export interface DumpRequest {
   readonly netns: { readonly inode: number } | null;
   /** Where ranks have saved themselves. */
   readonly saves?: { readonly path: string };
+  /** Memory that is anonymous and private is left out of the image: it is read from the frozen processes afterwards. */
+  readonly withoutPages?: boolean;
 }
 
 export interface RestoreRequest {
@@ -66,6 +68,8 @@ export interface RestoreRequest {
   readonly files: readonly { readonly key: string; readonly fd: number }[];
   /** Descriptor of the network namespace to come into; null: the host's. */
   readonly netns: number | null;
+  /** What was left out of the image is brought by a pager that listens in its directory. */
+  readonly pagesFollow?: boolean;
   /** All is in place and nothing runs yet; `pid` is the host's number of its first process. */
   readonly onPlaced: (pid: number) => void;
   /**

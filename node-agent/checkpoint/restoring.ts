@@ -182,6 +182,7 @@ export async function restoreProcesses(options: {
   carrier?: { readonly record: CarrierRecord; readonly pidfd: number } | null;
   /** It is not to run yet. */
   standStill?: RestoreRequest['standStill'];
+  pagesFollow?: boolean;
   onPlaced: (identity: Identity) => void;
   onReachable: () => Promise<void>;
   signal: AbortSignal;
@@ -219,6 +220,7 @@ export async function restoreProcesses(options: {
         files,
         netns,
         ...(options.standStill === undefined ? {} : { standStill: options.standStill }),
+        ...(options.pagesFollow === true ? { pagesFollow: true } : {}),
         onPlaced: (each) => {
           onPlaced(identityOf(each));
         },

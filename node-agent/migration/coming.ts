@@ -5,7 +5,7 @@
 import { rmSync } from 'node:fs';
 import { arch } from 'node:os';
 import type { MoveFact, MoveOrder, SandboxId, SandboxSpec } from '../../wire/agent-types.ts';
-import { comerEventOf, comerTable, type ComerEvent } from '../../wire/migration-protocol.ts';
+import { comerEventOf, comerTable, type ComerEvent, type ComerState } from '../../wire/migration-protocol.ts';
 import { stepOf } from '../../wire/state-table.ts';
 import { AgentError, messageOf } from '../agent-error.ts';
 import type { Backend } from '../backend.ts';
@@ -28,6 +28,7 @@ import { steadyMs } from '../monitor/node-sampler.ts';
 import type { Want } from '../plan.ts';
 import { bindsOf, preparationOf } from '../preparation.ts';
 import { until } from '../until.ts';
+import { Following } from './following.ts';
 import { factOfRecord, namesFileName, nothingMoved, type ComingRecord } from './record.ts';
 import { lackTrouble, placeCopy } from './file-copies.ts';
 import { copyPrefix } from './journey.ts';
@@ -50,6 +51,8 @@ export interface ComingSandbox extends Omit<RestoringSandbox, 'onReachable'> {
   wakeAt(ms: number): void;
 }
 
+const fed: readonly ComerState[] = ['Placing', 'Placed', 'Following'];
+const here: readonly ComerState[] = ['Following', 'Running', 'Lost'];
 const frozenWithinMs = 10_000;
 const againAfterMs = 500;
 
@@ -63,6 +66,8 @@ export class Coming {
   #againAtMs = 0;
   /** Of the agent that it leaves, as it was told last. */
   #address = '';
+  /** Brings memory that is still where it left. */
+  readonly #following: Following;
 
   /** `order`: of a sandbox that is new here and comes from elsewhere; null: it does not, or is known. */
   constructor(sandbox: ComingSandbox, backend: Backend, order: MoveOrder | null) {
@@ -70,15 +75,35 @@ export class Coming {
     this.#backend = backend;
     this.#record = sandbox.directory.read('coming');
     if (this.#record === null && order !== null) {
-      this.#record = { ...nothingMoved, migrationUid: order.migrationUid, name: order.name, state: 'Absent' };
+      this.#record = {
+        ...nothingMoved,
+        migrationUid: order.migrationUid,
+        name: order.name,
+        state: 'Absent',
+        pagesFollow: order.pagesFollow,
+      };
       sandbox.directory.write('coming', this.#record);
     }
     this.#interrupted = this.#record !== null && ['Preparing', 'Placing'].includes(this.#record.state);
+    this.#following = new Following(sandbox, backend, {
+      left: (pagesLeftBytes) => {
+        this.#left(pagesLeftBytes);
+      },
+      done: () => {
+        if (this.#record?.state === 'Following') this.#step('Done', null);
+        sandbox.poke();
+      },
+    });
   }
 
   /** It is not to be launched, run, or ended as others are: it is not here yet. */
   get isUnderWay(): boolean {
-    return this.#record !== null && this.#record.state !== 'Running';
+    return this.#record !== null && !here.includes(this.#record.state);
+  }
+
+  /** It must not be saved or moved yet. */
+  get isFollowing(): boolean {
+    return this.#record?.state === 'Following';
   }
 
   get isBusy(): boolean {
@@ -86,7 +111,7 @@ export class Coming {
   }
 
   get migrationUid(): string | null {
-    return this.isUnderWay ? (this.#record?.migrationUid ?? null) : null;
+    return this.isUnderWay || this.isFollowing ? (this.#record?.migrationUid ?? null) : null;
   }
 
   fact(): MoveFact | null {
@@ -97,12 +122,32 @@ export class Coming {
   async giveUp(): Promise<void> {
     this.#stop.abort(failure('Cancelled', 'MUSTER_MOVE_ABORTED', 'it was called off'));
     await this.#task;
-    this.#backend.moves.transit.remove(this.#imageId);
+    this.forget();
+  }
+
+  /** Nothing of the move is left here. */
+  forget(): void {
+    this.#following.stop();
+    if (this.#record !== null) this.#backend.moves.transit.remove(this.#imageId);
+  }
+
+  /** Why its ranks are lost, where they came and were. */
+  get lostBecause(): string | null {
+    return this.#record?.state === 'Lost' ? this.#record.message : null;
+  }
+
+  /** Sees to it that its memory comes: as soon as it is known from where, since all else may wait for processes that wait for it. */
+  feed(order: MoveOrder | null): void {
+    if (this.#record?.pagesFollow !== true || !fed.includes(this.#record.state)) return;
+    this.#following.look(this.#image, order);
+    if (this.isFollowing) this.#following.go();
   }
 
   /** `alive`: what was placed is still there. */
   look(order: MoveOrder | null, alive: boolean): void {
     if (order?.peerAddress) this.#address = order.peerAddress;
+    this.feed(order);
+    if (this.isFollowing && order?.step === 'Stay' && !this.#following.isDone) this.#step('ToldRun', order);
     if (!this.isUnderWay || this.#task !== null) return;
     if (this.#backend.nowMs() < this.#againAtMs) {
       this.#sandbox.wakeAt(this.#againAtMs);
@@ -119,7 +164,9 @@ export class Coming {
     if (this.#record?.state === 'Placed' && !alive) return 'Ended';
     if (order === null) return undefined;
     if (order.step !== 'Stay' && order.migrationUid !== this.#record?.migrationUid) return undefined;
-    return comerEventOf(order.step);
+    const event = comerEventOf(order.step);
+    // Whoever says so cannot know that pages are missing.
+    return event === 'ToldRun' && this.#record?.pagesFollow === true ? undefined : event;
   }
 
   /** Carries out a row; false when there is none. */
@@ -131,8 +178,17 @@ export class Coming {
       this.#start('refuse', order, () => this.#refuse(why ?? reasonOf(event)));
       return true;
     }
-    if (state === 'Running') {
-      this.#start('run', order, (signal) => this.#run(signal));
+    if (event === 'Done' && state === 'Running') {
+      this.#update({ state, pagesFollow: false, pagesLeftBytes: 0 });
+      this.forget();
+      return true;
+    }
+    if (state === 'Lost') {
+      this.#lose();
+      return true;
+    }
+    if (state === 'Running' || state === 'Following') {
+      this.#start('run', order, (signal) => this.#run(state, signal));
       return true;
     }
     this.#update({ state });
@@ -147,6 +203,17 @@ export class Coming {
     this.#sandbox.directory.write('coming', this.#record);
     if (change.state !== undefined) this.#backend.config.reached?.(`comer ${change.state}`);
     this.#sandbox.changed();
+  }
+
+  /** Told now and then, and not worth the disk. */
+  #left(pagesLeftBytes: number): void {
+    if (this.#record === null) return;
+    this.#record = { ...this.#record, pagesLeftBytes };
+    this.#sandbox.changed();
+  }
+
+  get #image(): Image | null {
+    return this.#backend.moves.transit.find(this.#imageId);
   }
 
   #start(what: string, order: MoveOrder | null, work: (signal: AbortSignal) => Promise<void>): void {
@@ -197,6 +264,7 @@ export class Coming {
     const { directory, network, key } = sandbox;
     const image = moves.transit.create(this.#imageId, order.neededBytes);
     const phases = new Phases();
+    let cgroups: LaunchRequest['cgroups'] = [];
     // All that needs nothing of the image is made while it is still being written.
     sandbox.onBegun();
     const netns = network.begin(sandbox.spec, false);
@@ -222,14 +290,19 @@ export class Coming {
       sandbox.limits.countFrom(usedBefore(manifest));
       directory.write('restoring', { readers: manifest.input?.readers ?? [] });
       phases.end('look');
-      await this.#restore(manifest, { image, launch, netns, openFiles: order.openFiles }, signal);
+      const { openFiles, pagesFollow } = order;
+      if (pagesFollow) await this.#following.begin(image, order, launch.cgroups);
+      phases.end('pager');
+      await this.#restore(manifest, { image, launch, netns, openFiles, pagesFollow }, signal);
       phases.end('restore');
+      cgroups = launch.cgroups;
     } finally {
       network.close(netns);
     }
     await until(() => sandbox.cgroup?.frozen() === true, frozenWithinMs, 'what was restored to be frozen');
+    this.#following.enter(cgroups);
     phases.end('tidy');
-    this.#update({ engineUs: phases.tookUs('restore') });
+    this.#update({ engineUs: phases.tookUs('restore'), pagesFollow: order.pagesFollow });
     this.#backend.log.info({ sandbox: key, tookMs: phases.tookMs }, 'sandbox has been restored');
   }
 
@@ -268,7 +341,11 @@ export class Coming {
       launch,
       netns,
       openFiles,
-    }: Pick<Parameters<typeof restoreProcesses>[0], 'image' | 'launch' | 'netns' | 'openFiles'>,
+      pagesFollow = false,
+    }: Pick<
+      Parameters<typeof restoreProcesses>[0],
+      'image' | 'launch' | 'netns' | 'openFiles' | 'pagesFollow'
+    >,
     signal: AbortSignal,
   ): Promise<void> {
     const sandbox = this.#sandbox;
@@ -282,6 +359,7 @@ export class Coming {
         launch,
         netns,
         openFiles,
+        pagesFollow,
         standStill: { cgroup: engineCgroupOf(key), freeze: () => sandbox.freezer.freezeSoon('move') },
         // Known of only when it stands still: before that it is found by its cgroup.
         onPlaced: () => undefined,
@@ -306,7 +384,7 @@ export class Coming {
   }
 
   /** The group's record has it here. */
-  async #run(signal: AbortSignal): Promise<void> {
+  async #run(state: 'Running' | 'Following', signal: AbortSignal): Promise<void> {
     const sandbox = this.#sandbox;
     await sandbox.untilLeased(signal);
     await sandbox.setPlugged(true, 'move');
@@ -316,18 +394,28 @@ export class Coming {
     await sandbox.bindAgain();
     const { stillUs, steadyUs: arrivedUs } = this.#record?.arrived ?? { stillUs: 0, steadyUs: 0 };
     this.#update({
-      state: 'Running',
+      state,
       thawedNs: this.#backend.nowMs() * 1e6,
       stillUs: arrivedUs === 0 ? 0 : stillUs + thawedUs - arrivedUs,
     });
-    this.#backend.moves.transit.remove(this.#imageId);
+    if (state === 'Running') this.#backend.moves.transit.remove(this.#imageId);
+    else this.#following.go();
+    if (this.isFollowing && this.#following.isDone) this.#step('Done', null);
+  }
+
+  /** Nobody has the rest of its memory: the record would say so. */
+  #lose(): void {
+    const message = 'the node that had the rest of their memory is lost, and the ranks with it';
+    this.#update({ state: 'Lost', reason: 'NodeLost', message });
+    this.forget();
+    this.#sandbox.cgroup?.kill();
   }
 
   async #refuse(why: unknown): Promise<void> {
     const { log } = this.#backend;
     await clearEngine(this.#backend, this.#sandbox.key);
     await this.#sandbox.clear();
-    this.#backend.moves.transit.remove(this.#imageId);
+    this.forget();
     const reason = why instanceof AgentError ? why.reason : 'TransferFailed';
     log.info({ sandbox: this.#sandbox.key, reason }, 'sandbox refused');
     this.#update({ state: 'Refused', reason, message: messageOf(why) });

@@ -14,6 +14,7 @@ import {
 import { stepOf } from '../../wire/state-table.ts';
 import { AgentError, messageOf } from '../agent-error.ts';
 import type { Backend } from '../backend.ts';
+import { dumpOptionsName } from '../checkpoint/criu-engine.ts';
 import { engineCgroupOf } from '../checkpoint/criu-process.ts';
 import {
   cutOf,
@@ -45,7 +46,7 @@ import { usedFilesOf, type HeldFile } from './used-files.ts';
 const unlimited = { memoryBytes: 0, cpuMilli: 0, processes: 0 } as const;
 const againAfterMs = 1000;
 /** Of the engine's files; of no use where the sandbox comes to. */
-const notSent = ['dump.log', 'stats-dump', cutName];
+const notSent = ['dump.log', 'stats-dump', dumpOptionsName, cutName];
 
 export class Leaving {
   readonly #sandbox: HeldSandbox;
@@ -58,6 +59,7 @@ export class Leaving {
   #againAtMs = 0;
   /** Its pipes are read by nobody, by this agent's doing. */
   #isPaused = false;
+  #isHolding = false;
 
   constructor(sandbox: HeldSandbox, backend: Backend) {
     this.#sandbox = sandbox;
@@ -101,6 +103,13 @@ export class Leaving {
     if (this.#record !== null) this.#backend.moves.transit.remove(this.#imageId);
   }
 
+  /** Its ranks run elsewhere already, and come back to it for their memory. */
+  #hold(): void {
+    if (this.#isHolding || this.#record?.state !== 'Left') return;
+    this.#isHolding = true;
+    this.#backend.config.reached?.('leaver Holding');
+  }
+
   /** Does what is next; `alive`: nothing is about to end its ranks; `ready`: they run, and nobody saves them at the moment. */
   look(order: MoveOrder | null, alive: boolean, ready: boolean): void {
     const nowMs = this.#backend.nowMs();
@@ -116,7 +125,7 @@ export class Leaving {
         return;
       }
       if (this.#record?.migrationUid !== order?.migrationUid && event === 'ToldPrepare' && order)
-        this.#record = { ...nothingMoved, migrationUid: order.migrationUid, name: order.name, target: order.peerNode, externalConnections: order.externalConnections, frozenSteadyUs: 0, state: 'Here' }; // prettier-ignore
+        this.#record = { ...nothingMoved, migrationUid: order.migrationUid, name: order.name, target: order.peerNode, externalConnections: order.externalConnections, pagesFollow: order.pagesFollow, frozenSteadyUs: 0, state: 'Here' }; // prettier-ignore
       if (!this.#step(event)) return;
     }
   }
@@ -128,6 +137,7 @@ export class Leaving {
     if (this.#interrupted) return 'Restarted';
     if (underWay && !alive) return 'Ended';
     if (order === null) return undefined;
+    if (order.step === 'Hold') this.#hold();
     const told = leaverEventOf(order.step);
     if (told === 'ToldStay') return underWay || state === 'Left' ? 'ToldStay' : undefined;
     // Whoever else is at work on it has been told that this one is not any more.
@@ -271,6 +281,7 @@ export class Leaving {
           mounts: mounts.binds,
           files: outer.keys,
           netns: netnsOf(adopted.identity.pid),
+          withoutPages: record.pagesFollow,
         },
         signal,
       );
@@ -305,6 +316,8 @@ export class Leaving {
       standing: () => this.#standing(migrationUid, pathOf),
       growing: () => (this.isAway ? (transit.find(imageId)?.names() ?? []).filter(isGrowing) : []),
       stillUs: () => steadyUs() - (this.#record?.frozenSteadyUs ?? 0),
+      hasLeft: () => this.isLeft && this.#record?.migrationUid === migrationUid,
+      pids: () => this.#sandbox.cgroup?.pids() ?? [],
     });
   }
 

@@ -2,19 +2,24 @@
 // sandboxes which leave this node. Only the node that a sandbox goes to gets it.
 import type { Logger } from 'pino';
 import type { Native } from '../../native/addon/index.ts';
-import type { LeaverCall } from '../../wire/load.ts';
+import type { LeaverRequest, PagesRequest } from '../../wire/agent-types.ts';
+import type { LeaverCall, PagesCall } from '../../wire/load.ts';
 import { messageOf } from '../agent-error.ts';
 import { certificateNode } from '../peer-identity.ts';
 import { isValidId, keyOf } from '../sandbox-id.ts';
 import type { TlsMaterial } from '../tls.ts';
 import { filesOf, sendDeparture, sendLooked, type Departing } from './departure.ts';
 import { LinkServer } from './link.ts';
+import { servePages } from './page-source.ts';
 import { Transit } from './transit.ts';
 
 /** A sandbox that is about to leave, or has left and waits for what becomes of it. */
 export interface LeavingSandbox extends Departing {
   readonly migrationUid: string;
   readonly target: string;
+  /** Its processes are frozen, and nobody thaws them. */
+  hasLeft(): boolean;
+  pids(): readonly number[];
 }
 
 /** Where other agents come to beside their calls. */
@@ -54,18 +59,15 @@ export class Moves {
   async serve(call: LeaverCall): Promise<void> {
     try {
       const { id, migrationUid, probe, noLink, files } = call.request;
-      const leaving = isValidId(id) ? this.#leaving.get(keyOf(id)) : undefined;
       const asking = certificateNode(call);
       if (probe) {
-        const isKnown = leaving?.migrationUid === migrationUid && leaving.target === asking;
-        const used = isKnown ? leaving.usedFiles().map(({ file }) => file) : null;
+        const known = isValidId(id) ? this.#leaving.get(keyOf(id)) : undefined;
+        const isKnown = known?.migrationUid === migrationUid && known.target === asking;
+        const used = isKnown ? known.usedFiles().map(({ file }) => file) : null;
         await sendLooked(call, { files: used });
         return;
       }
-      if (leaving?.migrationUid !== migrationUid)
-        throw new Error(`MUSTER_NOT_LEFT: no sandbox leaves node ${this.#node} by that migration`);
-      if (asking !== leaving.target)
-        throw new Error(`MUSTER_WRONG_NODE: the sandbox goes to node ${leaving.target}, not to ${asking}`);
+      const leaving = this.#asked(call.request, asking);
       const { native, tls, host } = this.#link;
       using link = noLink ? null : LinkServer.open(native, tls, host, asking);
       await sendDeparture(call, files.length > 0 ? filesOf(leaving, files) : leaving, link);
@@ -73,5 +75,39 @@ export class Moves {
       this.#log.warn({ err: error }, 'sandbox not handed over');
       call.destroy(error instanceof Error ? error : new Error(messageOf(error)));
     }
+  }
+
+  /** Answers another agent for as long as it asks. */
+  servePages(call: PagesCall): void {
+    let first: PagesRequest | null = null;
+    let answer: ((request: PagesRequest) => void) | null = null;
+    call.on('error', (error) => {
+      this.#log.info({ err: error }, 'pages are asked for no more');
+    });
+    call.on('end', () => {
+      call.end();
+    });
+    call.on('data', (request: PagesRequest) => {
+      try {
+        first ??= request;
+        const leaving = this.#asked(first, certificateNode(call));
+        if (!leaving.hasLeft())
+          throw new Error(`MUSTER_NOT_LEFT: the sandbox stands on node ${this.#node} no more, or not yet`);
+        answer ??= servePages(call, () => leaving.pids());
+        answer(request);
+      } catch (error) {
+        this.#log.warn({ err: error }, 'pages not handed over');
+        call.destroy(error instanceof Error ? error : new Error(messageOf(error)));
+      }
+    });
+  }
+
+  #asked({ id, migrationUid }: Pick<LeaverRequest, 'id' | 'migrationUid'>, asking: string): LeavingSandbox {
+    const leaving = isValidId(id) ? this.#leaving.get(keyOf(id)) : undefined;
+    if (leaving?.migrationUid !== migrationUid)
+      throw new Error(`MUSTER_NOT_LEFT: no sandbox leaves node ${this.#node} by that migration`);
+    if (asking !== leaving.target)
+      throw new Error(`MUSTER_WRONG_NODE: the sandbox goes to node ${leaving.target}, not to ${asking}`);
+    return leaving;
   }
 }

@@ -16,12 +16,16 @@ export interface LeavingRecord extends Moving {
   readonly target: string;
   /** What is to become of connections that leave the group. */
   readonly externalConnections: string;
+  /** Its memory is read where it left, once it runs elsewhere. */
+  readonly pagesFollow: boolean;
 }
 
 export interface ComingRecord extends Moving {
   readonly state: ComerState;
   /** How long it had stood still when all of it was here, and when that was, by the clock that nobody sets. */
   readonly arrived?: { readonly stillUs: number; readonly steadyUs: number };
+  /** Some of its memory is still where it left. */
+  readonly pagesFollow: boolean;
 }
 
 export const nothingMoved = {
@@ -32,12 +36,13 @@ export const nothingMoved = {
   bytes: 0,
   engineUs: 0,
   stillUs: 0,
+  pagesLeftBytes: 0,
 } as const;
 
 export function factOfRecord({
-  migrationUid, state, reason, message, frozenNs, thawedNs, bytes, engineUs, stillUs,
+  migrationUid, state, reason, message, frozenNs, thawedNs, bytes, engineUs, stillUs, pagesLeftBytes,
 }: Moving): MoveFact {
-  return { migrationUid, state, reason, message, frozenNs, thawedNs, bytes, engineUs, stillUs };
+  return { migrationUid, state, reason, message, frozenNs, thawedNs, bytes, engineUs, stillUs, pagesLeftBytes };
 } // prettier-ignore
 
 /** The order is for the node that the sandbox comes to. */

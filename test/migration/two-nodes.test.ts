@@ -63,6 +63,7 @@ const nodesOf = async (name: string): Promise<string[]> =>
 
 interface Status {
   conditions?: { type: string; status: string; reason: string; message: string }[];
+  strategy?: string;
   downtimeMilliseconds?: number;
   transferredBytes?: number;
 }
@@ -87,10 +88,11 @@ test('ranks move to and fro while the others run on, alone and all together, and
   await to('node1', 'node2');
   await to('node2', 'node1'); // two sandboxes at once
   expect(await cluster.done(['checkpoint', 'ring', '--name', 'after'])).toContain('checkpoint/after ready');
-  expect(await cluster.done(['migrate', 'ring', '--ranks', '2-3', '--to', 'node2'])).toContain(
-    'ranks 2-3 run on node2',
-  );
+  // Their memory follows.
+  const last = ['--ranks', '2-3', '--to', 'node2', '--strategy', 'PostCopy', '--name', 'last'];
+  expect(await cluster.done(['migrate', 'ring', ...last])).toContain('ranks 2-3 run on node2');
   expect(await nodesOf('ring')).toEqual(['node1', 'node1', 'node2', 'node2']);
+  expect(await statusOf('last')).toMatchObject({ strategy: 'PostCopy', moves: [{ pagesLeftBytes: 0 }] });
   const whole = await expectWhole('ring');
   expect((await follower.result).code).toBe(0);
   expect(expectInOrder(follower.stdout)).toBe(whole);

@@ -8,6 +8,7 @@ import { search, type Found, type Search } from './spin.ts';
 
 const world = readFileSync(new URL('migration.pml', import.meta.url), 'utf8');
 const goesOn = { claim: 'goes_on', weaklyFair: true };
+const hasAll = { claim: 'has_all', weaklyFair: true };
 
 interface Tables {
   leaver?: typeof leaverTable;
@@ -20,23 +21,34 @@ function searched(
   property: Search['property'],
   faults: number,
   model = world,
+  defines: Record<string, number> = {},
 ): Promise<Found> {
   const { leaver = leaverTable, comer = comerTable, move = moveTable } = tables;
   const files = { 'migration.gen.pml': promelaOf(leaver, comer, move), 'migration.pml': model };
-  return search({ files, main: 'migration.pml', property, defines: { MANY: faults } });
+  return search({ files, main: 'migration.pml', property, defines: { MANY: faults, ...defines } });
 }
 
 const wrong = <T>(table: T): never => table as never;
 
 describe('a move, with agents and controllers killed anywhere, a late one that still writes, messages late', () => {
-  it('never has both run, kills only what is not on record, and lets nothing run that is not', async () => {
-    const found = await searched({}, 'Safety', 2);
-    expect(found).toMatchObject({ holds: true, error: '' });
-    expect(found.states).toBeGreaterThan(50_000);
-  });
+  it.each([
+    { POSTCOPY: 0, pages: 'come with it' },
+    { POSTCOPY: 1, pages: 'follow' },
+  ])(
+    'never has both run, kills only what is not on record or needed, and lets nothing run that is not, where pages $pages',
+    async ({ POSTCOPY }) => {
+      const found = await searched({}, 'Safety', 2, world, { POSTCOPY });
+      expect(found).toMatchObject({ holds: true, error: '' });
+      expect(found.states).toBeGreaterThan(50_000);
+    },
+  );
 
   it('leaves nobody standing still for ever', async () => {
     expect(await searched({}, goesOn, 1)).toMatchObject({ holds: true });
+  });
+
+  it('has nobody wait for pages for ever that are nowhere', async () => {
+    expect(await searched({}, hasAll, 1)).toMatchObject({ holds: true });
   });
 });
 
@@ -58,6 +70,17 @@ describe('a wrong row is found', () => {
     );
     expect(careless).not.toBe(world);
     expect((await searched({}, 'Safety', 2, careless)).error).toContain('assertion violated');
+  });
+
+  it('who runs without its pages, and goes on waiting when they are lost', async () => {
+    const comer = mutated(comerTable, 'Following', 'ToldRun', undefined);
+    expect((await searched({ comer: wrong(comer) }, hasAll, 2)).holds).toBe(false);
+  });
+
+  it('a commit that does not say that pages are where it was', async () => {
+    const careless = world.replace('claim = postcopy; pages = postcopy;', 'claim = postcopy;');
+    expect(careless).not.toBe(world);
+    expect((await searched({}, 'Safety', 1, careless)).error).toContain('assertion violated');
   });
 
   it('who has left and is never told to stay', async () => {

@@ -1,0 +1,51 @@
+import { expect, it } from 'vitest';
+import { missingPagesOf, processOfPagemap, tableOf } from './pagemap.ts';
+
+/** As CRIU writes them: two magic numbers, then messages behind their lengths; the first is another kind of message. */
+function pagemapOf(...entries: readonly (readonly number[])[]): Buffer {
+  const magic = Buffer.alloc(8);
+  magic.writeUInt32LE(0x54564319, 0);
+  magic.writeUInt32LE(0x56084025, 4);
+  const parts = [[8, 1], ...entries].flatMap((entry) => [
+    Buffer.from([entry.length, 0, 0, 0]),
+    Buffer.from(entry),
+  ]);
+  return Buffer.concat([magic, ...parts]);
+}
+
+/** Field 1 address, 2 and 5 pages, 4 flags: lazy 2, present 4. */
+const entry = (page: number, pages: number, flags: number): number[] => [
+  8,
+  128,
+  32 * page,
+  16,
+  pages,
+  32,
+  flags,
+];
+
+it('names pages that are not in the image, and no others', () => {
+  const bytes = pagemapOf(entry(1, 3, 2), entry(2, 1, 4), entry(3, 7, 6), [...entry(1, 0, 2), 40, 200, 1]);
+  expect(missingPagesOf(bytes)).toEqual([
+    { address: 4096, pages: 3 },
+    { address: 4096, pages: 200 },
+  ]);
+});
+
+it('refuses what is no page map', () => {
+  expect(() => missingPagesOf(Buffer.alloc(16))).toThrow('MUSTER_IMAGE_UNKNOWN');
+  expect(() => missingPagesOf(pagemapOf(entry(1, 3, 2)).subarray(0, -1))).toThrow('ends too early');
+});
+
+it('knows page maps by their names', () => {
+  expect(['pagemap-17.img', 'pagemap-shmem-5.img', 'pages-1.img'].map(processOfPagemap)).toEqual([
+    17,
+    undefined,
+    undefined,
+  ]);
+});
+
+it('writes the table that the pager reads', () => {
+  const table = tableOf(new Map([[7, [{ address: 0x7f00_0000_1000, pages: 2 }]]]));
+  expect(table.toString('hex')).toBe('0700000002000000001000' + '00007f0000');
+});
