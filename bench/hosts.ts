@@ -2,6 +2,7 @@
  * How long it takes to run on 1 to 16 hosts, one rank each: `hostname`, then `cpi`, the two tables of the MPD papers. Hosts
  * are namespaces on this machine (network, mounts, processes) with an agent each and a bridge between them. The peer is
  * mpiexec.hydra with a launcher that enters the namespaces: hydra without what ssh costs, the best that it can be (`hostname` only).
+ * It uses the hosts' own network, as a job does with `--network host`; a network for each job is made by one kernel here for all hosts.
  * `MUSTER_BENCH_HOSTS` (a list, up to 64) and `MUSTER_BENCH_ROUNDS` change what is measured.
  */
 import { chmodSync, writeFileSync } from 'node:fs';
@@ -36,11 +37,14 @@ exit 1
 );
 chmodSync(launcher, 0o755);
 
-function ours(count: number, program: readonly string[]): Command {
+type Network = 'isolated' | 'host';
+
+function ours(count: number, program: readonly string[], network: Network = 'isolated'): Command {
   const names = hosts.slice(0, count).map(({ name }) => name);
   const [file, ...args] = [
     ...cluster.front.enter,
-    ...[muster, 'run', '-n', String(count), '--ppn', '1', '--nodes', names.join(','), ...program],
+    ...[muster, 'run', '-n', String(count), '--ppn', '1', '--nodes', names.join(',')],
+    ...['--network', network, ...program],
   ];
   return { file: file!, args, env: cluster.front.environment() };
 }
@@ -53,17 +57,19 @@ function theirs(count: number, program: readonly string[]): Command {
   return { file: 'nsenter', args: [`--target=${hydrasHost.pid}`, '--net', '--', file, ...args] };
 }
 
-for (const count of counts) {
-  const pair = await interleaved(rounds, {
-    ours: async () => timed(ours(count, words.hostname), count),
-    theirs: async () => timed(theirs(count, words.hostname), count),
-  });
-  printPair('hosts', { program: 'hostname', hosts: count, ranks: count }, 'hydra without ssh', pair, 'ms');
-}
+for (const network of ['host', 'isolated'] as const)
+  for (const count of counts) {
+    const pair = await interleaved(rounds, {
+      ours: async () => timed(ours(count, words.hostname, network), count),
+      theirs: async () => timed(theirs(count, words.hostname), count),
+    });
+    const parameters = { program: 'hostname', network, hosts: count, ranks: count };
+    printPair('hosts', parameters, 'hydra without ssh', pair, 'ms');
+  }
 // hydra's ranks do not find one another here without a name service; cpi stands alone.
 for (const count of counts) {
   const times: number[] = [];
   for (let round = 0; round < rounds; round += 1) times.push(await timed(ours(count, words.cpi), count + 1));
-  const parameters = { program: 'cpi', hosts: count, ranks: count };
+  const parameters = { program: 'cpi', network: 'isolated', hosts: count, ranks: count };
   print({ bench: 'hosts', ...parameters, value: rounded(median(times)), unit: 'ms' });
 }
