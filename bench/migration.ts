@@ -1,12 +1,14 @@
 /**
- * What a migration of one sandbox between two agents costs: how long its ranks stand still and how long all of it takes, against what
- * CRIU itself takes for the same dump and restore and a plain copy of the same bytes in memory. `MUSTER_BENCH_MIB` (a list),
- * `MUSTER_BENCH_RANKS` and `MUSTER_BENCH_ROUNDS` change what is measured. As root.
+ * What a migration of one sandbox between two agents costs, by strategy: how long its ranks stand still and how long all of it takes;
+ * of StopAndCopy against what CRIU itself takes for the same dump and restore and a plain copy of the same bytes in memory, of
+ * PostCopy against StopAndCopy. `MUSTER_BENCH_MIB` (a list), `MUSTER_BENCH_RANKS` and `MUSTER_BENCH_ROUNDS` change what is
+ * measured. As root.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { programs } from '../test/agent/harness.ts';
-import { isolated, type Job, Scene } from '../test/checkpoint/scene.ts';
+import { isolated, Scene } from '../test/checkpoint/scene.ts';
+import { Move } from '../test/migration/move.ts';
 import { median, print, rounded } from './kit/report.ts';
 
 const numbers = (name: string, usual: string): number[] =>
@@ -32,35 +34,45 @@ async function measure(mib: number): Promise<void> {
   const argv = [`${programs}/ring`, '--bytes', String(bytes), '--seconds', '3600', '--report-every', '1'];
   let job = await scene.run({ argv, size: ranks, overrides: isolated() });
   await scene.hub.until(() => (job.fact()?.memoryBytes ?? 0) > (mib << 20) * 0.9, 'its memory', 120_000);
-  const taken: Taken[] = [];
-  for (let round = 0; round < rounds; round++) {
-    const [moved, cost] = await move(job);
-    job = moved;
-    taken.push({ ...cost, copy: timeOfCopy(cost.bytes) });
-  }
+  const copied: Taken[] = [];
+  const followed: Taken[] = [];
+  for (let round = 0; round < rounds; round++)
+    for (const [taken, pagesFollow] of [
+      [copied, false],
+      [followed, true],
+    ] as const) {
+      const move = new Move(scene.hub, job, job.node === 'node1' ? 'node2' : 'node1', { pagesFollow });
+      taken.push(await costOf(move));
+      job = move.comer;
+    }
   job.want({ want: 'Kill' });
   await scene.hub.ended(job.spec.id);
-  const of = (name: keyof Taken): number => rounded(median(taken.map((each) => each[name])));
-  const about = { bench: 'migration', mib, ranks, bytes: of('bytes'), unit: 'ms' };
-  const raw = rounded(of('criu') + of('copy'));
-  const ratio = rounded(of('still') / raw);
-  print({ ...about, what: 'downtime', value: of('still'), against: { 'criu and copy': raw }, ratio });
-  print({ ...about, what: 'total', value: of('total') });
+  const of = (taken: readonly Taken[], name: keyof Taken): number =>
+    rounded(median(taken.map((each) => each[name])));
+  const raw = rounded(of(copied, 'criu') + of(copied, 'copy'));
+  const still = of(copied, 'still');
+  for (const [strategy, taken, against] of [
+    ['StopAndCopy', copied, { 'criu and copy': raw }],
+    ['PostCopy', followed, { StopAndCopy: still }],
+  ] as const) {
+    const about = { bench: 'migration', strategy, mib, ranks, bytes: of(taken, 'bytes'), unit: 'ms' };
+    const value = of(taken, 'still');
+    const [base = 0] = Object.values(against);
+    print({ ...about, what: 'downtime', value, against, ratio: rounded(value / base) });
+    print({ ...about, what: 'total', value: of(taken, 'total') });
+  }
 }
 
-/** To the other of the two nodes. */
-async function move(job: Job): Promise<[Job, Omit<Taken, 'copy'>]> {
+async function costOf(move: Move): Promise<Taken> {
   const began = performance.now();
-  const { job: next, left, placed, running } = await job.moveTo(job.node === 'node1' ? 'node2' : 'node1');
-  return [
-    next,
-    {
-      still: running.stillUs / 1000,
-      total: performance.now() - began,
-      criu: (left.engineUs + placed.engineUs) / 1000,
-      bytes: placed.bytes,
-    },
-  ];
+  const { left, placed, running } = await move.whole();
+  return {
+    still: running.stillUs / 1000,
+    total: performance.now() - began,
+    criu: (left.engineUs + placed.engineUs) / 1000,
+    copy: timeOfCopy(placed.bytes),
+    bytes: placed.bytes,
+  };
 }
 
 function timeOfCopy(bytes: number): number {

@@ -1,20 +1,11 @@
 // Sandboxes of real jobs under real agents, and the orders of a checkpoint given step by step as the controllers would.
-import type {
-  CheckpointFact,
-  ImageSource,
-  MoveFact,
-  MoveOrder,
-  SandboxFact,
-  SandboxSpec,
-  Sent,
-} from '../../wire/agent-types.ts';
+import type { CheckpointFact, ImageSource, SandboxFact, SandboxSpec, Sent } from '../../wire/agent-types.ts';
 import { AgentProcess, specOf, type SpecOptions } from '../agent/harness.ts';
 import { TestHub } from '../agent/hub.ts';
 import { criuProgram } from '../criu/criu.ts';
 
 type Spec = ReturnType<typeof specOf>;
 let checkpoints = 0;
-let moves = 0;
 let subnets = 0;
 /** Tests of several checkouts may run on one machine: each process has networks of its own, of the range for benchmarks. */
 const pool = `198.${String(18 + ((process.pid >> 8) & 1))}.${String(process.pid & 255)}`;
@@ -166,13 +157,6 @@ export interface OrderOptions {
   readonly signalMs?: number;
 }
 
-export interface Moved {
-  readonly job: Job;
-  readonly left: MoveFact;
-  readonly placed: MoveFact;
-  readonly running: MoveFact;
-}
-
 export interface Saved {
   readonly checkpointUid: string;
   readonly fact: CheckpointFact;
@@ -240,60 +224,6 @@ export class Job {
     const fact = await this.reached(checkpointUid, 'Saved');
     return { checkpointUid, fact };
   }
-
-  /**
-   * To another node, as the controllers tell it; `through`: how that one reaches the agent here. Throws what the node says that gives it
-   * up, once the sandbox has been told to stay.
-   */
-  async moveTo(target: string, through?: string): Promise<Moved> {
-    const { hub } = this;
-    const { id } = this.spec;
-    const migrationUid = `m${String(process.pid)}-${String(++moves)}`;
-    const order = (step: string, peerNode: string): Sent<MoveOrder> => ({
-      ...{ migrationUid, step, name: `default/${migrationUid}`, peerNode },
-      neededBytes: this.fact()?.memoryBytes ?? 0,
-      peerAddress: through ?? hub.nodes.get(peerNode)?.hello.peerAddress ?? '',
-      incarnation: id.incarnation,
-      openFiles: 'Refuse',
-      externalConnections: 'Refuse',
-      copyFiles: true,
-    });
-    const next = new Job(hub, target, { ...this.spec, id: { ...id, incarnation: id.incarnation + 1 } });
-    const moveOf = (job: Job): MoveFact | null => {
-      const move = job.fact()?.move ?? null;
-      return move?.migrationUid === migrationUid ? move : null;
-    };
-    const ends = ['Stayed', 'Refused'];
-    const reached = async (job: Job, state: string): Promise<MoveFact> => {
-      const failed = (): MoveFact | undefined =>
-        [moveOf(this), moveOf(next)].find((move) => ends.includes(move?.state ?? '')) ?? undefined;
-      await hub.until(() => moveOf(job)?.state === state || failed() !== undefined, state, 120_000);
-      const why = failed();
-      if (why) throw new Error(`${why.reason}: ${why.message}`);
-      return moveOf(job) as MoveFact;
-    };
-    try {
-      this.want({ move: order('Prepare', target) });
-      next.want({ move: order('Prepare', this.node) });
-      await Promise.all([reached(this, 'Prepared'), reached(next, 'Prepared')]);
-      this.want({ move: order('Leave', target) });
-      next.want({ move: order('Place', this.node) });
-      const left = await reached(this, 'Left');
-      const placed = await reached(next, 'Placed');
-      next.want({ move: { step: 'Stay' } });
-      hub.remove(this.node, id);
-      const running = await reached(next, 'Running');
-      await hub.until(() => this.fact() === undefined, 'the other to be gone');
-      return { job: next, left, placed, running };
-    } catch (error) {
-      this.want({ move: { step: 'Stay' } });
-      hub.remove(target, next.spec.id);
-      await hub.until(() => moveOf(this)?.state === 'Stayed', 'it to stay');
-      await hub.until(() => next.fact() === undefined, 'what came to be gone');
-      throw error;
-    }
-  }
-
   /** Ends it without letting it run on, and forgets it. */
   async vacate(): Promise<void> {
     this.hub.remove(this.node, this.spec.id);

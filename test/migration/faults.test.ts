@@ -11,6 +11,7 @@ import { programs } from '../agent/harness.ts';
 import { isolated, Scene, type Job } from '../checkpoint/scene.ts';
 import { eventually } from '../contract/eventually.ts';
 import { criuProgram } from '../criu/criu.ts';
+import { Move } from './move.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'muster-faults-'));
 const targetsCriu = join(directory, 'criu');
@@ -30,6 +31,9 @@ afterAll(async () => {
   rmSync(directory, { recursive: true });
 });
 
+const toNode2 = (through?: string): Move =>
+  new Move(scene.hub, job, 'node2', through === undefined ? {} : { through });
+
 const lines = async (): Promise<string[]> =>
   (await job.output(0, false)).split('\n').filter((line) => line.startsWith('rank 0 '));
 
@@ -43,7 +47,7 @@ async function goesOn(): Promise<void> {
 }
 
 test('a node without CRIU is found out before anything stops', async () => {
-  await expect(job.moveTo('node2')).rejects.toThrow(
+  await expect(toNode2().whole()).rejects.toThrow(
     /^EngineMissing: MUSTER_CRIU_MISSING: node node2: there is no CRIU on this node/,
   );
   expect(job.fact()?.move?.frozenNs).toBe(0);
@@ -58,7 +62,7 @@ test('a CRIU that fails where they go to leaves them where they were', async () 
     expect(job.fact()?.move?.state).toBe('Leaving');
     writeFileSync(fails, '');
   }, 60_000);
-  await expect(Promise.all([job.moveTo('node2'), leaving])).rejects.toThrow(
+  await expect(Promise.all([toNode2().whole(), leaving])).rejects.toThrow(
     /^RestoreFailed: MUSTER_CRIU_RESTORE_FAILED: /,
   );
   rmSync(fails);
@@ -129,7 +133,7 @@ test('a node that cannot be reached from the other is found out before anything 
   using road = await roadToSource();
   const { address } = road;
   road[Symbol.dispose]();
-  await expect(job.moveTo('node2', address)).rejects.toThrow(
+  await expect(toNode2(address).whole()).rejects.toThrow(
     /^TransferFailed: MUSTER_PEER_UNREACHABLE: the agent of node node1 cannot be reached at 127\.0\.0\.2:\d+: /,
   );
   expect(job.fact()?.move?.frozenNs).toBe(0);
@@ -139,7 +143,7 @@ test('a node that cannot be reached from the other is found out before anything 
 test('the way between both falls silent in the middle: they are let go on soon', async () => {
   using road = await roadToSource();
   const silent = passed(road).then(() => road.fallSilent());
-  await expect(Promise.all([job.moveTo('node2', road.address), silent])).rejects.toThrow(
+  await expect(Promise.all([toNode2(road.address).whole(), silent])).rejects.toThrow(
     /^TransferFailed: MUSTER_TRANSFER_FAILED: from node node1 at 127\.0\.0\.2:\d+: nothing is heard of it any more/,
   );
   await goesOn();
@@ -148,7 +152,8 @@ test('the way between both falls silent in the middle: they are let go on soon',
 test('the way between both is cut in the middle and there again: they move all the same', async () => {
   using road = await roadToSource();
   const cut = passed(road).then(() => road.cut());
-  const [moved] = await Promise.all([job.moveTo('node2', road.address), cut]);
-  job = moved.job;
+  const move = toNode2(road.address);
+  await Promise.all([move.whole(), cut]);
+  job = move.comer;
   await goesOn();
 });

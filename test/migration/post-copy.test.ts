@@ -45,7 +45,7 @@ async function killSource(move: Move): Promise<void> {
 }
 
 async function begun(job: Job, target: string): Promise<Move> {
-  const move = new Move(scene.hub, job, target, true);
+  const move = new Move(scene.hub, job, target, { pagesFollow: true });
   const [, placed] = await move.place();
   // What was dumped is little, and the rest is where it was.
   expect(placed.bytes).toBeLessThan((mib << 20) / 4);
