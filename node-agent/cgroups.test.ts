@@ -36,4 +36,12 @@ describe('what a sandbox enters', () => {
   test('processors with what else their hierarchy limits', () => {
     expect(entered([v2(), v1('cpu', 'memory'), v1('pids')])).toEqual([mount, '/v1/cpu', '/v1/pids pids.max']);
   });
+
+  test('the freezer of version 1 and its count of processor time where version 2 is not mounted', () => {
+    expect(entered([v1('freezer'), v1('cpu', 'cpuacct'), v1('pids')])).toEqual([
+      '/v1/freezer',
+      '/v1/cpu',
+      '/v1/pids pids.max',
+    ]);
+  });
 });

@@ -1,6 +1,7 @@
 // The control groups of this node's sandboxes, `<parent>/<agent>/<sandbox>` in every hierarchy that is there: the unified
-// one freezes, kills and tells emptiness (it can without any controller), those of memory, cpu and pids, whichever version
-// they have, limit and count. Of the unified one only controllers that reach the agent's level count. The agent's part of the name comes from its state directory, so a restarted agent finds its own leftovers
+// one freezes, kills and tells emptiness (it can without any controller); where there is none, version 1's freezer and cpuacct do.
+// Those of memory, cpu and pids, whichever version they have, limit and count. Of the unified one only controllers that reach the
+// agent's level count. The agent's part of the name comes from its state directory, so a restarted agent finds its own leftovers
 // and nobody else's. Files of cgroups are kernel memory: reading them does not block.
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
@@ -54,6 +55,10 @@ type Limiting = (typeof limiting)[number];
 
 export class Cgroups {
   readonly unified: Hierarchy | null;
+  /** The one by which sandboxes are frozen and killed. */
+  readonly freezer: Hierarchy | null;
+  /** Counts processor time; null: the unified one does. */
+  readonly #cpuacct: Hierarchy | null;
   readonly #limiting = new Map<Limiting, Hierarchy>();
   readonly #hierarchies: readonly Hierarchy[];
   readonly #prefix: string;
@@ -62,6 +67,10 @@ export class Cgroups {
     const agent = createHash('sha256').update(stateDir).digest('hex').slice(0, 8);
     this.#prefix = `${parent}/${agent}-${node}`;
     this.unified = hierarchies.find((h) => h.version === 2) ?? null;
+    const only1 = (controller: string) =>
+      this.unified ? null : (hierarchies.find((h) => h.controllers.includes(controller)) ?? null);
+    this.freezer = this.unified ?? only1('freezer');
+    this.#cpuacct = only1('cpuacct');
     const delegated = this.unified === null ? [] : this.#delegate(this.unified);
     for (const controller of limiting) {
       const found = hierarchies.find(
@@ -69,7 +78,8 @@ export class Cgroups {
       );
       if (found) this.#limiting.set(controller, found);
     }
-    this.#hierarchies = [...new Set([this.unified, ...this.#limiting.values()])].filter((h) => h !== null);
+    const used = new Set([this.freezer, this.#cpuacct, ...this.#limiting.values()]);
+    this.#hierarchies = [...used].filter((h) => h !== null);
   }
 
   canLimit(controller: Limiting): boolean {
@@ -77,8 +87,9 @@ export class Cgroups {
   }
 
   /**
-   * What launch makes for a sandbox; a limit whose controller is missing is the caller's to refuse. A v1 hierarchy of processors
-   * is entered for a limit only: in a group of its own a job of many ranks would get no more of a busy machine than one process.
+   * What launch makes for a sandbox; a limit whose controller is missing is the caller's to refuse. A v1 hierarchy of processors that
+   * does nothing else is entered for a limit only: in a group of its own a job of many ranks would get no more of a busy machine
+   * than one process.
    */
   requestsFor(key: string, limits: SandboxLimits, carrier?: CarrierPlaces): CgroupRequest[] {
     const settings = new Map<Hierarchy, (readonly [string, string])[]>(
@@ -102,7 +113,7 @@ export class Cgroups {
     }
     if (limits.processes > 0) set('pids', () => [['pids.max', String(limits.processes)]]);
     const cpu = this.#limiting.get('cpu');
-    if (cpu?.version === 1 && limits.cpuMilli === 0 && !cpu.controllers.some(limitsElse))
+    if (cpu?.version === 1 && limits.cpuMilli === 0 && cpu !== this.#cpuacct && !cpu.controllers.some(limitsElse))
       settings.delete(cpu);
     return [...settings].map(([{ mount }, values]) => ({
       mount,
@@ -128,6 +139,8 @@ export class Cgroups {
     const memory = this.#limiting.get('memory');
     return new SandboxCgroup({
       unified: at(this.unified),
+      freezer: at(this.freezer),
+      cpuacct: at(this.#cpuacct),
       memory: at(memory),
       memoryVersion: memory?.version ?? 2,
       pids: at(this.#limiting.get('pids')),
@@ -193,6 +206,8 @@ export interface Usage {
 /** Directories of one sandbox; null: there is none. */
 interface Places {
   readonly unified: string | null;
+  readonly freezer: string | null;
+  readonly cpuacct: string | null;
   readonly memory: string | null;
   readonly memoryVersion: 1 | 2;
   readonly pids: string | null;
@@ -202,13 +217,18 @@ interface Places {
 export class SandboxCgroup {
   /** Its directory in the hierarchy of version 2. */
   readonly unified: string | null;
+  /** Its directory where it is frozen, of either version. */
+  readonly freezer: string | null;
+  readonly #cpuacct: string | null;
   readonly #memory: string | null;
   readonly #memoryVersion: 1 | 2;
   readonly #pids: string | null;
   readonly #all: readonly string[];
 
-  constructor({ unified, memory, memoryVersion, pids, all }: Places) {
+  constructor({ unified, freezer, cpuacct, memory, memoryVersion, pids, all }: Places) {
     this.unified = unified;
+    this.freezer = freezer;
+    this.#cpuacct = cpuacct;
     this.#memory = memory;
     this.#memoryVersion = memoryVersion;
     this.#pids = pids;
@@ -216,7 +236,12 @@ export class SandboxCgroup {
   }
 
   get canFreeze(): boolean {
-    return this.unified !== null && existsSync(`${this.unified}/cgroup.freeze`);
+    return this.freezer !== null && existsSync(`${this.freezer}/${this.#freezeFile}`);
+  }
+
+  /** What is frozen in it does not even die: so has version 1 it. */
+  get keepsFrozen(): boolean {
+    return this.unified === null && this.canFreeze && this.frozen();
   }
 
   exists(): boolean {
@@ -232,7 +257,7 @@ export class SandboxCgroup {
 
   /** The host's numbers of all its processes. */
   pids(): number[] {
-    const path = this.unified ?? this.#all[0];
+    const path = this.freezer ?? this.#all[0];
     const text = path === undefined ? '' : (readFile(`${path}/cgroup.procs`) ?? '');
     return text
       .split('\n')
@@ -240,9 +265,15 @@ export class SandboxCgroup {
       .map(Number);
   }
 
-  /** SIGKILL to all of it, frozen or not. */
+  /** SIGKILL to all of it, frozen or not. What version 1 has frozen dies once it is thawed, and forks no more until then. */
   kill(): void {
     if (this.unified !== null && writeFile(`${this.unified}/cgroup.kill`, '1')) return;
+    if (this.unified === null && this.canFreeze) this.freeze(true);
+    this.#killEach();
+    if (this.unified === null && this.canFreeze) this.freeze(false);
+  }
+
+  #killEach(): void {
     for (const path of this.#all) {
       for (const pid of (readFile(`${path}/cgroup.procs`) ?? '').split('\n').filter((line) => line !== '')) {
         try {
@@ -255,31 +286,48 @@ export class SandboxCgroup {
   }
 
   freeze(frozen: boolean): void {
-    if (this.unified !== null) writeFileSync(`${this.unified}/cgroup.freeze`, frozen ? '1' : '0');
+    if (this.freezer === null) return;
+    const values = this.unified === null ? ['THAWED', 'FROZEN'] : ['0', '1'];
+    writeFileSync(`${this.freezer}/${this.#freezeFile}`, values[Number(frozen)] ?? '');
   }
 
   /** True once every process is frozen. */
   frozen(): boolean {
-    const events = this.unified === null ? null : readFile(`${this.unified}/cgroup.events`);
-    return events !== null && /^frozen 1$/m.test(events);
+    if (this.freezer === null) return false;
+    // Of version 1, reading makes FROZEN out of FREEZING.
+    if (this.unified === null) return readFile(`${this.freezer}/freezer.state`)?.trim() === 'FROZEN';
+    return /^frozen 1$/m.test(readFile(`${this.freezer}/cgroup.events`) ?? '');
+  }
+
+  get #freezeFile(): string {
+    return this.unified === null ? 'freezer.state' : 'cgroup.freeze';
   }
 
   usage(): Usage {
-    const cpu = this.unified === null ? null : readFile(`${this.unified}/cpu.stat`);
     const [current, peak] =
       this.#memoryVersion === 2
         ? ['memory.current', 'memory.peak']
         : ['memory.usage_in_bytes', 'memory.max_usage_in_bytes'];
     const memory = (file: string) =>
       Number((this.#memory === null ? null : readFile(`${this.#memory}/${file}`)) ?? 0);
-    const us = (name: string) => Number(new RegExp(`^${name}_usec (\\d+)$`, 'm').exec(cpu ?? '')?.[1] ?? 0);
     return {
-      cpuUs: us('usage'),
-      userUs: us('user'),
-      systemUs: us('system'),
+      ...this.#processorTime(),
       memoryBytes: memory(current),
       memoryPeakBytes: memory(peak),
     };
+  }
+
+  #processorTime(): Pick<Usage, 'cpuUs' | 'userUs' | 'systemUs'> {
+    const number = (path: string | null, file: string, pattern: RegExp) =>
+      Number(pattern.exec((path === null ? null : readFile(`${path}/${file}`)) ?? '')?.[1] ?? 0);
+    if (this.#cpuacct === null) {
+      const us = (name: string) => number(this.unified, 'cpu.stat', new RegExp(`^${name}_usec (\\d+)$`, 'm'));
+      return { cpuUs: us('usage'), userUs: us('user'), systemUs: us('system') };
+    }
+    const us = (name: string) =>
+      Math.floor(number(this.#cpuacct, `cpuacct.usage_${name}`, /^(\d+)$/m) / 1000);
+    const [userUs, systemUs] = [us('user'), us('sys')];
+    return { cpuUs: userUs + systemUs, userUs, systemUs };
   }
 
   oomKills(): number {

@@ -30,11 +30,8 @@ export function featuresOf(
   offer('devices', notRoot);
   offer('user-namespace', agentUid === 0 ? null : userNamespaceTrouble());
   const noCgroups = notRoot ?? (cgroups === null ? 'no cgroup hierarchy is mounted' : null);
-  offer(
-    'freezer',
-    noCgroups ??
-      (cgroups?.unified ? null : 'no cgroup v2 hierarchy is mounted; ranks are stopped with SIGSTOP instead'),
-  );
+  const noFreezer = cgroups?.freezer ? null : 'neither cgroup v2 nor the freezer of v1 is mounted';
+  offer('freezer', noCgroups ?? (noFreezer && `${noFreezer}; ranks are stopped with SIGSTOP instead`));
   offer(
     'memory-limit',
     noCgroups ?? (cgroups?.canLimit('memory') ? null : 'no memory controller is mounted or delegated'),
@@ -56,10 +53,10 @@ export function featuresOf(
     offer('network-tunnels', network.tunnels);
     offer(encryptingFeature, network.encryption);
   }
-  const noFreezer = cgroups?.unified
+  const noUnified = cgroups?.unified
     ? null
-    : 'no cgroup v2 hierarchy is mounted, by which sandboxes are frozen';
-  const noCheckpoint = notRoot ?? noFreezer ?? (engine.version === null ? engine.why : null);
+    : 'no cgroup v2 hierarchy is mounted, by which sandboxes are frozen for it';
+  const noCheckpoint = notRoot ?? noUnified ?? (engine.version === null ? engine.why : null);
   offer('checkpoint', noCheckpoint);
   offer('post-copy', noCheckpoint ?? pagerTrouble);
   return { features, missing };

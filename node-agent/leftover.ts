@@ -11,8 +11,13 @@ const endsWithinMs = 10_000;
 
 export async function clearProcesses(
   native: Native,
-  { adopted, identity }: { adopted: AdoptedSandbox | null; identity: Identity | null },
+  {
+    adopted,
+    identity,
+    cgroup,
+  }: { adopted: AdoptedSandbox | null; identity: Identity | null; cgroup: SandboxCgroup | null },
 ): Promise<void> {
+  if (cgroup?.keepsFrozen === true) cgroup.kill();
   if (adopted) {
     adopted.killInit();
     await until(() => adopted.isGone, endsWithinMs, 'rank-init to end');

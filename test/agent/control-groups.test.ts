@@ -1,7 +1,7 @@
 /**
- * An agent on a machine that has the unified cgroup hierarchy alone: a mount namespace in which it is all of /sys/fs/cgroup.
- * Which controllers it has there is the machine's choice: where memory, cpu and pids belong to v1 hierarchies, the agent says
- * that it has none, and refuses what needs them.
+ * An agent on a machine that has version 2 of control groups alone, and on one that has version 1 alone: in mount namespaces where
+ * that is all of /sys/fs/cgroup. Which controllers version 2 has there is the machine's choice: where memory, cpu and pids belong
+ * to hierarchies of version 1, the agent says that it has none, and refuses what needs them.
  */
 import { existsSync, readFileSync, rmdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -9,13 +9,22 @@ import { AgentProcess, specOf } from './harness.ts';
 import { TestHub } from './hub.ts';
 
 const isRoot = process.getuid?.() === 0;
-const onlyUnified =
+const only2 =
   'umount --recursive --lazy /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; ! grep -q " - cgroup " /proc/self/mountinfo';
+const only1 =
+  'for at in $(findmnt -rn -t cgroup2 -o TARGET); do umount --lazy $at; done; ! grep -q " - cgroup2 " /proc/self/mountinfo';
+const hasVersion1 = / - cgroup \S+ \S*\bfreezer\b/.test(readFileSync('/proc/self/mountinfo', 'utf8'));
 /** Two levels, as below a delegated unit of systemd. */
 const cgroupParent = `muster.slice/test-${String(process.pid)}.service`;
 const script = 'i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done; echo counted; exec sleep 1000';
 
-describe.skipIf(!isRoot)('the unified hierarchy alone', () => {
+const machines = [
+  { name: 'version 2 alone', mounts: only2, cgroupOf: /^0::(.*)$/m, isThere: true },
+  // Where there is none, nobody has such a machine.
+  { name: 'version 1 alone', mounts: only1, cgroupOf: /^\d+:freezer:(.*)$/m, isThere: hasVersion1 },
+];
+
+describe.skipIf(!isRoot).for(machines.filter(({ isThere }) => isThere))('$name', ({ mounts, cgroupOf }) => {
   let hub: TestHub;
   let agent: AgentProcess;
   let missing: string[];
@@ -23,7 +32,7 @@ describe.skipIf(!isRoot)('the unified hierarchy alone', () => {
   beforeAll(async () => {
     hub = await TestHub.start();
     agent = await AgentProcess.start(hub, 'node1', {
-      mounts: onlyUnified,
+      mounts,
       nodeConfig: { cgroupParent },
     });
     missing = hub.nodes.get('node1')?.hello.missing ?? [];
@@ -32,7 +41,7 @@ describe.skipIf(!isRoot)('the unified hierarchy alone', () => {
     await agent[Symbol.asyncDispose]();
     await hub[Symbol.asyncDispose]();
     for (const [, mount = ''] of readFileSync('/proc/self/mountinfo', 'utf8').matchAll(
-      /(\S+) \S+ - cgroup2 /g,
+      /(\S+) \S+ - cgroup2? /g,
     ))
       if (existsSync(`${mount}/${cgroupParent}`)) rmdirSync(`${mount}/${cgroupParent}`);
   });
@@ -42,7 +51,7 @@ describe.skipIf(!isRoot)('the unified hierarchy alone', () => {
     hub.desire('node1', spec);
     await hub.until(() => (hub.fact(spec.id)?.ranksRunning ?? 0) === 2, 'the ranks to run');
     const init = hub.fact(spec.id)?.initPid ?? 0;
-    const cgroup = /^0::(.*)$/m.exec(readFileSync(`/proc/${String(init)}/cgroup`, 'utf8'))?.[1];
+    const cgroup = cgroupOf.exec(readFileSync(`/proc/${String(init)}/cgroup`, 'utf8'))?.[1];
     expect(cgroup).toContain(`/${cgroupParent}/`);
     hub.desire('node1', { ...spec, want: 'Freeze' });
     await hub.until(() => hub.fact(spec.id)?.frozen === true, 'the ranks to be frozen');
@@ -67,6 +76,17 @@ describe.skipIf(!isRoot)('the unified hierarchy alone', () => {
     expect(fact.cpuUs).toBeGreaterThan(0);
     hub.remove('node1', spec.id);
     await hub.until(() => !existsSync(`/proc/${String(init)}`), 'rank-init to be gone');
+  });
+
+  test('ends a job that is frozen, with all that it started', async () => {
+    const spec = specOf({ argv: ['sh', '-c', `sleep 1000 & ${script}`] });
+    hub.desire('node1', spec);
+    await hub.until(() => (hub.fact(spec.id)?.ranksRunning ?? 0) === 1, 'the rank to run');
+    const init = hub.fact(spec.id)?.initPid ?? 0;
+    hub.desire('node1', { ...spec, want: 'Freeze' });
+    await hub.until(() => hub.fact(spec.id)?.frozen === true, 'the rank to be frozen');
+    hub.remove('node1', spec.id);
+    await hub.until(() => !existsSync(`/proc/${String(init)}`), 'everything to be gone');
   });
 
   test.each([
