@@ -113,7 +113,12 @@ export class Cgroups {
     }
     if (limits.processes > 0) set('pids', () => [['pids.max', String(limits.processes)]]);
     const cpu = this.#limiting.get('cpu');
-    if (cpu?.version === 1 && limits.cpuMilli === 0 && cpu !== this.#cpuacct && !cpu.controllers.some(limitsElse))
+    if (
+      cpu?.version === 1 &&
+      limits.cpuMilli === 0 &&
+      cpu !== this.#cpuacct &&
+      !cpu.controllers.some(limitsElse)
+    )
       settings.delete(cpu);
     return [...settings].map(([{ mount }, values]) => ({
       mount,

@@ -54,7 +54,8 @@ static int complain(const char *what) {
 }
 
 static int probe(void) {
-  const uint64_t needed = UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP;
+  const uint64_t needed =
+      UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP;
   struct uffdio_api api = {.api = UFFD_API, .features = needed};
   int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return complain("userfaultfd");
@@ -195,7 +196,8 @@ static int turn(void) {
   if (fds[2].revents && agent >= 0 && hear_agent() < 0) return -1;
   if (fds[1].revents & POLLIN) accept_agent();
   if (fds[0].revents && engine >= 0 && hear_engine() < 0) return -1;
-  if (fds[0].revents && engine < 0 && !restored && engine_listener >= 0) engine = accept4(engine_listener, NULL, NULL, SOCK_CLOEXEC);
+  if (fds[0].revents && engine < 0 && !restored && engine_listener >= 0)
+    engine = accept4(engine_listener, NULL, NULL, SOCK_CLOEXEC);
   /* Until all is restored it is of no use without the one who asked for it. */
   if (had_agent && agent < 0 && !restored) return -1;
   if (restored && going) ask_on();

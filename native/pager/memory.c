@@ -169,21 +169,12 @@ int memory_events(struct memory *memory, size_t index, wanted want) {
     if (count != sizeof message) return -1;
     int result = 0;
     switch (message.event) {
-      case UFFD_EVENT_PAGEFAULT:
-        result = fault(process, message.arg.pagefault.address & ~(uint64_t)(PAGE - 1), want);
-        break;
-      case UFFD_EVENT_FORK:
-        result = copy_process(memory, index, (int)message.arg.fork.ufd);
-        break;
-      case UFFD_EVENT_REMAP:
-        result = move(process, message.arg.remap.from, message.arg.remap.to, message.arg.remap.len);
-        break;
-      case UFFD_EVENT_REMOVE:
-      case UFFD_EVENT_UNMAP:
-        result = drop(process, message.arg.remove.start, message.arg.remove.end);
-        break;
-      default:
-        return -1;
+    case UFFD_EVENT_PAGEFAULT: result = fault(process, message.arg.pagefault.address & ~(uint64_t)(PAGE - 1), want); break;
+    case UFFD_EVENT_FORK: result = copy_process(memory, index, (int)message.arg.fork.ufd); break;
+    case UFFD_EVENT_REMAP: result = move(process, message.arg.remap.from, message.arg.remap.to, message.arg.remap.len); break;
+    case UFFD_EVENT_REMOVE:
+    case UFFD_EVENT_UNMAP: result = drop(process, message.arg.remove.start, message.arg.remove.end); break;
+    default: return -1;
     }
     if (result < 0) return -1;
   }
@@ -202,21 +193,15 @@ static int put(struct process *process, uint64_t at, const uint8_t *data, uint64
   /* Pages in a row may belong to mappings side by side, which one copy cannot span. */
   if ((errno == ENOENT || errno == EINVAL) && bytes > PAGE) return put(process, at, data, PAGE, done);
   switch (errno) {
-    case EAGAIN:
-      return 0;
-    case EEXIST: /* the process was faster */
-      wake(process, at);
-      *done = PAGE;
-      return 0;
-    case ENOENT: /* not its memory any more, or not such memory */
-    case EINVAL:
-      *done = PAGE;
-      return 0;
-    case ESRCH:
-      leave(process);
-      return 0;
-    default:
-      return -1;
+  case EAGAIN: return 0;
+  case EEXIST: /* the process was faster */
+    wake(process, at);
+    *done = PAGE;
+    return 0;
+  case ENOENT: /* not its memory any more, or not such memory */
+  case EINVAL: *done = PAGE; return 0;
+  case ESRCH: leave(process); return 0;
+  default: return -1;
   }
 }
 

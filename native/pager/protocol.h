@@ -6,10 +6,10 @@
 #include <stdint.h>
 
 enum message_kind {
-  MESSAGE_WANT = 1,  /* to the agent: these bytes of this process, as they were where it left */
-  MESSAGE_LEFT = 2,  /* to the agent: so many bytes are missing yet */
-  MESSAGE_DATA = 3,  /* from the agent: `bytes` of them follow */
-  MESSAGE_GO = 4,    /* from the agent: they run; fetch also what nobody waits for */
+  MESSAGE_WANT = 1, /* to the agent: these bytes of this process, as they were where it left */
+  MESSAGE_LEFT = 2, /* to the agent: so many bytes are missing yet */
+  MESSAGE_DATA = 3, /* from the agent: `bytes` of them follow */
+  MESSAGE_GO = 4,   /* from the agent: they run; fetch also what nobody waits for */
 };
 
 struct message {
