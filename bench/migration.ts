@@ -30,10 +30,10 @@ interface Taken {
 
 /** Three blocks a rank are most of its memory. */
 async function measure(mib: number): Promise<void> {
-  const bytes = Math.floor((mib << 20) / ranks / 3);
+  const bytes = Math.floor((mib * 2 ** 20) / ranks / 3);
   const argv = [`${programs}/ring`, '--bytes', String(bytes), '--seconds', '3600', '--report-every', '1'];
   let job = await scene.run({ argv, size: ranks, overrides: isolated() });
-  await scene.hub.until(() => (job.fact()?.memoryBytes ?? 0) > (mib << 20) * 0.9, 'its memory', 120_000);
+  await scene.hub.until(() => (job.fact()?.memoryBytes ?? 0) > mib * 2 ** 20 * 0.9, 'its memory', 120_000);
   const copied: Taken[] = [];
   const followed: Taken[] = [];
   for (let round = 0; round < rounds; round++)
