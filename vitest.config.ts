@@ -1,10 +1,12 @@
 /**
- * Four sets of tests. `unit` lies beside the code and runs in parallel; `system` is test/: it starts processes, makes network
+ * Five sets of tests. `unit` lies beside the code and runs in parallel; `system` is test/: it starts processes, makes network
  * namespaces and measures time, so its files run one after another, after the others. `kube` is what of it needs a Kubernetes
- * cluster, and `model` what SPIN checks; scripts/test.sh runs these two beside the others, since `kube` mostly waits.
+ * cluster, `pods` what needs a kubelet besides, which takes longest to build, and `model` what SPIN checks; scripts/test.sh runs
+ * these three beside the others, since they mostly wait.
  */
 import { defineConfig } from 'vitest/config';
 
+const pods = ['test/kube/carrier-node.test.ts'];
 const kube = [
   'test/{kube,chart}/**/*.test.ts',
   'test/verbs/aggregated.test.ts',
@@ -59,11 +61,23 @@ export default defineConfig({
         test: {
           name: 'kube',
           include: kube,
+          exclude: pods,
           setupFiles: ['test/kube/await-server.ts'],
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 120_000,
           sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        test: {
+          name: 'pods',
+          include: pods,
+          setupFiles: ['test/kube/await-server.ts'],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          sequence: { groupOrder: 3 },
         },
       },
     ],

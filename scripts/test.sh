@@ -30,7 +30,7 @@ else
   # Beside the others run those that mostly wait, for a Kubernetes cluster whose parts take long to build where they are not cached.
   build/programs/keeper 0 sh -c 'scripts/kube-apiserver.sh; scripts/kubelet.sh || true' >/dev/null &
   server=$!
-  vitest beside --project model --project kube >"$work/output" 2>&1 &
+  vitest beside --project model --project kube --project pods >"$work/output" 2>&1 &
   beside=$!
   (vitest main --project unit --project system) || status=1
   wait "$beside" || status=1
