@@ -1,11 +1,10 @@
 // Whole copies of files of the host's that ranks had open for writing (openFiles Snapshot): taken while nothing moves, put
 // back before the ranks are. They share blocks with the file where its file system and that of the images are one that can.
 // What a file is when it is put back stays beside it; all of it is written with the rights of the rank that wrote it.
-import { spawn } from 'node:child_process';
 import { constants, createReadStream, lstatSync, openSync } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
-import { pipeline } from 'node:stream/promises';
 import { AgentError, errnoOf, messageOf } from '../agent-error.ts';
+import { feedAs } from '../feed-as.ts';
 import { digestFile } from './digests.ts';
 import type { Image, Manifest, SavedFile } from './image.ts';
 
@@ -58,24 +57,6 @@ export async function putBack(
   // What is there is kept, not copied: the name gets a new file.
   const script =
     'if [ -e "$1" ]; then mv --backup=numbered -- "$1" "$2"; fi; cat >"$1"; [ ! -e "$2" ] || chmod --reference="$2" -- "$1"';
-  const shell = spawn('/bin/sh', ['-ec', script, 'sh', path, `${path}.after-${checkpointUid}`], {
-    cwd: '/',
-    uid,
-    gid,
-    env: {},
-    stdio: ['pipe', 'ignore', 'pipe'],
-  });
-  let said = '';
-  shell.stderr.setEncoding('utf8').on('data', (text: string) => {
-    said += text.slice(0, 1000);
-  });
-  const ended = new Promise<number | null>((resolve, reject) => {
-    shell.once('error', reject);
-    shell.once('close', resolve);
-  });
   const fd = openSync(image.pathOf(copy), constants.O_RDONLY | constants.O_NOFOLLOW);
-  // It closes the descriptor, however it goes; why it does not, the shell says.
-  await pipeline(createReadStream('', { fd }), shell.stdin).catch(() => undefined);
-  const code = await ended;
-  if (code !== 0) throw new Error(said.trim() === '' ? `the copy ended with ${String(code)}` : said.trim());
+  await feedAs({ uid, gid }, script, [path, `${path}.after-${checkpointUid}`], createReadStream('', { fd }));
 }

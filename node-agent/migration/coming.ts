@@ -1,7 +1,7 @@
 // A sandbox that comes to this node, by the table of who comes (wire/migration-protocol.ts): looked at before anything stops, then
-// fetched into memory from where it leaves, while it is dumped there, and restored, frozen and reached by nobody. It is let run only once the hub says that
-// the group's record has it here; until then it can be taken away without a trace. How far it is stands on disk before anybody is
-// told, so an agent that comes after takes up what is Placed, and gives up what was in the middle.
+// fetched into memory from where it leaves, while it is dumped there, and restored, frozen and reached by nobody. It is let run only
+// once the hub says that the group's record has it here; until then it can be taken away without a trace. How far it is stands on
+// disk before anybody is told, so an agent that comes after takes up what is Placed, and gives up what was in the middle.
 import { rmSync } from 'node:fs';
 import { arch } from 'node:os';
 import type { MoveFact, MoveOrder, SandboxId, SandboxSpec } from '../../wire/agent-types.ts';
@@ -24,15 +24,14 @@ import {
 } from '../checkpoint/restoring.ts';
 import type { Freezer } from '../freezer.ts';
 import type { LaunchRequest } from '../launch.ts';
-import { steadyMs } from '../monitor/node-sampler.ts';
 import type { Want } from '../plan.ts';
 import { bindsOf, preparationOf } from '../preparation.ts';
 import { until } from '../until.ts';
 import { Following } from './following.ts';
-import { factOfRecord, namesFileName, nothingMoved, type ComingRecord } from './record.ts';
+import { factOfRecord, nothingMoved, travelPath, type ComingRecord } from './record.ts';
 import { lackTrouble, placeCopy } from './file-copies.ts';
 import { copyPrefix } from './journey.ts';
-import { Phases } from './phases.ts';
+import { Phases, steadyUs } from './phases.ts';
 import { fetchLeaver, reachLeaver, type LeaverPlace } from './transfer.ts';
 import { lackedFiles, type LackedFile, type UsedFile } from './used-files.ts';
 
@@ -271,12 +270,7 @@ export class Coming {
     try {
       await network.begun();
       phases.end('network');
-      const pathOf = (name: string): string =>
-        name === namesFileName
-          ? `${directory.path}/${name}`
-          : name.startsWith('log.')
-            ? `${directory.logs}/${name.slice('log.'.length)}`
-            : image.pathOf(name);
+      const pathOf = (name: string): string => travelPath(name, directory, (each) => image.pathOf(each));
       const fetched = await fetchLeaver({ ...this.#placeOf(order), native, pathOf }, signal);
       const { manifest, files, bytes, stillUs } = fetched;
       this.#update({ bytes, arrived: { stillUs, steadyUs: steadyUs() } });
@@ -424,8 +418,6 @@ export class Coming {
 
 const lackedOn = ({ mounts }: LaunchRequest, files: readonly UsedFile[]): LackedFile[] =>
   lackedFiles(files, mounts.root, mounts.binds);
-
-const steadyUs = (): number => Math.round(steadyMs() * 1000);
 
 function failure(reason: string, code: string, message: string): AgentError {
   return new AgentError('failed', reason, code, message);

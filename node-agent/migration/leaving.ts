@@ -37,10 +37,9 @@ import { preflight } from '../checkpoint/preflight.ts';
 import { clearEngine, mend } from '../checkpoint/remains.ts';
 import type { HeldSandbox } from '../checkpoint/sandbox-checkpoint.ts';
 import { scanLogs } from '../log-stream.ts';
-import { steadyMs } from '../monitor/node-sampler.ts';
 import type { Standing } from './departure.ts';
-import { Phases } from './phases.ts';
-import { factOfRecord, namesFileName, nothingMoved, type LeavingRecord } from './record.ts';
+import { Phases, steadyUs } from './phases.ts';
+import { factOfRecord, namesFileName, nothingMoved, travelPath, type LeavingRecord } from './record.ts';
 import { usedFilesOf, type HeldFile } from './used-files.ts';
 
 const unlimited = { memoryBytes: 0, cpuMilli: 0, processes: 0 } as const;
@@ -303,11 +302,7 @@ export class Leaving {
     const { transit } = this.#backend.moves;
     const imageId = this.#imageId;
     const pathOf = (name: string): string =>
-      name === namesFileName
-        ? `${directory.path}/${name}`
-        : name.startsWith('log.')
-          ? `${directory.logs}/${name.slice('log.'.length)}`
-          : `${transit.find(imageId)?.path ?? ''}/${name}`;
+      travelPath(name, directory, (each) => `${transit.find(imageId)?.path ?? ''}/${each}`);
     this.#backend.moves.offer(this.#sandbox.key, {
       migrationUid,
       target,
@@ -362,7 +357,6 @@ export class Leaving {
   }
 }
 
-const steadyUs = (): number => Math.round(steadyMs() * 1000);
 /** Of the engine's files those that are nearly all of an image; it only adds to them. */
 const isGrowing = (name: string): boolean => /^pages-\d+\.img$/.test(name);
 

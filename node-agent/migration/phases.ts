@@ -1,4 +1,9 @@
 // How long the steps take that ranks stand still for, by name, as the agent's log tells them.
+import { steadyMs } from '../monitor/node-sampler.ts';
+
+/** Of this node's clock that never jumps, whichever agent asks. */
+export const steadyUs = (): number => Math.round(steadyMs() * 1000);
+
 export class Phases {
   readonly tookMs: Record<string, number> = {};
   #lastMs = performance.now();

@@ -52,3 +52,13 @@ export function isComers(order: MoveOrder | null, id: SandboxId): boolean {
 
 /** Names that ranks have published (MPI_Publish_name): a file of the sandbox's directory. */
 export const namesFileName = 'names';
+
+/** Where a file of a sandbox on its way is: the log is the sandbox's own, all else is of the image. */
+export function travelPath(
+  name: string,
+  { path, logs }: { readonly path: string; readonly logs: string },
+  imagePathOf: (name: string) => string,
+): string {
+  if (name === namesFileName) return `${path}/${name}`;
+  return name.startsWith('log.') ? `${logs}/${name.slice('log.'.length)}` : imagePathOf(name);
+}
