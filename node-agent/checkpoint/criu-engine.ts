@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { setTimeout as after } from 'node:timers/promises';
 import { AgentError, messageOf } from '../agent-error.ts';
-import { manageCgroupsIgnore, networkLocks, type CriuOptions } from './criu-messages.ts';
+import { cloneNewNet, manageCgroupsIgnore, networkLocks, type CriuOptions } from './criu-messages.ts';
 import { complaintOf, firstDescriptor, runCriu, type CriuHost } from './criu-process.ts';
 import { askAll } from './callbacks.ts';
 import { withoutOuterSizes } from './outer-sizes.ts';
@@ -145,6 +145,9 @@ export class CriuEngine implements CheckpointEngine {
         logFile: 'restore.log',
         notifyScripts: true,
         root: request.root.at,
+        // Unsent bytes are sent while sockets are restored, and a peer on the same node that is not there yet would reset them: so CRIU
+        // locks the network again until all are there, which it does by itself only in namespaces that it has made.
+        ...(request.netns === null ? {} : { emptyNs: cloneNewNet }),
         ...(request.pagesFollow === true ? { lazyPages: true } : {}),
         external: request.mounts.map(({ source, target }) => `mnt[${mountKey(target)}]:${source}`),
         inheritFd: inherited.map(({ key }, index) => ({ key, fd: firstDescriptor + index })),

@@ -31,6 +31,8 @@ export interface CriuOptions {
   /** Seconds after which CRIU gives up stopping processes. */
   readonly timeout?: number;
   readonly networkLock?: number;
+  /** Restore: kinds of namespaces (CLONE_ flags of clone(2)) that hold no rules of CRIU's yet. */
+  readonly emptyNs?: number;
   /** Restore: pages that are not in the image come later, from whoever listens in the image's directory. */
   readonly lazyPages?: boolean;
   /** Path of a file with more options, which the messages do not have. */
@@ -38,6 +40,7 @@ export interface CriuOptions {
 }
 
 export const manageCgroupsIgnore = 0;
+export const cloneNewNet = 0x4000_0000;
 export const networkLocks = { iptables: 1, nftables: 2, skip: 3 } as const;
 
 export interface CriuResponse {
@@ -71,6 +74,7 @@ const root = protobuf.Root.fromJSON({
         manageCgroupsMode: field(34, 'int32'),
         ghostLimit: field(35, 'uint32'),
         external: field(37, 'string', 'repeated'),
+        emptyNs: field(38, 'uint32'),
         freezeCgroup: field(44, 'string'),
         timeout: field(45, 'uint32'),
         lazyPages: field(48, 'bool'),

@@ -78,6 +78,16 @@ test('threads, timers, pipes, sockets, files in memory; scripts, a terminal, inp
   expect(await send!.output()).toMatch(/^DONE iterations=40 ranks=2 /m);
 });
 
+test('connections between ranks that are full in both directions', async () => {
+  const job = await scene.run({ argv: [`${programs}/holder`, 'full'], overrides: isolated() });
+  await said(job, 'ready');
+  let [again] = await broughtBack([job]);
+  [again] = await broughtBack([again!]);
+  await scene.hub.verb('node1', { id: again!.spec.id, kind: 'Signal', signal: 10, signalId: 1 });
+  expect(await ended(again!)).toMatchObject({ succeeded: '0', failures: [] });
+  expect(await again!.output()).toMatch(/^ready\nwhole \d{7,}\n$/);
+});
+
 test('ranks that are brought back are bound again, and the processor time that they had used counts', async () => {
   const script = 'echo ready; while [ $SECONDS -lt 3 ]; do :; done; exec /bin/sleep 60';
   const argv = ['bash', '-c', script];

@@ -4,12 +4,15 @@
  *        holder connect PATH     a connection to a unix socket
  *        holder keep             threads, a timer, pipes, sockets, files in memory with and without a name, shared memory;
  *                                at SIGUSR1 it looks whether all is as it was: `whole`, exit 0, or what is not, exit 1
+ *        holder full             connections between two processes, each full in both directions; at SIGUSR1 both read what was
+ *                                sent: `whole N`, N being the bytes, exit 0, or what is not, exit 1
  * Prints `ready` when it holds it.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -34,6 +37,11 @@ static volatile sig_atomic_t asked;
 static void on_signal(int signal) {
   (void)signal;
   asked = 1;
+}
+
+/* Not by pause(2): a restored one begins anew, also when the signal has come before it. */
+static void await_asked(void) {
+  while (!asked) usleep(10000);
 }
 
 static _Noreturn void broken(const char *what) {
@@ -89,12 +97,12 @@ static void keep(void) {
   expect(event >= 0 && timer >= 0 && timerfd_settime(timer, 0, &each, NULL) == 0, "eventfd, timerfd");
   pid_t child = fork();
   if (child == 0) {
-    while (!asked) pause();
+    await_asked();
     _exit(strcmp(shared, "shared with a child") == 0 ? 42 : 1);
   }
   printf("ready\n");
   fflush(stdout);
-  while (!asked) pause();
+  await_asked();
 
   char got[32] = "";
   uint64_t number = 0;
@@ -113,6 +121,89 @@ static void keep(void) {
   expect(atomic_load(&counts[0]) > before, "a thread stands still");
   expect(kill(child, SIGUSR1) == 0 && waitpid(child, &status, 0) == child && WEXITSTATUS(status) == 42, "a child");
   printf("whole\n");
+  fflush(stdout);
+}
+
+enum { connections = 8 };
+
+/* What the connection takes until it is full: an endless count of 8 bytes each. */
+static uint64_t fill(int fd) {
+  uint64_t sent = 0, words[512];
+  int hunger = 0;
+  while (hunger < 20) {
+    for (size_t i = 0; i < 512; i++) words[i] = sent / 8 + i;
+    size_t skip = sent % 8;
+    ssize_t n = send(fd, (char *)words + skip, sizeof words - skip, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n > 0) {
+      sent += (uint64_t)n;
+      hunger = 0;
+    } else {
+      expect(errno == EAGAIN, "a connection that is being filled");
+      usleep(10000);
+      hunger++;
+    }
+  }
+  return sent;
+}
+
+/* How much comes until the other side has nothing more to send. */
+static uint64_t drained(int fd) {
+  static unsigned char bytes[1 << 16];
+  uint64_t got = 0;
+  for (;;) {
+    ssize_t n = read(fd, bytes, sizeof bytes);
+    if (n == 0) return got;
+    expect(n > 0, strerror(errno));
+    for (ssize_t i = 0; i < n; i++, got++)
+      expect(bytes[i] == (unsigned char)((got / 8) >> (got % 8 * 8)), "what a connection held");
+  }
+}
+
+static uint64_t fill_all(const int *fds) {
+  uint64_t sent = 0;
+  for (int i = 0; i < connections; i++) sent += fill(fds[i]);
+  return sent;
+}
+
+static uint64_t drain_all(const int *fds) {
+  uint64_t got = 0;
+  for (int i = 0; i < connections; i++) expect(shutdown(fds[i], SHUT_WR) == 0, strerror(errno));
+  for (int i = 0; i < connections; i++) got += drained(fds[i]);
+  return got;
+}
+
+static void full(void) {
+  int near[connections], far[connections], told[2];
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  socklen_t length = sizeof address;
+  int listener = socket(AF_INET, SOCK_STREAM, 0);
+  expect(listener >= 0 && bind(listener, (struct sockaddr *)&address, length) == 0, "bind");
+  expect(listen(listener, connections) == 0 && getsockname(listener, (struct sockaddr *)&address, &length) == 0, "listen");
+  for (int i = 0; i < connections; i++) {
+    near[i] = socket(AF_INET, SOCK_STREAM, 0);
+    expect(near[i] >= 0 && connect(near[i], (struct sockaddr *)&address, length) == 0, "connect");
+    far[i] = accept(listener, NULL, NULL);
+    expect(far[i] >= 0, "accept");
+  }
+  expect(pipe(told) == 0, "pipe");
+  pid_t child = fork();
+  for (int i = 0; i < connections; i++) close(child == 0 ? near[i] : far[i]);
+  uint64_t sent = fill_all(child == 0 ? far : near);
+  if (child == 0) {
+    expect(write(told[1], &sent, sizeof sent) == sizeof sent, "pipe");
+    await_asked();
+    uint64_t got = drain_all(far);
+    _exit(write(told[1], &got, sizeof got) == sizeof got ? 42 : 1);
+  }
+  uint64_t theirs, arrived;
+  expect(read(told[0], &theirs, sizeof theirs) == sizeof theirs, "pipe");
+  printf("ready\n");
+  fflush(stdout);
+  await_asked();
+  expect(kill(child, SIGUSR1) == 0, "kill");
+  expect(drain_all(near) == theirs, "not all came that the child had sent");
+  expect(read(told[0], &arrived, sizeof arrived) == sizeof arrived && arrived == sent, "not all came to the child");
+  printf("whole %llu\n", (unsigned long long)(sent + theirs));
   fflush(stdout);
 }
 
@@ -136,11 +227,15 @@ int main(int argc, char **argv) {
     keep();
     return 0;
   }
+  if (strcmp(what, "full") == 0) {
+    full();
+    return 0;
+  }
   if (strcmp(what, "connect") == 0 && argc > 2) connect_to(argv[2]);
   else if (strcmp(what, "uring") == 0) make_uring();
   else return 2;
   printf("ready\n");
   fflush(stdout);
-  while (!asked) pause();
+  await_asked();
   return 0;
 }
