@@ -349,6 +349,8 @@ export interface ProcessGroupStatus {
   observedGeneration?: number;
   /** One word for people, derived from the conditions. Programs read the conditions. */
   phase?: 'Pending' | 'Placing' | 'Starting' | 'Running' | 'Suspending' | 'Suspended' | 'Resuming' | 'Restarting' | 'Stopping' | 'Succeeded' | 'Failed' | 'Stalled';
+  /** The phases that the group was in, oldest first; of many the first three and the latest. */
+  phases?: ProcessGroupPhases[];
   /** Placed, Running, Suspended (reason Frozen or Vacated), Succeeded, Failed, Reconciling and Stalled. */
   conditions?: Condition[];
   /** What keeps the group from running beside spec.suspend. */
@@ -389,6 +391,14 @@ export interface ProcessGroupStatus {
   network?: ProcessGroupNetwork;
   /** Choices that the cluster made where the spec left them open. Fixed for the life of the group. */
   resolved?: ProcessGroupResolved;
+}
+
+/** One phase. */
+export interface ProcessGroupPhases {
+  /** Which phase. */
+  phase: 'Pending' | 'Placing' | 'Starting' | 'Running' | 'Suspending' | 'Suspended' | 'Resuming' | 'Restarting' | 'Stopping' | 'Succeeded' | 'Failed' | 'Stalled';
+  /** When it began. */
+  since: string;
 }
 
 /** One hold. */

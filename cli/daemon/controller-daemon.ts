@@ -167,7 +167,6 @@ export async function runController(
     ...{ store, hub: plane.hub, groups: () => groups.all(), clock: systemClock, logger },
     loads: new RankLoads(plane.hub, systemClock),
   });
-  using _past = groups.listenToAll((uid, group) => picture.groupChanged(uid, group));
   addDashboard(api.routes, { picture, clock: systemClock, directory: pageDirectory() });
   addMachineRoutes(api.routes, {
     metrics,

@@ -19,7 +19,7 @@ import type {
 import { sandboxStates } from '../../wire/page-feed.ts';
 import type { NodeState, Standing } from '../hub/node-table.ts';
 import type { Assignment } from '../placement/placement-status.ts';
-import type { Past } from './past.ts';
+import { pastOf } from './past.ts';
 
 const longestText = 400;
 
@@ -29,7 +29,8 @@ const msOf = (text: string | undefined): number => {
 };
 const short = (text: string | undefined): string => (text ?? '').slice(0, longestText);
 
-export function groupItem({ metadata, spec, status = {} }: ProcessGroup, past: Past): FeedGroup {
+export function groupItem(group: ProcessGroup): FeedGroup {
+  const { metadata, spec, status = {} } = group;
   const { namespace = 'default', name = '', uid = '' } = metadata;
   const { ranks = {}, usage = {}, lastCheckpoint } = status;
   return {
@@ -54,7 +55,7 @@ export function groupItem({ metadata, spec, status = {} }: ProcessGroup, past: P
     memoryBytes: usage.maxMemoryBytes ?? 0,
     checkpoint: lastCheckpoint?.name ?? '',
     checkpointMs: msOf(lastCheckpoint?.time),
-    past,
+    past: pastOf(group),
   };
 }
 

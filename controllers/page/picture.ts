@@ -1,7 +1,6 @@
 /**
  * The state of the cluster as the page shows it, kept up to date while somebody looks and for a minute after. Objects come from the
- * store, what ranks do from agents' facts; both end in a ledger of small texts, and what is shown of each kind is bounded. Only the
- * phases of groups are followed all the time, since nothing else remembers them.
+ * store, what ranks do from agents' facts; both end in a ledger of small texts, and what is shown of each kind is bounded.
  */
 import type { Logger } from 'pino';
 import type { Checkpoint, Migration, NodeMonitor, ProcessGroup } from '../../crds/types.gen.ts';
@@ -25,7 +24,6 @@ import {
   type SandboxUse,
 } from './items.ts';
 import { Ledger } from './ledger.ts';
-import { foldPast, type Past } from './past.ts';
 import type { RankLoads, RankPlace } from './rank-loads.ts';
 import { RecentUse } from './recent-use.ts';
 
@@ -61,7 +59,6 @@ export class Picture implements AsyncDisposable {
   /** Distinguishes ledgers: revisions of another one mean nothing. */
   epoch = 0;
   readonly #options: PictureOptions;
-  readonly #past = new Map<string, Past>();
   readonly #use = new RecentUse();
   readonly #waiting = new Set<() => void>();
   #viewers = 0;
@@ -70,12 +67,6 @@ export class Picture implements AsyncDisposable {
 
   constructor(options: PictureOptions) {
     this.#options = options;
-  }
-
-  /** For every change of a group, whether somebody looks or not. */
-  groupChanged(uid: string, group: ProcessGroup | undefined): void {
-    if (group) this.#past.set(uid, foldPast(this.#past.get(uid), group, this.#options.clock.now()));
-    else this.#past.delete(uid);
   }
 
   /** Somebody looks, until disposed of. */
@@ -163,7 +154,7 @@ export class Picture implements AsyncDisposable {
       ),
     ];
     const looking = async (): Promise<void> => {
-      const shown = new Map<string, readonly [ProcessGroup, Past]>();
+      const shown = new Map<string, ProcessGroup>();
       while (!stop.signal.aborted) {
         const before = this.ledger.revision;
         for (const [key, monitor] of monitors) this.#showNode(key, monitor);
@@ -197,21 +188,18 @@ export class Picture implements AsyncDisposable {
     this.ledger.set(`node/${key}`, { text: JSON.stringify(item), scope: 'nodemonitors' });
   }
 
-  #showGroups(shown: Map<string, readonly [ProcessGroup, Past]>): void {
+  #showGroups(shown: Map<string, ProcessGroup>): void {
     const nowMs = this.#options.clock.now();
     const groups = newestOf([...this.#options.groups()]);
     const keys = new Set<string>();
     const sandboxes = new Set<string>();
     for (const group of groups) {
-      const { namespace = 'default', name = '', uid = '' } = group.metadata;
+      const { namespace = 'default', name = '' } = group.metadata;
       const key = `group/${namespace}/${name}`;
       keys.add(key);
-      if (!this.#past.has(uid)) this.groupChanged(uid, group);
-      const past = this.#past.get(uid) ?? [];
-      const before = shown.get(key);
-      if (before?.[0] !== group || before[1] !== past) {
-        shown.set(key, [group, past]);
-        const text = JSON.stringify(groupItem(group, past));
+      if (shown.get(key) !== group) {
+        shown.set(key, group);
+        const text = JSON.stringify(groupItem(group));
         this.ledger.set(key, { text, scope: `processgroups/${namespace}` });
       }
       if (isOnGrid(group, nowMs)) this.#showSandboxes(group, nowMs, sandboxes);

@@ -6,6 +6,7 @@ import type { Wish } from '../hub/desired-book.ts';
 import type { Standing } from '../hub/node-table.ts';
 import { compressPlacement } from '../placement/placement-status.ts';
 import { identityOf, specsOf } from '../spec-of.ts';
+import { mostPhases } from './phase-history.ts';
 import { phaseOf, type Phase } from './phase.ts';
 import { planOf } from './plan.ts';
 import { sandboxStateOf, type SandboxView, type Seen } from './seen.ts';
@@ -483,8 +484,10 @@ describe('ProcessGroup', () => {
       node: `rack${(i * 37) % 64}-node${(i * 101) % 997}`,
     }));
     const placement = compressPlacement(mixed);
+    const since = new Date(0).toISOString();
+    const phases = Array.from({ length: mostPhases }, () => ({ phase: 'Suspending', since }) as const);
     const status = statusOf(
-      { ...seen, sandboxes: mixed, group: { ...seen.group, status: { ...ran, placement } } },
+      { ...seen, sandboxes: mixed, group: { ...seen.group, status: { ...ran, placement, phases } } },
       'Ended',
     );
     expect(Buffer.byteLength(JSON.stringify(status))).toBeLessThan(64 * 1024);

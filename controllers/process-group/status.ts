@@ -25,6 +25,7 @@ import { subnetSixOf } from '../../wire/job-addresses.ts';
 import { compressPlacement, type Assignment } from '../placement/placement-status.ts';
 import { identityOf } from '../spec-of.ts';
 import { drainHold, drainHoldOf } from './drain.ts';
+import { withPhaseNoted } from './phase-history.ts';
 import type { Phase } from './phase.ts';
 import type { SandboxView, Seen } from './seen.ts';
 import { failureText, withFailures } from './restore-retry.ts';
@@ -57,6 +58,10 @@ export function newAssignments(seen: Seen): readonly Assignment[] {
 
 /** `warns` when this visit sends the warning before the end of the wall time. */
 export function statusOf(seen: Seen, phase: Phase, warns = false): ProcessGroupStatus {
+  return withPhaseNoted(seen.group.status ?? {}, currentStatus(seen, phase, warns), seen.nowMs);
+}
+
+function currentStatus(seen: Seen, phase: Phase, warns: boolean): ProcessGroupStatus {
   const { group, nowMs } = seen;
   const before = group.status ?? {};
   const { generation } = group.metadata;
@@ -469,8 +474,8 @@ function exitSummary(seen: Seen, end: Verdict | undefined): ProcessGroupExitSumm
   return { code: 0, reason: 'AllRanksSucceeded', message: 'every rank exited with 0', ...codes };
 }
 
-const mostExitWays = 16;
-const mostRanksText = 500;
+const mostExitWays = 12;
+const mostRanksText = 100;
 
 function exitCountsOf(sandboxes: readonly SandboxView[]): ProcessGroupExitSummaryExitCount[] {
   const ways = new Map<string, { code?: number; signal?: string; count: number; ranks: number[] }>();

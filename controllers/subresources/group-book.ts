@@ -12,7 +12,6 @@ export type GroupListener = (group: ProcessGroup | undefined) => void;
 export class GroupBook {
   readonly #groups = new Map<string, ProcessGroup>();
   readonly #listeners = new Map<string, Set<GroupListener>>();
-  readonly #toAll = new Set<(uid: string, group: ProcessGroup | undefined) => void>();
   readonly #store: ObjectStore;
 
   constructor(store: ObjectStore) {
@@ -37,13 +36,6 @@ export class GroupBook {
         if (set.size === 0) this.#listeners.delete(uid);
       },
     };
-  }
-
-  /** Calls back for every group there is, and at every change of any. */
-  listenToAll(listener: (uid: string, group: ProcessGroup | undefined) => void): Disposable {
-    this.#toAll.add(listener);
-    for (const [uid, group] of this.#groups) listener(uid, group);
-    return { [Symbol.dispose]: () => void this.#toAll.delete(listener) };
   }
 
   /** Follows the store until the signal aborts; resolves `ready` once all that was there is known. */
@@ -74,7 +66,6 @@ export class GroupBook {
   #change(uid: string, group: ProcessGroup | undefined): void {
     if (group) this.#groups.set(uid, group);
     else this.#groups.delete(uid);
-    for (const listener of this.#toAll) listener(uid, group);
     for (const listener of [...(this.#listeners.get(uid) ?? [])]) listener(group);
   }
 }

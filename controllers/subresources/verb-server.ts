@@ -60,7 +60,6 @@ export async function startVerbServer(
     // Of all that happens on the cluster, what ours tell.
     eventSelector: 'reportingComponent=muster.dev/controllers',
   });
-  const past = ports.groups.listenToAll((uid, group) => picture.groupChanged(uid, group));
   addDashboard(api.routes, { picture, clock, directory: options.pageDirectory });
   const { port } = (await api.listen(listen, tlsOf(tls, config))) as AddressInfo;
   // An authority that is replaced counts for connections from then on.
@@ -81,7 +80,6 @@ export async function startVerbServer(
     [Symbol.asyncDispose]: async () => {
       stop.abort();
       await api.close();
-      past[Symbol.dispose]();
       await picture[Symbol.asyncDispose]();
       await following;
     },

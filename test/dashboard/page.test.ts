@@ -80,6 +80,8 @@ describe.skipIf(!existsSync(program))('the page', () => {
   const address = (of: Running): string => /http:\S+/.exec(of.stdout)?.[0] ?? '';
   const base = (of: Running): string => address(of).split('/dashboard/')[0]!;
   const told = (): Promise<string> => page.locator('#told').innerText();
+  const calmTimeline = async (): Promise<string> =>
+    (await page.locator('.timeline-panel .row[aria-label^="calm:"]').getAttribute('aria-label')) ?? '';
   const rowOf = (name: string) => page.locator('.jobs tbody tr', { hasText: name });
 
   const pixelsOf = (variable: string): Promise<number> => page.evaluate(inPage.pixelsOf(variable));
@@ -160,9 +162,7 @@ describe.skipIf(!existsSync(program))('the page', () => {
       async () => (await page.locator('#log').innerText()).match(/\[[012]\] it goes/g)?.length === 3,
       'a line of each rank',
     );
-    expect(await page.locator('.timeline-panel .row').getAttribute('aria-label')).toMatch(
-      /^calm: .*Running for/,
-    );
+    expect(await calmTimeline()).toMatch(/^calm: .*Running for/);
     expect(await page.locator('.events').innerText()).toContain('RanksRunning');
   });
 
@@ -171,9 +171,8 @@ describe.skipIf(!existsSync(program))('the page', () => {
     await cluster.done(['suspend', 'calm']);
     await rowOf('calm').getByText('Suspended').waitFor();
     await eventually(async () => (await pixelsOf('--frozen')) > 100, 'frozen cells');
-    const timeline = page.locator('.timeline-panel .row');
     await eventually(
-      async () => ((await timeline.getAttribute('aria-label')) ?? '').includes('Suspended for'),
+      async () => (await calmTimeline()).includes('Suspended for'),
       'the suspension in the timeline',
     );
     await cluster.done(['resume', 'calm']);
@@ -197,6 +196,11 @@ describe.skipIf(!existsSync(program))('the page', () => {
     process.kill(pidOf(), 'SIGKILL');
     await page.locator('.link.lost').waitFor();
     await page.locator('.link.live').waitFor();
+    // A ledger of the new process: what was before, it has from the status.
+    await eventually(
+      async () => /Running for.*Suspended for.*Running for/.test(await calmTimeline()),
+      'the past',
+    );
     await cluster.done(['suspend', 'calm']);
     await rowOf('calm').getByText('Suspended').waitFor();
     // What went on meanwhile is no complaint of the page's.
