@@ -92,6 +92,8 @@ export interface ControlPlane extends AsyncDisposable {
   readonly hub: Hub;
   readonly clientLeases: ClientLeaseBook;
   readonly unknown: UnknownSandboxes;
+  /** A new group is on its way to the disk: it is placed meanwhile. */
+  foresee(group: ProcessGroup): void;
   /** Settles when all that the store held has been looked at once. */
   readonly ready: Promise<void>;
   /** Settles when everything has stopped. */
@@ -444,6 +446,11 @@ export async function runControlPlane(
       if (!both.aborted) logger.warn({ err: error }, 'networks of groups that are gone are not given back');
     });
   });
+  let isReady = false; // not while what the store held is being told apart
+  void ready.then(
+    () => (isReady = true),
+    () => undefined,
+  );
   const stopped = Promise.all(started).then(async () => {
     metrics?.leads(undefined);
     events[Symbol.dispose]();
@@ -457,6 +464,9 @@ export async function runControlPlane(
     hub,
     clientLeases: leases,
     unknown,
+    foresee: (group) => {
+      if (isReady && !both.aborted) reconciler.foresee(group, both);
+    },
     ready,
     stopped,
     close,

@@ -26,6 +26,8 @@ const fresh: Seen = { ...live, stage: 'New', started: false, ranksRunning: 0 };
 const rows: [string, Seen, string[]][] = [
   ['new and wanted is launched', fresh, ['launch']],
   ['new and wanted frozen is launched too', { ...fresh, want: 'Freeze' }, ['launch']],
+  ['new and to be got ready is launched', { ...fresh, want: 'Prepare' }, ['launch']],
+  ['launched and to be got ready waits', { ...live, started: false, want: 'Prepare' }, []],
   ['a cut-off launch is cleared first', { ...fresh, leftover: true }, ['clearLeftover']],
   ['new before the hub spoke waits', { ...fresh, want: 'Unknown' }, []],
   ['new and to be ended never starts', { ...fresh, want: 'End' }, ['recordNeverStarted']],

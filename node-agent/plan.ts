@@ -4,8 +4,11 @@
 
 import type { KeeperState } from '../wire/fencing.ts';
 
-/** Gone: the hub wants it ended and forgotten, logs too. Unknown: the hub has not spoken yet, so nothing is begun or ended. */
-export type Want = 'Run' | 'Freeze' | 'End' | 'Kill' | 'Keep' | 'Gone' | 'Unknown';
+/**
+ * Prepare: it is built, and no rank is started before the hub says Run. Gone: the hub wants it ended and forgotten, logs too.
+ * Unknown: the hub has not spoken yet, so nothing is begun or ended.
+ */
+export type Want = 'Prepare' | 'Run' | 'Freeze' | 'End' | 'Kill' | 'Keep' | 'Gone' | 'Unknown';
 
 /**
  * New: only its spec is there (a launch may have been cut off). Live: rank-init runs and is adopted. Lost: it was launched
@@ -82,7 +85,7 @@ function gonePlan(seen: Seen): Action[] {
 
 function newPlan(seen: Seen): Action[] {
   if (seen.leftover) return [{ kind: 'clearLeftover' }];
-  return seen.want === 'Run' || seen.want === 'Freeze'
+  return seen.want === 'Prepare' || seen.want === 'Run' || seen.want === 'Freeze'
     ? [{ kind: 'launch' }]
     : [{ kind: 'recordNeverStarted' }];
 }
@@ -96,7 +99,7 @@ function livePlan(seen: Seen): Action[] {
   if (!seen.started) {
     if (unwanted) return [{ kind: 'recordNeverStarted' }];
     const waits = seen.lease !== undefined && seen.lease !== 'Holding';
-    return seen.want === 'Unknown' || waits ? [] : [{ kind: 'start' }];
+    return seen.want === 'Unknown' || seen.want === 'Prepare' || waits ? [] : [{ kind: 'start' }];
   }
   if (seen.ranksRunning === 0) return endedPlan(seen);
   if (seen.want === 'Kill' || seen.want === 'Keep') return seen.killed ? [] : [{ kind: 'kill' }];

@@ -10,12 +10,13 @@ import { messageOf } from './agent-error.ts';
 import type { Backend } from './backend.ts';
 import type { Want } from './plan.ts';
 import { idOfKey, isValidId, keyOf, slotOf } from './sandbox-id.ts';
+import { isPreparedAnew } from './prepared.ts';
 import { SandboxDirectory } from './sandbox-directory.ts';
 import { Sandbox } from './sandbox.ts';
 import { isEngineCgroup, tidyUp } from './checkpoint/criu-process.ts';
 import { until } from './until.ts';
 
-const wants: readonly Want[] = ['Run', 'Freeze', 'End', 'Kill', 'Keep'];
+const wants: readonly Want[] = ['Prepare', 'Run', 'Freeze', 'End', 'Kill', 'Keep'];
 const measureEveryMs = 5000;
 const foundWithinMs = 5000;
 const measureLimitsEveryMs = 1000;
@@ -163,6 +164,11 @@ export class Sandboxes {
     const key = keyOf(id);
     const want = wants.find((each) => each === spec.want) ?? 'Unknown';
     const known = this.#sandboxes.get(key);
+    if (known && isPreparedAnew(known.spec, spec)) {
+      this.#waiting.set(key, spec);
+      known.desire('Gone', null);
+      return;
+    }
     if (known) {
       known.desire(want, spec);
       return;

@@ -23,6 +23,9 @@ export interface ApiStore extends ObjectStore {
     options?: { readonly dryRun?: boolean | undefined },
   ): Promise<Change>;
 
+  /** Resolves when what was decided before is durable, where somebody may have heard of it earlier. */
+  settled?(): Promise<void>;
+
   /** Identity and time of a new object. */
   birth(): Birth;
 }

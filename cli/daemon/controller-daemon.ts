@@ -41,6 +41,8 @@ import { Picture } from '../../controllers/page/picture.ts';
 import { RankLoads } from '../../controllers/page/rank-loads.ts';
 import { systemClock } from '../../controllers/runtime/clock.ts';
 import { addVerbs } from '../../controllers/subresources/verbs.ts';
+import { processGroupType } from '../../controllers/resource-types.ts';
+import { runEndOf } from '../../controllers/subresources/exit-code.ts';
 import { GroupBook } from '../../controllers/subresources/group-book.ts';
 import { rangesOf } from '../network-pool.ts';
 import { logDestination } from './log-destination.ts';
@@ -124,6 +126,13 @@ export async function runController(
       'the port of the last start is taken; another one is used',
     );
     return planeOn(0);
+  });
+
+  using _ahead = store.foretell((type, object, isNew) => {
+    if (type.kind !== processGroupType.kind) return;
+    const group = object as ProcessGroup;
+    if (isNew) plane.foresee(group);
+    else if (runEndOf(group)) groups.foretell(group);
   });
 
   const tokens = new JoinTokens(join(home.pki, 'join-tokens.json'), Date.now);

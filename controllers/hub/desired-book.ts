@@ -14,7 +14,8 @@ import type {
 } from '../../wire/agent-types.ts';
 import { imageKey, sandboxKey } from './sandbox-key.ts';
 
-export type Want = 'Run' | 'Freeze' | 'End' | 'Kill' | 'Keep';
+/** Prepare: built, but no rank is started. */
+export type Want = 'Prepare' | 'Run' | 'Freeze' | 'End' | 'Kill' | 'Keep';
 
 export type DesiredSpec = Omit<Sent<SandboxSpec>, 'id'> & { readonly id: SandboxId };
 

@@ -168,7 +168,7 @@ export class Session {
   #isTold(key: string, entry: Entry): boolean {
     if (this.#toldKeys.has(key) || this.#view.isHeld(key, entry)) return true;
     if (!entry.mayStart) return false;
-    const starts = entry.want === 'Run' || entry.want === 'Freeze';
+    const starts = entry.want === 'Prepare' || entry.want === 'Run' || entry.want === 'Freeze';
     if (starts && entry.spec.restore && !this.#restoreOf(entry.spec.restore)) return false;
     return !starts || this.#view.hostsOf(entry.spec.id.groupUid) !== undefined;
   }

@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { finalizers, ownController } from '../../crds/names.ts';
 import type { ProcessGroup, ProcessGroupStatus } from '../../crds/types.gen.ts';
 import { isStoreError } from '../../store/object-store.ts';
-import { nameOf, settled, type Key, type Outcome, type Reconciler } from '../runtime/reconciler.ts';
+import { keyOf, nameOf, settled, type Key, type Outcome, type Reconciler } from '../runtime/reconciler.ts';
 import { processGroupType } from '../resource-types.ts';
 import { gitOpsNotes } from './gitops.ts';
 import { observe, type ObservePorts } from './observe.ts';
@@ -17,6 +17,7 @@ import type { Seen } from './seen.ts';
 import { ofOneRun, statusOf } from './status.ts';
 import { restoredGroup, restoreNameOf } from './restore.ts';
 import { eventsOf } from './transition-events.ts';
+import { startsElsewhere } from './warden.ts';
 
 export type ProcessGroupPorts = Omit<ObservePorts, 'removedForMs'> &
   Omit<PerformPorts, 'removed' | 'gone'> & {
@@ -42,6 +43,8 @@ export class ProcessGroupReconciler implements Reconciler {
   readonly #usageMs = new Map<string, number>();
   /** Groups that run, or may, and that nobody deletes. */
   readonly #alive = new Set<string>();
+  /** Groups that are placed ahead of their record; settles when that is there, or will not be. */
+  readonly #foreseen = new Map<Key, Promise<void>>();
   /** Since when groups run of which that is not on record yet. */
   readonly #startedMs = new Map<string, number>();
 
@@ -65,7 +68,43 @@ export class ProcessGroupReconciler implements Reconciler {
     return this.#keys.get(uid);
   }
 
+  /**
+   * A group on its way to the disk: where it can be placed at once, its placement goes there with it, and agents get its sandboxes
+   * ready meanwhile. Nobody starts a rank before both are on disk; if they never are, agents forget what they have got ready.
+   */
+  foresee(group: ProcessGroup, signal: AbortSignal): void {
+    const key = keyOf(group);
+    if (!isForeseeable(group) || this.#foreseen.has(key)) return;
+    const { uid = '' } = group.metadata;
+    const { logger, networks } = this.#ports;
+    const done = this.#prepare(group, signal)
+      .catch(async (error: unknown) => {
+        logger.info({ err: error, uid }, 'group not placed ahead of its record');
+        this.#unwant(uid);
+        await networks.release(uid, signal);
+      })
+      .catch((error: unknown) => logger.warn({ err: error, uid }, 'network of a group not given back'))
+      .finally(() => this.#foreseen.delete(key));
+    this.#foreseen.set(key, done);
+  }
+
+  async #prepare(group: ProcessGroup, signal: AbortSignal): Promise<void> {
+    const { events, networks, store } = this.#ports;
+    const seen = await this.#withNetwork(observe(group, this.#ports), signal);
+    const phase = phaseOf(seen);
+    if (phase !== 'Placing') return;
+    const placed = { ...group, status: normalized(statusOf(seen, phase)) };
+    const written = store.updateStatus<ProcessGroup>(processGroupType, placed, signal);
+    written.catch(() => undefined); // waited for below
+    const wish = { want: 'Prepare', graceSeconds: 0, mayStart: true } as const;
+    await perform({ kind: 'want', wishOf: () => wish }, seen, placed, this.#ports, signal);
+    await written;
+    if (!(await networks.held(group.metadata.uid ?? ''))) throw new Error('another group has its network');
+    for (const note of eventsOf(undefined, placed.status)) events.record(group, note);
+  }
+
   async reconcile(key: Key, signal: AbortSignal): Promise<Outcome> {
+    await this.#foreseen.get(key);
     const group = await this.#read(key, signal);
     this.#note(key, group);
     // Of another controller, on this cluster or by way of another one, as batch/Job has it: not ours to touch.
@@ -184,14 +223,19 @@ export class ProcessGroupReconciler implements Reconciler {
     else this.#alive.delete(uid);
   }
 
-  #forget(uid: string): void {
-    const { hub, leases, secrets, events, logger } = this.#ports;
-    const key = this.#keys.get(uid);
+  #unwant(uid: string): void {
+    const { hub } = this.#ports;
     for (const { node, spec } of hub.desired.sandboxesOf(uid)) {
       hub.facts.drop(node, spec.id);
       hub.leases.drop(spec.id);
     }
     hub.desired.forget(uid);
+  }
+
+  #forget(uid: string): void {
+    const { leases, secrets, events, logger } = this.#ports;
+    const key = this.#keys.get(uid);
+    this.#unwant(uid);
     leases.forget(uid);
     this.#ports.carriers?.forget(uid);
     events.drop(uid);
@@ -205,6 +249,16 @@ export class ProcessGroupReconciler implements Reconciler {
       logger.warn({ err: error, uid }, 'private record of a group not removed'),
     );
   }
+}
+
+/** Without anything to wait for, or to be done, before it is placed, or under a lease that would begin. */
+function isForeseeable({ metadata, spec, status }: ProcessGroup): boolean {
+  const isPlain = spec.restoreFrom === undefined && spec.template === undefined && !startsElsewhere(spec);
+  const isOurs = (spec.managedBy ?? ownController) === ownController;
+  const isHeld = metadata.finalizers?.includes(finalizers.ranks.name) ?? false;
+  return (
+    isPlain && isOurs && isHeld && status?.phase === undefined && metadata.deletionTimestamp === undefined
+  );
 }
 
 /** It can only go by a deletion that waits for us. */

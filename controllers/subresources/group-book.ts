@@ -38,6 +38,11 @@ export class GroupBook {
     };
   }
 
+  /** What is about to become of a group, for those who listen to it alone: it is decided, and on its way to the disk. */
+  foretell(group: ProcessGroup): void {
+    for (const listener of [...(this.#listeners.get(group.metadata.uid ?? '') ?? [])]) listener(group);
+  }
+
   /** Follows the store until the signal aborts; resolves `ready` once all that was there is known. */
   async follow(ready: () => void, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {

@@ -74,6 +74,9 @@ export interface FileStoreOptions {
   readonly roomBytes?: number | undefined;
 }
 
+/** `isNew`: there is no object of this name yet. */
+export type Foretold = (type: ResourceType, object: StoredObject, isNew: boolean) => void;
+
 interface Pending {
   /** Undefined: removed. */
   readonly object: StoredObject | undefined;
@@ -95,6 +98,7 @@ export class FileStore implements ApiStore, AsyncDisposable {
   readonly #held: HeldObjects;
   readonly #pages = new Pages<StoredObject>();
   readonly #pending = new Map<string, Pending>();
+  readonly #foretold = new Set<Foretold>();
   #decided = 0;
   #committed = 0;
   #closed = false;
@@ -179,6 +183,21 @@ export class FileStore implements ApiStore, AsyncDisposable {
   /** The number of objects. */
   get size(): number {
     return this.#held.size;
+  }
+
+  /**
+   * Calls back with every write as soon as it is decided: it is on its way to the disk, and may still be refused. For what can be
+   * prepared meanwhile, and undone; what the listener itself writes at once shares the wait. Nobody outside may be shown it.
+   */
+  foretell(listener: Foretold): Disposable {
+    this.#foretold.add(listener);
+    return { [Symbol.dispose]: () => void this.#foretold.delete(listener) };
+  }
+
+  /** Resolves when every write that is on its way now is durable, or refused. */
+  async settled(): Promise<void> {
+    if (this.#pending.size === 0) return;
+    await Promise.allSettled([...this.#pending.values()].map(({ durable }) => durable));
   }
 
   async get<T extends KubernetesObject = AnyObject>(
@@ -462,6 +481,7 @@ export class FileStore implements ApiStore, AsyncDisposable {
     });
     const entry: Pending = { object: change.kind === 'remove' ? undefined : object, durable };
     if (!this.#closed) this.#pending.set(pendingKey, entry);
+    if (change.kind === 'put') for (const tell of this.#foretold) tell(table.type, object, isNew);
     await durable;
     return { kind: change.kind, object };
   }

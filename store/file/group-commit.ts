@@ -94,8 +94,8 @@ export class GroupCommit {
   }
 
   async #run(): Promise<void> {
-    // Let every write of this turn of the event loop join the first batch.
-    await Promise.resolve();
+    // Let every write of this turn of the event loop join the first batch, and those that follow from them at once.
+    await new Promise((resolve) => void setImmediate(resolve));
     do {
       if (this.#journal.spoiled && !(await this.#recovered())) {
         this.#refuse(this.#queue.splice(0), this.#lastFailure);

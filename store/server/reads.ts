@@ -2,7 +2,8 @@
  * Reading the resource API: one object, a list page by page, a watch. It asks the store and shows what it says in the form
  * that the client wants.
  */
-import { isStoreError, type KubernetesObject, type ObjectStore, type WatchEvent } from '../object-store.ts';
+import type { ApiStore } from '../api-store.ts';
+import { isStoreError, type KubernetesObject, type WatchEvent } from '../object-store.ts';
 import { StoreError } from '../store-error.ts';
 import { formOf, listAs, objectAs, watchLine } from './representation.ts';
 import type { RouteContext } from './routes.ts';
@@ -10,7 +11,7 @@ import { scaleOf } from './scale.ts';
 import { keyOfTarget, selectOf, type Target } from './target.ts';
 
 export interface ReadPorts {
-  readonly store: ObjectStore;
+  readonly store: ApiStore;
   readonly now: () => number;
   /** Takes one of the places for watches, or throws TooManyRequests. */
   takeWatch(context: RouteContext): Disposable;
@@ -22,6 +23,7 @@ export const wantsWatch = (query: URLSearchParams): boolean => isTrue(query.get(
 const isTrue = (value: string | null): boolean => value === 'true' || value === '1';
 
 export async function get(ports: ReadPorts, target: Target, context: RouteContext): Promise<void> {
+  await ports.store.settled?.();
   const object = await ports.store.get(target.type, keyOfTarget(target));
   sendObject(ports, target, context, 200, object);
 }
@@ -46,6 +48,7 @@ export async function list(ports: ReadPorts, target: Target, context: RouteConte
     throw new StoreError('BadRequest', `limit ${query.get('limit')} is not a whole number`);
   }
   const token = query.get('continue') ?? '';
+  await ports.store.settled?.();
   const found = await ports.store.list(target.type, {
     ...selectOf(target, query),
     limit: limit === 0 ? undefined : limit,

@@ -44,6 +44,29 @@ describe('one node', () => {
     expect(readdirSync(join(agent.stateDir, 'sandboxes'))).toEqual([]);
   });
 
+  test('gets a sandbox ready and starts nothing in it before it is to run, over a restart, and as it is wanted then', async () => {
+    const spec = specOf({ argv: ['sh', '-c', 'echo "built for $MUSTER_SIZE"'], size: 1 });
+    hub.desire('node1', { ...spec, want: 'Prepare' });
+    const ready = async (than: number): Promise<number> => {
+      await hub.until(() => ![0, than].includes(hub.fact(spec.id)?.initPid ?? 0), 'rank-init to be there');
+      return hub.fact(spec.id)?.initPid ?? 0;
+    };
+    const first = await ready(0);
+    await agent.kill();
+    // What was placed before was never on record: the same incarnation is another one now.
+    const other = specOf({ argv: ['sh', '-c', 'echo "built for $MUSTER_SIZE"'], size: 2 });
+    hub.desire('node1', { ...other, id: spec.id, want: 'Prepare' });
+    agent.run();
+    const second = await ready(first);
+    expect(hub.fact(spec.id)).toMatchObject({ state: 'Creating', ranksTotal: 2, ranksRunning: 0 });
+    hub.desire('node1', { ...other, id: spec.id });
+    expect(await hub.ended(spec.id)).toMatchObject({ state: 'Ended', succeeded: '0-1', initPid: second });
+    const logs = await hub.logs('node1', spec.id);
+    expect(logs.get('1/1')?.toString()).toBe('built for 2\n');
+    hub.remove('node1', spec.id);
+    await hub.until(() => hub.fact(spec.id) === undefined, 'it to be forgotten');
+  });
+
   test('tells the first failure and ends the others', async () => {
     const spec = specOf({
       argv: ['sh', '-c', 'if [ $MUSTER_RANK = 2 ]; then exit 7; fi; exec sleep 1000'],

@@ -18,6 +18,7 @@ import { isTrue } from '../../crds/conditions.ts';
 import type { Checkpoint, NodeMonitor, ProcessGroup, ProcessGroupSpec } from '../../crds/types.gen.ts';
 import { builtinTypes } from '../../store/resource.ts';
 import { isStoreError } from '../../store/object-store.ts';
+import { nodeFileSystem } from '../../store/file/file-system.ts';
 import { FileStore } from '../../store/file/file-store.ts';
 import { TestAgent } from './test-agent.ts';
 
@@ -56,13 +57,17 @@ async function agent(node: string): Promise<TestAgent> {
   return made;
 }
 
-async function create(name: string, spec: Partial<ProcessGroupSpec> = {}): Promise<ProcessGroup> {
+async function create(
+  name: string,
+  spec: Partial<ProcessGroupSpec> = {},
+  finalizers: string[] = [],
+): Promise<ProcessGroup> {
   const size = spec.size ?? 2;
   const processes = [{ name: 'main', ranks: size === 1 ? '0' : `0-${size - 1}`, command: ['/bin/true'] }];
   const object = {
     apiVersion: 'muster.dev/v1alpha1',
     kind: 'ProcessGroup' as const,
-    metadata: { name, namespace: 'default' },
+    metadata: { name, namespace: 'default', finalizers },
     spec: { size, processes, ...spec },
   };
   return store.create<ProcessGroup>(processGroupType, object);
@@ -80,10 +85,10 @@ async function reaches(name: string, phase: string): Promise<ProcessGroup> {
   });
 }
 
-async function openStore(): Promise<void> {
+async function openStore(fileSystem = nodeFileSystem): Promise<void> {
   const admission = (operation: 'CREATE' | 'UPDATE', object: unknown, old?: unknown) =>
     admit(operation, object, old as never);
-  store = await FileStore.open({ directory, types, admit: admission });
+  store = await FileStore.open({ directory, types, admit: admission, fileSystem });
 }
 
 beforeEach(async () => {
@@ -192,6 +197,79 @@ describe('control plane', () => {
       expect(isStoreError(await get('a').catch((error: unknown) => error), 'NotFound')).toBe(true),
     );
     expect([one.held.size, two.held.size]).toEqual([0, 0]);
+  });
+
+  describe('with a group on its way to the disk', () => {
+    let disk = Promise.withResolvers<void>();
+    let isSlow = false;
+    const slowly = async (sync: () => Promise<void>): Promise<void> => {
+      if (isSlow) await disk.promise;
+      await sync();
+    };
+    let listening: Disposable;
+    const held = ['muster.dev/ranks'];
+
+    beforeEach(async () => {
+      await plane.close();
+      await store.close();
+      [disk, isSlow] = [Promise.withResolvers<void>(), false];
+      disk.promise.catch(() => undefined);
+      await openStore({
+        ...nodeFileSystem,
+        create: (path) => {
+          const file = nodeFileSystem.create(path);
+          return Object.assign(Object.create(file) as typeof file, {
+            write: file.write.bind(file),
+            truncate: file.truncate.bind(file),
+            close: file.close.bind(file),
+            sync: () => slowly(() => file.sync()),
+          });
+        },
+      });
+      await startPlane();
+      await plane.ready;
+      listening = store.foretell((type, object, isNew) => {
+        if (isNew && type.kind === 'ProcessGroup') plane.foresee(object as ProcessGroup);
+      });
+    });
+    afterEach(() => listening[Symbol.dispose]());
+
+    it('has its sandboxes got ready, and ranks started once group and placement are on disk, in one write', async () => {
+      const one = await agent('node1');
+      await eventually(async () => expect((await store.list(nodeMonitorType)).items).toHaveLength(1));
+      await store.settled();
+      isSlow = true;
+      const created = create('a', { size: 2 }, held);
+      await eventually(() => expect([...one.held.values()][0]?.spec.want).toBe('Prepare'));
+      expect([...one.starts.values()]).toEqual([]);
+      expect(isStoreError(await get('a').catch((error: unknown) => error), 'NotFound')).toBe(true);
+      isSlow = false;
+      const placed = eventually(async () => (await get('a')).status?.placement);
+      disk.resolve();
+      const { metadata } = await created;
+      expect(await placed).toEqual([{ ordinal: 0, nodes: 'node1', incarnation: 1, ranks: '0-1' }]);
+      await reaches('a', 'Running');
+      expect([...one.starts]).toEqual([[`${metadata.uid}/0/1`, 1]]);
+      one.finish(metadata.uid!);
+      expect((await reaches('a', 'Succeeded')).status?.ranks?.summary).toBe('2/2');
+    });
+
+    it('has agents forget what they got ready when it never gets there', async () => {
+      const one = await agent('node1');
+      await eventually(async () => expect((await store.list(nodeMonitorType)).items).toHaveLength(1));
+      await store.settled();
+      isSlow = true;
+      const created = create('a', { size: 2 }, held);
+      await eventually(() => expect([...one.held.values()][0]?.spec.want).toBe('Prepare'));
+      disk.reject(Object.assign(new Error('test'), { code: 'EIO' }));
+      await expect(created).rejects.toThrow('cannot be written');
+      isSlow = false;
+      await eventually(() => expect(one.held.size).toBe(0));
+      expect([...one.starts.values()]).toEqual([]);
+      const { metadata } = await eventually(() => create('a', { size: 2 }, held));
+      await reaches('a', 'Running');
+      expect([...one.starts]).toEqual([[`${metadata.uid}/0/1`, 1]]);
+    });
   });
 
   it('ends the others when a rank fails, and names the first one that did', async () => {

@@ -201,13 +201,19 @@ export class TestAgent {
     const key = keyOf(spec);
     const before = this.held.get(key);
     const size = RankSet.parse(spec.ranks).size;
+    if (!before && spec.want === 'Prepare') {
+      const held: Held = { spec, fact: { id: spec.id!, ranksTotal: size, bootId: this.bootId }, starts: 0 };
+      this.held.set(key, held);
+      this.#update(held, { state: 'Creating' });
+      return;
+    }
     if (!before && spec.want !== 'Run' && spec.want !== 'Freeze') {
       const held: Held = { spec, fact: { id: spec.id!, ranksTotal: size, bootId: this.bootId }, starts: 0 };
       this.held.set(key, held);
       this.#update(held, { state: 'Ended', reason: 'NotStarted' });
       return;
     }
-    if (!before) {
+    if (!before || (before.starts === 0 && spec.want === 'Run')) {
       this.starts.set(key, (this.starts.get(key) ?? 0) + 1);
       const held: Held = {
         spec,

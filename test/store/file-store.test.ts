@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { nodeFileSystem, type FileSystem } from '../../store/file/file-system.ts';
 import { FileStore } from '../../store/file/file-store.ts';
 import {
   describeObjectStore,
@@ -59,6 +60,47 @@ describe('FileStore', () => {
       'MODIFIED a',
       'DELETED b',
     ]);
+  });
+
+  it('tells of writes that are on their way; what follows from them at once shares their wait', async () => {
+    const syncs: string[] = [];
+    const fileSystem: FileSystem = {
+      ...nodeFileSystem,
+      create: (name) => {
+        const file = nodeFileSystem.create(name);
+        return {
+          write: (data, position) => file.write(data, position),
+          truncate: (length) => file.truncate(length),
+          close: () => file.close(),
+          sync: async () => {
+            syncs.push(path.basename(name));
+            await file.sync();
+          },
+        };
+      },
+    };
+    await using store = await FileStore.open({ directory, types, fileSystem });
+    syncs.length = 0;
+    const told: string[] = [];
+    let followed: Promise<unknown> | undefined;
+    using listening = store.foretell((type, object, isNew) => {
+      told.push(`${isNew ? 'new ' : ''}${object.metadata.name} ${object.metadata.resourceVersion}`);
+      if (!isNew) return;
+      const size = { type: 'merge', patch: { spec: { size: 7 } } } as const;
+      followed = Promise.resolve().then(() => store.patch(type, { name: object.metadata.name }, size));
+    });
+    const created = store.create(widgets, widget('a', { size: 1 }));
+    await Promise.resolve();
+    await expect(store.get(widgets, { name: 'a' })).rejects.toThrow('not found');
+    await store.settled();
+    expect(await store.get<Widget>(widgets, { name: 'a' })).toMatchObject({ spec: { size: 7 } });
+    expect(syncs).toEqual(['journal-0']);
+    expect(told.map((each) => each.replace(/\d+$/, ''))).toEqual(['new a ', 'a ']);
+    expect(await created).toMatchObject({ spec: { size: 1 } });
+    expect(await followed).toMatchObject({ spec: { size: 7 } });
+    listening[Symbol.dispose]();
+    await store.delete(widgets, { name: 'a' });
+    expect(told).toHaveLength(2);
   });
 
   it('survives snapshots taken in the midst of writes', async () => {
