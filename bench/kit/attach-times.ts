@@ -1,7 +1,9 @@
 /**
  * How long a sandbox's part in a job network takes to make and to take away, on the node that is the network namespace this
- * program was started in (`unshare -n`): on one node, and with a tunnel to another. Prints JSON: lists of milliseconds.
+ * program was started in (`unshare -n`): on one node, and with a tunnel to another, one job after another with a while between. Prints
+ * JSON: lists of milliseconds.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import { native } from '../../native/addon/index.ts';
 import { JobNetwork, type GroupNetwork } from '../../node-agent/network/job-network.ts';
 import { addAddress, setUp } from '../../node-agent/network/link-changes.ts';
@@ -41,6 +43,7 @@ for (let round = 0; round < rounds; round++) {
   for (const elsewhere of [false, true]) {
     const group = groupOf(round, elsewhere);
     const key = `${group.groupUid}-0-1`;
+    await pause(150);
     const begun = performance.now();
     const netns = node.newNamespace(false);
     await node.attach({ key, ordinal: 0, netns, isReachable: true }, group);

@@ -1,11 +1,11 @@
 // What may enter and leave the job networks of a node, as one table of nftables (nft(8)): tunnelled packets only from nodes
 // that hold sandboxes of that very network, none in clear that is to be encrypted, nothing from outside into a network, out of it only what asked to, behind the
 // node's address. Changes that come while one is at work go together in the next. The text is made by pure functions.
-import { spawn } from 'node:child_process';
 import { isIPv6 } from 'node:net';
 import type { Native } from '../../native/addon/index.ts';
 import type { NetworkNames } from './names.ts';
 import { Netfilter } from './netfilter.ts';
+import { Nft } from './nft.ts';
 import { jobsBySix } from '../../wire/job-addresses.ts';
 import { sealedRange } from './network-key.ts';
 import { forwardsAll, forwardFrom, uplinks } from './underlay.ts';
@@ -129,6 +129,7 @@ const attemptsMost = 5;
 export class Firewall implements AsyncDisposable {
   readonly #names: NetworkNames;
   readonly #netfilter: Netfilter;
+  readonly #nft = new Nft();
   readonly #groups = new Map<string, GroupRules>();
   #port = 0;
   /** What this agent has put into the sets. */
@@ -142,10 +143,12 @@ export class Firewall implements AsyncDisposable {
   constructor(native: Native, names: NetworkNames) {
     this.#names = names;
     this.#netfilter = new Netfilter(native);
+    this.#nft.keepSpare();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#last.catch(() => undefined);
+    this.#nft[Symbol.dispose]();
     this.#netfilter[Symbol.dispose]();
   }
 
@@ -201,7 +204,7 @@ export class Firewall implements AsyncDisposable {
     const standing = isKnown ? this.#applied : new Set(stale);
     const text = (isThere ? '' : tableText(this.#names, this.#port)) + changeText(table, standing, wanted);
     const begun = await this.#netfilter.generation();
-    if (text !== '') await nft(['-f', '-'], text);
+    if (text !== '') await this.#nft.apply(text);
     this.#applied = wanted;
     const now = await this.#netfilter.generation();
     this.#generation = now === begun + (text === '' ? 0 : 1) ? now : null;
@@ -226,14 +229,14 @@ export class Firewall implements AsyncDisposable {
           gone.add(`${set} { ${element.concat.join(' . ')} }`);
     for (const name of await this.#elements('closed'))
       if (typeof name === 'string' && !bridges.has(name)) gone.add(`closed { "${name}" }`);
-    if (gone.size > 0) await nft(['-f', '-'], changeText(table, gone, new Set()));
+    if (gone.size > 0) await this.#nft.apply(changeText(table, gone, new Set()));
   }
 
   /** Nothing, where there is no such set. */
   async #elements(set: string): Promise<SetElement[]> {
     const { table } = this.#names;
     if (!(await this.#netfilter.hasTable(table))) return [];
-    const text = await nft(['-j', 'list', 'set', 'inet', table, set]).catch(() => '{"nftables":[]}');
+    const text = await this.#nft.ask('-j', 'list', 'set', 'inet', table, set).catch(() => '{"nftables":[]}');
     const { nftables } = JSON.parse(text) as SetListing;
     return nftables.flatMap((each) => [...(each.set?.elem ?? [])]);
   }
@@ -249,33 +252,11 @@ export class Firewall implements AsyncDisposable {
     const { table } = this.#names;
     if (!(await this.#netfilter.hasTable(table))) return;
     const forwarding = (await this.#elements('uplinks')).filter((element) => typeof element === 'string');
-    await nft(
-      ['-f', '-'],
+    await this.#nft.apply(
       ['inet', 'bridge'].map((kind) => `table ${kind} ${table}\ndelete table ${kind} ${table}\n`).join(''),
     );
     this.#applied.clear();
     this.#uplinks = [];
     if (isAlone && !forwardsAll()) for (const link of forwarding) forwardFrom(link, false);
   }
-}
-
-/** What it prints. */
-function nft(args: readonly string[], input = ''): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const child = spawn('nft', args, { stdio: ['pipe', 'pipe', 'pipe'] });
-    let complaint = '';
-    let said = '';
-    child.stdout.on('data', (data: Buffer) => (said += data.toString('utf8')));
-    child.stderr.on('data', (data: Buffer) => (complaint += data.toString('utf8').slice(0, 4096)));
-    child.stdin.on('error', () => undefined); // its end tells
-    child.on('error', (cause) =>
-      reject(new Error('MUSTER_NETWORK_NO_NFT: nft does not start: install nftables', { cause })),
-    );
-    child.on('close', (code) =>
-      code === 0
-        ? resolve(said)
-        : reject(new Error(`MUSTER_NETWORK_REFUSED: nft: ${complaint.trim() || `status ${String(code)}`}`)),
-    );
-    child.stdin.end(input);
-  });
 }
