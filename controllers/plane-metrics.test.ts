@@ -84,6 +84,7 @@ test('who does not lead tells of nothing but that; a leader of nodes, groups and
     'muster_nodes{standing="Away"} 0',
     'muster_workqueue_depth{controller="checkpoint"} 2',
     'muster_facts_dropped_total 5',
+    'muster_operations_total{operation="checkpoint",result="Failed"} 0',
   ])
     // prettier-ignore
     expect(text.split('\n')).toContain(line);

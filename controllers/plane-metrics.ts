@@ -4,7 +4,7 @@
  */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { isTrue } from '../crds/conditions.ts';
-import { type ControllerMetric, controllerMetrics, type Metric } from '../crds/metrics.ts';
+import { type ControllerMetric, controllerMetrics, type Metric, misnamedMetrics } from '../crds/metrics.ts';
 import type { Checkpoint, Migration, NodeMonitor, ProcessGroup } from '../crds/types.gen.ts';
 import type { Standing } from './hub/node-table.ts';
 import type { Clock } from './runtime/clock.ts';
@@ -18,6 +18,7 @@ export interface PlaneView {
   readonly droppedFacts: () => number;
 }
 
+type Operation = 'launch' | 'run' | 'checkpoint' | 'migration';
 type Metrics = Readonly<Record<ControllerMetric, Gauge | Counter | Histogram>>;
 
 const standings = ['Connected', 'Away', 'Lost'] as const satisfies readonly Standing[];
@@ -44,12 +45,18 @@ export class PlaneMetrics {
     });
     this.#metrics = Object.fromEntries(made) as Metrics;
     collectDefaultMetrics({ register: registry });
+    for (const name of misnamedMetrics) registry.removeSingleMetric(name);
   }
 
   /** This process leads from now on; undefined: not any more. */
   leads(view: PlaneView | undefined): void {
     this.#view = view;
     this.#sinceMs.clear();
+    if (!view) return;
+    // A rise from nothing can only be seen where nothing was told before.
+    const operations = this.#metrics.muster_operations_total as Counter;
+    for (const operation of ['launch', 'run', 'checkpoint', 'migration'] satisfies Operation[])
+      for (const result of ['Succeeded', 'Failed']) operations.inc({ operation, result }, 0);
   }
 
   get contentType(): string {
@@ -115,7 +122,7 @@ export class PlaneMetrics {
     };
   }
 
-  #done(operation: string, succeeded: boolean, uid: string, histogram: ControllerMetric): void {
+  #done(operation: Operation, succeeded: boolean, uid: string, histogram: ControllerMetric): void {
     this.#count(operation, succeeded);
     const sinceMs = this.#sinceMs.get(uid);
     this.#sinceMs.delete(uid);
@@ -123,7 +130,7 @@ export class PlaneMetrics {
       (this.#metrics[histogram] as Histogram).observe((this.#clock.steady() - sinceMs) / 1000);
   }
 
-  #count(operation: string, succeeded: boolean): void {
+  #count(operation: Operation, succeeded: boolean): void {
     const result = succeeded ? 'Succeeded' : 'Failed';
     (this.#metrics.muster_operations_total as Counter).inc({ operation, result });
   }

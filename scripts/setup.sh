@@ -44,4 +44,5 @@ if [ "$set_name" = test ]; then
   scripts/programs.sh
   scripts/applications.sh >/dev/null || say 'GROMACS and PVM could not be fetched: the tests of them will say so'
   scripts/kubectl.sh >/dev/null
+  scripts/promtool.sh >/dev/null
 fi

@@ -2,7 +2,7 @@
 // however many ask. Counters are the kernel's own: what an agent has not measured yet it does not tell, since a counter that began
 // at nothing would look as if all of it had happened at once.
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
-import { agentMetrics, type AgentMetric } from '../../crds/metrics.ts';
+import { agentMetrics, type AgentMetric, misnamedMetrics } from '../../crds/metrics.ts';
 import type { Monitor } from '../monitor/monitor.ts';
 import type { Sandboxes } from '../sandboxes.ts';
 import { bounded, type SandboxFigures } from './sandbox-figures.ts';
@@ -25,6 +25,7 @@ export class AgentRegistry {
     this.#sandboxes = sandboxes;
     this.contentType = this.#registry.contentType;
     collectDefaultMetrics({ register: this.#registry });
+    for (const name of misnamedMetrics) this.#registry.removeSingleMetric(name);
     for (const [name, { type, help, labels }] of Object.entries(agentMetrics)) {
       const options = { name, help, labelNames: [...labels], registers: [this.#registry] };
       this.#metrics.set(name as AgentMetric, type === 'counter' ? new Counter(options) : new Gauge(options));

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { agentMetrics } from '../../crds/metrics.ts';
+import { promtool } from '../chart/promtool.ts';
 import { AgentProcess, specOf } from './harness.ts';
 import { TestHub } from './hub.ts';
 
@@ -87,6 +88,7 @@ test("counters are whole when the agent was killed: they are the kernel's", asyn
   const { body } = await ask({ token: 'open-sesame' });
   const named = new Set([...body.matchAll(/^# TYPE (muster_\w+)/gm)].map(([, name]) => name));
   expect([...named].sort()).toEqual(Object.keys(agentMetrics).sort());
+  expect(await promtool(['check', 'metrics'], body)).toBe('');
   await agent.kill();
   agent.log = '';
   agent.run();

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { apiSocketOf, homeOf } from '../../cli/home.ts';
+import { promtool } from '../chart/promtool.ts';
 import { eventually as within } from '../contract/eventually.ts';
 import { Cluster } from './cluster.ts';
 
@@ -199,6 +200,7 @@ test('the control plane tells what it counted', async () => {
   ])
     // prettier-ignore
     expect(told.split('\n')).toContain(line);
+  expect(await promtool(['check', 'metrics'], told)).toBe('');
 });
 
 test('usage stands in the status in the end, whole', async () => {
