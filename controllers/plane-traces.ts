@@ -1,5 +1,6 @@
 /**
- * Spans of what the control plane sees come about: launches with their placement and the agents' part, checkpoints, migrations. Told
+ * Spans of what the control plane sees come about: launches with their placement and the agents' part, checkpoints and migrations with
+ * their phases. Told
  * once it is on record, with the times at which this process saw each step; what had begun before it led is not told. Ids follow from
  * uids (wire/trace.ts), so that what agents tell falls into place.
  */
@@ -14,11 +15,18 @@ interface Launch {
   placedMs?: number;
 }
 
+/** A Checkpoint or Migration on its way: since when, and in which phase since when. */
+interface Save {
+  readonly seenMs: number;
+  readonly phase: string;
+  readonly sinceMs: number;
+}
+
 export class PlaneTraces {
   readonly #trace: Trace;
   readonly #clock: Clock;
   readonly #launches = new Map<string, Launch>();
-  readonly #saves = new Map<string, number>();
+  readonly #saves = new Map<string, Save>();
 
   constructor(trace: Trace, clock: Clock) {
     this.#trace = trace;
@@ -94,26 +102,31 @@ export class PlaneTraces {
     more: Readonly<Record<string, number>>,
   ): void {
     const { uid = '', namespace = 'default' } = metadata;
-    const startMs = this.#saves.get(uid);
-    if (!isOver) {
-      if (startMs === undefined) this.#saves.set(uid, this.#clock.now());
-      return;
-    }
-    this.#saves.delete(uid);
-    if (startMs === undefined) return;
+    const nowMs = this.#clock.now();
+    const { phase = 'Pending' } = status ?? {};
+    const save = this.#saves.get(uid) ?? { seenMs: nowMs, phase, sinceMs: nowMs };
+    if (isOver && !this.#saves.has(uid)) return;
     const whole = saveOf(uid);
+    const attributes = {
+      'muster.group': `${namespace}/${spec.processGroupName}`,
+      [`muster.${name}`]: metadata.name ?? '',
+    };
+    const common = { traceId: traceIdOf(whole), endMs: nowMs };
+    if (phase !== save.phase && save.phase !== 'Pending') {
+      const step = save.phase.toLowerCase();
+      const child = { spanId: spanIdOf(whole, step), parentId: spanIdOf(whole), startMs: save.sinceMs };
+      this.#trace({ ...common, ...child, name: step, attributes });
+    }
+    if (!isOver)
+      return void this.#saves.set(uid, phase === save.phase ? save : { ...save, phase, sinceMs: nowMs });
+    this.#saves.delete(uid);
     const why = conditionOf(status?.conditions, 'Failed')?.message ?? '';
     this.#trace({
-      traceId: traceIdOf(whole),
+      ...common,
       spanId: spanIdOf(whole),
       name,
-      startMs,
-      endMs: this.#clock.now(),
-      attributes: {
-        'muster.group': `${namespace}/${spec.processGroupName}`,
-        [`muster.${name}`]: metadata.name ?? '',
-        ...more,
-      },
+      startMs: save.seenMs,
+      attributes: { ...attributes, ...more },
       ...(failed ? { error: why } : {}),
     });
   }

@@ -1,10 +1,26 @@
-// Spans of what this node does for launches, checkpoints and migrations, read from the sandboxes' facts when they change: from the
-// word of the hub to rank-init, to the ranks; how long a sandbox was held, and until its image was safe. What an earlier agent had
-// seen begin is not told. Ids follow from uids (wire/trace.ts).
+// Spans of what this node does for launches, checkpoints, restores and migrations, read from the sandboxes' facts when they change:
+// from the word of the hub to rank-init, to the ranks; how long a sandbox was held, and until its image was safe; each step of its
+// way to another node. What an earlier agent had seen begin is not told. Ids follow from uids (wire/trace.ts).
 import { launchOf, saveOf, spanIdOf, type Trace, traceIdOf } from '../wire/trace.ts';
 import type { Sandbox } from './sandbox.ts';
 
 const nsPerMs = 1e6;
+
+/** States of a move that last, and what they are called; the others wait for the hub's word. */
+const moveSteps: Readonly<Record<string, string>> = {
+  Preparing: 'prepare',
+  Leaving: 'leave',
+  Placing: 'come',
+  Placed: 'run',
+  Following: 'follow',
+};
+const gaveUp = ['Stayed', 'Refused', 'Lost'];
+
+interface MoveSeen {
+  readonly migrationUid: string;
+  readonly state: string;
+  readonly sinceMs: number;
+}
 
 export class AgentTraces {
   readonly #trace: Trace;
@@ -13,6 +29,7 @@ export class AgentTraces {
   readonly #seenMs = new Map<string, number>();
   readonly #launched = new Set<string>();
   readonly #saves = new Set<string>();
+  readonly #moves = new Map<string, MoveSeen>();
 
   constructor(trace: Trace, node: string, nowMs = Date.now()) {
     this.#trace = trace;
@@ -21,14 +38,22 @@ export class AgentTraces {
   }
 
   look(sandbox: Sandbox, nowMs = Date.now()): void {
-    if (!this.#seenMs.has(sandbox.key)) this.#seenMs.set(sandbox.key, nowMs);
-    this.#launch(sandbox);
+    const { key, processes } = sandbox;
+    const isNew = !this.#seenMs.has(key);
+    if (isNew) this.#seenMs.set(key, nowMs);
+    // What came as it was is launched nowhere; what was brought back before this agent was there, is not told.
+    if (sandbox.spec.restore) {
+      if (isNew && processes !== null) this.#launched.add(key);
+      this.#restored(sandbox, nowMs);
+    } else if (!sandbox.move) this.#launch(sandbox);
     this.#save(sandbox, nowMs);
+    this.#move(sandbox, nowMs);
   }
 
   forget(key: string): void {
     this.#seenMs.delete(key);
     this.#launched.delete(key);
+    this.#moves.delete(key);
     for (const save of this.#saves) if (save.startsWith(`${key} `)) this.#saves.delete(save);
   }
 
@@ -39,20 +64,18 @@ export class AgentTraces {
     this.#launched.add(key);
     const seenMs = Math.min(this.#seenMs.get(key) ?? readyMs, readyMs);
     if (ranksMs < this.#startedMs) return;
-    const restored = spec.restore?.image?.checkpointUid;
-    const whole = restored === undefined ? launchOf(id.groupUid, id.incarnation) : saveOf(restored);
+    const whole = launchOf(id.groupUid, id.incarnation);
     const step = `sandbox ${String(id.ordinal)}.${String(id.incarnation)}`;
     const common = { traceId: traceIdOf(whole), attributes: this.#attributesOf(id.ordinal, spec) };
     const own = spanIdOf(whole, step);
     this.#trace({
       ...common,
       spanId: own,
-      parentId: restored === undefined ? spanIdOf(whole, 'agents') : spanIdOf(whole),
-      name: restored === undefined ? 'sandbox' : 'restore',
+      parentId: spanIdOf(whole, 'agents'),
+      name: 'sandbox',
       startMs: seenMs,
       endMs: Math.max(ranksMs, seenMs),
     });
-    if (restored !== undefined) return;
     this.#trace({
       ...common,
       spanId: spanIdOf(whole, `${step} build`),
@@ -68,6 +91,45 @@ export class AgentTraces {
       name: 'start',
       startMs: readyMs,
       endMs: ranksMs,
+    });
+  }
+
+  /** In the trace of the launch that goes on from there. */
+  #restored({ key, id, spec, processes }: Sandbox, nowMs: number): void {
+    if (this.#launched.has(key) || (processes?.startedNs ?? 0) === 0) return;
+    this.#launched.add(key);
+    const whole = launchOf(id.groupUid, id.incarnation);
+    this.#trace({
+      traceId: traceIdOf(whole),
+      spanId: spanIdOf(whole, `sandbox ${String(id.ordinal)}.${String(id.incarnation)}`),
+      parentId: spanIdOf(whole, 'agents'),
+      name: 'restore',
+      startMs: this.#seenMs.get(key) ?? nowMs,
+      endMs: nowMs,
+      attributes: {
+        ...this.#attributesOf(id.ordinal, spec),
+        'muster.checkpoint': spec.restore?.checkpoint ?? '',
+      },
+    });
+  }
+
+  #move({ key, id, spec, move }: Sandbox, nowMs: number): void {
+    const before = this.#moves.get(key);
+    if (!move || (before?.state === move.state && before.migrationUid === move.migrationUid)) return;
+    const { migrationUid, state, reason, message, bytes } = move;
+    this.#moves.set(key, { migrationUid, state, sinceMs: nowMs });
+    const name = moveSteps[before?.state ?? ''];
+    if (!before || name === undefined || before.migrationUid !== migrationUid) return;
+    const whole = saveOf(migrationUid);
+    this.#trace({
+      traceId: traceIdOf(whole),
+      spanId: spanIdOf(whole, `sandbox ${String(id.ordinal)}.${String(id.incarnation)} ${name}`),
+      parentId: spanIdOf(whole),
+      name,
+      startMs: before.sinceMs,
+      endMs: nowMs,
+      attributes: { ...this.#attributesOf(id.ordinal, spec), 'muster.moved.bytes': bytes },
+      ...(gaveUp.includes(state) ? { error: `${reason}: ${message}` } : {}),
     });
   }
 

@@ -25,6 +25,8 @@ interface Span {
   traceId: string;
   spanId: string;
   parentSpanId?: string;
+  startTimeUnixNano: string;
+  endTimeUnixNano: string;
   status: { code: number };
 }
 
@@ -108,23 +110,39 @@ test('muster ps tells each rank with its process, its time and its memory', asyn
   expect(await cluster.done(['ps', 'spin', '-o', 'wide'])).toMatch(/DOES +BUSY +PEAK/);
 });
 
-test('a launch and a checkpoint are traces over controller and agents', async () => {
-  await cluster.done(['checkpoint', 'spin']);
-  await eventually(() => {
-    const launch = spans.find(({ name }) => name === 'launch');
-    const ofLaunch = spans.filter(({ traceId }) => traceId === launch?.traceId);
-    const count = (name: string) => ofLaunch.filter((span) => span.name === name).length;
-    expect(['launch', 'place', 'agents', 'sandbox', 'build', 'start'].map(count)).toEqual([1, 1, 1, 2, 2, 2]);
-    const ids = new Set(ofLaunch.map(({ spanId }) => spanId));
-    for (const { parentSpanId = '' } of ofLaunch)
+test('a launch, a checkpoint, a restore from it and a migration are traces over controllers and agents', async () => {
+  await cluster.done(['run', '-n', '2', '--ppn', '1', '--detach', '--name', 'goes', 'sleep', '600']);
+  await cluster.wait('goes', 'Running');
+  await cluster.done(['checkpoint', 'goes', '--name', 'traced']);
+  await cluster.done(['migrate', 'goes', '--from', 'node1', '--to', 'node2']);
+  await cluster.done(['kill', '--now', 'goes']);
+  await cluster.done(['restart', 'traced', '--name', 'again']);
+  await cluster.done(['kill', '--now', 'again']);
+  const traceOf = (root: Span | undefined): Span[] => {
+    const all = spans.filter(({ traceId }) => traceId === root?.traceId);
+    const ids = new Set(all.map(({ spanId }) => spanId));
+    expect(ids.size).toBe(all.length);
+    for (const { parentSpanId = '', startTimeUnixNano, endTimeUnixNano } of all) {
       expect(parentSpanId === '' || ids.has(parentSpanId)).toBe(true);
+      expect(BigInt(endTimeUnixNano)).toBeGreaterThanOrEqual(BigInt(startTimeUnixNano));
+    }
+    return all;
+  };
+  const namesOf = (trace: Span[]): string[] => trace.map(({ name }) => name).sort();
+  await eventually(() => {
+    const [, launch, restore] = spans.filter(({ name }) => name === 'launch');
+    expect(namesOf(traceOf(launch))).toEqual(['agents', 'build', 'build', 'launch', 'place', 'sandbox', 'sandbox', 'start', 'start']); // prettier-ignore
+    expect(namesOf(traceOf(restore))).toEqual(['agents', 'launch', 'place', 'restore', 'restore']);
     const checkpoint = spans.find(({ name }) => name === 'checkpoint');
-    const ofCheckpoint = spans
-      .filter(({ traceId }) => traceId === checkpoint?.traceId)
-      .map(({ name }) => name);
-    expect(ofCheckpoint.sort()).toEqual(['checkpoint', 'hold', 'hold', 'save', 'save']);
-    expect(spans.every(({ status }) => status.code === 1)).toBe(true);
-    return Promise.resolve();
+    expect(namesOf(traceOf(checkpoint))).toEqual(['checkpoint', 'dumping', 'hold', 'hold', 'preparing', 'save', 'save', 'saving']); // prettier-ignore
+    const migration = spans.find(({ name }) => name === 'migration');
+    const ofMove = traceOf(migration);
+    expect(namesOf(ofMove)).toEqual(['come', 'copying', 'leave', 'migration', 'prepare', 'prepare', 'preparing', 'run', 'switching']); // prettier-ignore
+    expect(spans.filter(({ status }) => status.code !== 1)).toEqual([]);
+    // What takes its time is told with that: bringing back processes takes some.
+    for (const { name, startTimeUnixNano, endTimeUnixNano } of [...ofMove, ...traceOf(restore)])
+      if (['restore', 'come', 'leave', 'copying'].includes(name))
+        expect(BigInt(endTimeUnixNano) - BigInt(startTimeUnixNano)).toBeGreaterThan(5_000_000n);
   });
 });
 
