@@ -12,9 +12,9 @@ export async function promtool(args: readonly string[], input = ''): Promise<str
   }).trim();
   const running = promisify(execFile)(program, [...args], { timeout: 60_000 });
   running.child.stdin?.end(input);
-  const { stdout, stderr } = await running.catch((error: { stdout?: string; stderr?: string }) => ({
+  const { stdout, stderr } = await running.catch((error: Error & { stdout?: string; stderr?: string }) => ({
     stdout: error.stdout ?? '',
-    stderr: error.stderr || String(error),
+    stderr: error.stderr || error.message,
   }));
   return `${stdout}${stderr}`.trim();
 }
