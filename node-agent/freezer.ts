@@ -20,9 +20,10 @@ export interface FreezablePorts {
 }
 
 const frozenWithinMs = 2000;
-/** A process is at it for a moment: each try would have to meet it anew. */
+/** A process is at it for a moment of its own processor time, which takes long where processors are busy: each try gives it more. */
 const mostTries = 20;
-const triedAgainAfterMs = 5;
+const firstPauseMs = 5;
+const longestPauseMs = 200;
 
 async function freezeAll(cgroup: SandboxCgroup): Promise<void> {
   cgroup.freeze(true);
@@ -33,7 +34,7 @@ async function freezeAll(cgroup: SandboxCgroup): Promise<void> {
 async function freezeWhole(cgroup: SandboxCgroup): Promise<void> {
   for (let attempt = 0; attempt < mostTries && isForking(cgroup.pids()); attempt++) {
     cgroup.freeze(false);
-    await after(triedAgainAfterMs);
+    await after(Math.min(firstPauseMs * 2 ** attempt, longestPauseMs));
     await freezeAll(cgroup);
   }
 }

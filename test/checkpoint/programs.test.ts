@@ -89,7 +89,7 @@ test('connections between ranks that are full in both directions', async () => {
 });
 
 test('ranks that are brought back are bound again, and the processor time that they had used counts', async () => {
-  const script = 'echo ready; while [ $SECONDS -lt 3 ]; do :; done; exec /bin/sleep 60';
+  const script = 'echo ready; while [ $SECONDS -lt 100 ]; do :; done';
   const argv = ['bash', '-c', script];
   const job = await scene.run({ argv, overrides: { ...isolated(), binding: 'Core' } });
   const bound = job.fact()?.bindings ?? [];

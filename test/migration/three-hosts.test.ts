@@ -161,7 +161,7 @@ it('is followed by an attached client from its machine to another and back, to t
   const command = `(${feed}) | ${muster} run --name fed -n 1 --nodes node1 cat`;
   const fed = cluster.front.run(['sh', '-c', command]);
   await eventually(
-    async () => (await cluster.succeed(['logs', 'fed', '--no-label'])).length > 50,
+    async () => (await cluster.muster(['logs', 'fed', '--no-label'])).stdout.length > 50,
     'some lines',
   );
   await migrate('attached', '--from', 'node1', '--to', 'node3');
