@@ -2,7 +2,6 @@
 // plan.ts. All that must survive the agent is in the sandbox's directory, in rank-init or in the kernel; this object may
 // be made anew at any time from those. One pass at a time; whatever happens only asks for another pass.
 // This file is long because every part of a sandbox is tied to the loop here; what the parts do is in files of their own.
-import { isDeepStrictEqual } from 'node:util';
 import { tell } from './checkpoint/callbacks.ts';
 import { bindAgain } from './checkpoint/rebinding.ts';
 import { rankSlotsOf } from './monitor/sandbox-ranks.ts';
@@ -236,10 +235,10 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
         checkpoint: spec.checkpoint,
         move: spec.move,
       };
-      const ordersOf = ({ checkpoint, move }: SandboxSpec): string => JSON.stringify([checkpoint, move]);
-      if (ordersOf(spec) !== ordersOf(this.spec)) this.poke();
-      const changed = JSON.stringify({ ...this.spec, ...mutable }) !== JSON.stringify(this.spec);
-      const networkChanged = !isDeepStrictEqual(mutable.network, this.spec.network);
+      const isOther = (of: (each: SandboxSpec) => unknown): boolean =>
+        JSON.stringify(of({ ...this.spec, ...mutable })) !== JSON.stringify(of(this.spec));
+      if (isOther(({ checkpoint, move }) => [checkpoint, move])) this.poke();
+      const [changed, networkChanged] = [isOther((each) => each), isOther((each) => each.network)];
       this.spec = { ...this.spec, ...mutable };
       this.#coming.feed(this.spec.move);
       if (changed && !this.ended) this.#keepSpec();

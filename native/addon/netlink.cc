@@ -138,8 +138,8 @@ struct Request {
   napi_deferred deferred = nullptr;
 };
 
-// The kernel answers while send(2) runs, and ends its answer to each message with NLMSG_ERROR (an acknowledgement too) or
-// NLMSG_DONE.
+// The kernel answers while send(2) runs, and ends its answer to each message that asks for one with NLMSG_ERROR (an acknowledgement
+// too) or NLMSG_DONE. What begins and ends a batch of the packet filter asks for none.
 void perform(napi_env, void *data) {
   Request *request = static_cast<Request *>(data);
   auto fail = [&](const char *call, int error) {
@@ -155,7 +155,10 @@ void perform(napi_env, void *data) {
   while (sent < 0 && errno == EINTR);
   if (sent < 0) return fail("sendto", errno);
   std::vector<uint8_t> packet(1 << 16);
-  size_t left = headers(request->message.data(), request->message.size(), [](const nlmsghdr &) {});
+  size_t left = 0;
+  headers(request->message.data(), request->message.size(), [&](const nlmsghdr &header) {
+    if ((header.nlmsg_flags & (NLM_F_ACK | NLM_F_DUMP)) != 0) left++;
+  });
   while (left > 0) {
     ssize_t got = recv(request->fd, packet.data(), packet.size(), 0);
     if (got < 0 && errno == EINTR) continue;

@@ -123,8 +123,8 @@ type SetElement = string | { readonly concat: readonly [string, number] };
 const attemptsMost = 5;
 
 /**
- * Brings the table to what groups need, with one nft(8) at a time, and with none where the kernel says that nothing has changed
- * since. Agents of one cluster on one machine share the table: each adds and removes its own.
+ * Brings the table to what groups need, with one nft(8) at a time, and with none where the kernel says that nobody else has changed
+ * anything since. Agents of one cluster on one machine share the table: each adds and removes its own.
  */
 export class Firewall implements AsyncDisposable {
   readonly #names: NetworkNames;
@@ -204,12 +204,21 @@ export class Firewall implements AsyncDisposable {
     const standing = isKnown ? this.#applied : new Set(stale);
     const text = (isThere ? '' : tableText(this.#names, this.#port)) + changeText(table, standing, wanted);
     const begun = await this.#netfilter.generation();
-    if (text !== '') await this.#nft.apply(text);
+    if (text !== '' && !(isThere && (await this.#changeSets(standing, wanted)))) await this.#nft.apply(text);
     this.#applied = wanted;
     const now = await this.#netfilter.generation();
     this.#generation = now === begun + (text === '' ? 0 : 1) ? now : null;
     this.#uplinks = links;
     for (const link of links) forwardFrom(link, true);
+  }
+
+  /** Without a process of nft(8). False: that has to be asked after all. */
+  #changeSets(before: ReadonlySet<string>, now: ReadonlySet<string>): Promise<boolean> {
+    return this.#netfilter.change(
+      this.#names.table,
+      [...before].filter((element) => !now.has(element)),
+      [...now].filter((element) => !before.has(element)),
+    );
   }
 
   /** Where this machine forwards anyway, nobody else's packets are ours to stop. Other agents may need those of before. */
