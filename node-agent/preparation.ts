@@ -97,17 +97,22 @@ const imagesOwn = ['/etc/passwd', '/etc/group', '/etc/nsswitch.conf', '/etc/reso
 const isPrivate = ({ source, target = source }: Bind): boolean => isPrivatePath(target);
 
 export function planFor(spec: SandboxSpec, backend: Backend, binding: Binding | null = null): StartPlan {
-  const { config, native, agentUid } = backend;
-  const account = accountOf(spec, backend);
-  const groupsOfNode = spec.groupsFromNode && agentUid === 0 ? native.groupsOf(account.name, spec.gid) : [];
+  const { config } = backend;
   return startPlanOf(spec, {
     node: config.node,
     address: addressOf(spec, backend),
-    account,
-    groupsOfNode,
+    account: accountOf(spec, backend),
+    groupsOfNode: groupsOfNode(spec, backend),
     hasTopology: backend.hwloc.xml !== null,
     binding,
   });
+}
+
+/** Those that its user has here, where the group is to have them. */
+export function groupsOfNode(spec: SandboxSpec, backend: Backend): readonly number[] {
+  const { native, agentUid } = backend;
+  if (!spec.groupsFromNode || agentUid !== 0) return [];
+  return native.groupsOf(accountOf(spec, backend).name, spec.gid);
 }
 
 /** At which the other ranks of the group reach those of the sandbox. */

@@ -15,7 +15,9 @@ import { AgentError, messageOf } from '../agent-error.ts';
 import { cloneNewNet, manageCgroupsIgnore, networkLocks, type CriuOptions } from './criu-messages.ts';
 import { complaintOf, firstDescriptor, runCriu, type CriuHost } from './criu-process.ts';
 import { askAll } from './callbacks.ts';
+import { checkImageRights } from './image-rights.ts';
 import { withoutOuterSizes } from './outer-sizes.ts';
+import { hostPathOf } from './rollback.ts';
 import type { CheckpointEngine, DumpRequest, Probe, RestoreRequest, SettleRequest } from './engine.ts';
 
 const leastVersion = [4, 2] as const;
@@ -133,6 +135,17 @@ export class CriuEngine implements CheckpointEngine {
 
   async restore(request: RestoreRequest, signal: AbortSignal): Promise<number> {
     const host = this.#present();
+    const { root, mounts } = request;
+    await checkImageRights(
+      request.directory,
+      request.rights,
+      {
+        mountKeys: new Set(mounts.map(({ target }) => mountKey(target))),
+        hostPathOf: (path) => (request.carrier ? null : hostPathOf(path, root.path, mounts)),
+        networkKey: request.netns === null ? null : networkKey,
+      },
+      signal,
+    );
     const directory = openSync(request.directory, constants.O_RDONLY | constants.O_DIRECTORY);
     try {
       const inherited = [

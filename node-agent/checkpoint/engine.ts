@@ -4,6 +4,7 @@
 // stands in the image; images of one are of no use to another.
 import type { CgroupRequest } from '../cgroups.ts';
 import type { RankSlot } from '../monitor/rank-sampler.ts';
+import type { Rights } from './image-rights.ts';
 import type { Owner } from './own-saves.ts';
 
 /** A mount of the host's that a sandbox sees: not part of an image, to be there again at the same place. */
@@ -68,6 +69,8 @@ export interface RestoreRequest {
   readonly files: readonly { readonly key: string; readonly fd: number }[];
   /** Descriptor of the network namespace to come into; null: the host's. */
   readonly netns: number | null;
+  /** What the image may ask for, whatever it says. */
+  readonly rights: Rights;
   /** What was left out of the image is brought by a pager that listens in its directory. */
   readonly pagesFollow?: boolean;
   /** All is in place and nothing runs yet; `pid` is the host's number of its first process. */

@@ -78,6 +78,7 @@ export async function restoreSandbox(
         manifest,
         image,
         directory,
+        spec: sandbox.spec,
         launch,
         netns: netns ?? held?.netns ?? null,
         carrier: held,

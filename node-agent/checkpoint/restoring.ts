@@ -20,7 +20,9 @@ import type { SandboxSpec } from '../../wire/agent-types.ts';
 import { AgentError } from '../agent-error.ts';
 import type { Backend } from '../backend.ts';
 import type { CarrierRecord } from '../carrier.ts';
+import { credentialsOf } from '../credentials.ts';
 import type { LaunchRequest } from '../launch.ts';
+import { groupsOfNode } from '../preparation.ts';
 import { bootId, pidNamespaceOf, startTimeOf } from '../process-table.ts';
 import type { Identity, SandboxDirectory } from '../sandbox-directory.ts';
 import type { EarlierUse } from '../sandbox-limits.ts';
@@ -28,6 +30,7 @@ import { putTrees } from './carried-restore.ts';
 import { inputFileName, logFileName } from './cut.ts';
 import type { CheckpointEngine, OuterMount, RestoreRequest } from './engine.ts';
 import type { Image, Manifest } from './image.ts';
+import { checkOwners, deviceNumber, type Rights } from './image-rights.ts';
 import { makeSaves, savesOf } from './own-saves.ts';
 import { rollBack } from './rollback.ts';
 
@@ -50,10 +53,6 @@ export function restoredSpecOf(
     kvsName: spec.kvsName,
     pmi: spec.pmi,
     programs: spec.programs,
-    uid: spec.uid,
-    gid: spec.gid,
-    groups: spec.groups,
-    groupsFromNode: spec.groupsFromNode,
     umask: spec.umask,
     rlimits: spec.rlimits,
     environment: spec.environment,
@@ -66,8 +65,6 @@ export function restoredSpecOf(
     stdoutPattern: spec.stdoutPattern,
     stderrPattern: spec.stderrPattern,
     tty: spec.tty,
-    devices: spec.devices,
-    root: spec.root,
   };
 }
 
@@ -175,6 +172,8 @@ export async function restoreProcesses(options: {
   manifest: Manifest;
   image: Image;
   directory: SandboxDirectory;
+  /** As the hub has ordered it: who runs it stands there, whatever the image says. */
+  spec: SandboxSpec;
   launch: LaunchRequest;
   netns: number | null;
   openFiles: string;
@@ -187,13 +186,15 @@ export async function restoreProcesses(options: {
   onReachable: () => Promise<void>;
   signal: AbortSignal;
 }): Promise<Identity | null> {
-  const { backend, manifest, image, directory, launch, netns, openFiles, carrier = null } = options;
+  const { backend, manifest, image, directory, spec, launch, netns, openFiles, carrier = null } = options;
   const { onPlaced, onReachable, signal } = options;
   const { checkpoints, config, native } = backend;
   const engine = checkpoints.engineOf(manifest);
   await checkpoints.engineVersion(engine);
-  const saves = { path: savesOf(directory.path), owner: manifest.spec };
-  if (manifest.spec.savesItself) makeSaves(saves.path, saves.owner);
+  const rights = rightsOf(spec, launch, backend);
+  checkOwners(manifest, rights);
+  const saves = { path: savesOf(directory.path), owner: spec };
+  if (spec.savesItself) makeSaves(saves.path, saves.owner);
   const [at, standIn] = [`${directory.path}/root`, `${directory.path}/absent`];
   mkdirSync(at, { recursive: true, mode: 0o700 });
   mkdirSync(standIn, { recursive: true, mode: 0o555 });
@@ -219,6 +220,7 @@ export async function restoreProcesses(options: {
         ...(carrier ? { carrier: { pidfd: carrier.pidfd, stage } } : {}),
         files,
         netns,
+        rights,
         ...(options.standStill === undefined ? {} : { standStill: options.standStill }),
         ...(options.pagesFollow === true ? { pagesFollow: true } : {}),
         onPlaced: (each) => {
@@ -232,6 +234,12 @@ export async function restoreProcesses(options: {
   } finally {
     for (const { fd } of files) native.close(fd);
   }
+}
+
+function rightsOf(spec: SandboxSpec, { devices }: LaunchRequest, backend: Backend): Rights {
+  const { uid, gid, groups } = credentialsOf(spec, groupsOfNode(spec, backend));
+  const { node } = backend.config;
+  return { node, uid, gid, groups, devices: devices.map(deviceNumber), filtered: spec.root === 'Carrier' };
 }
 
 /** A place for each mount of the carrier's, by where the sandbox has it: the engine puts them there. */

@@ -15,6 +15,7 @@ import { cpuFeatures } from '../checkpoint/cut.ts';
 import type { Image, Manifest } from '../checkpoint/image.ts';
 import { clearEngine } from '../checkpoint/remains.ts';
 import type { RestoringSandbox } from '../checkpoint/restore-sandbox.ts';
+import { checkOwner } from '../checkpoint/image-rights.ts';
 import {
   checkFits,
   placeInput,
@@ -310,6 +311,7 @@ export class Coming {
     if (lacked.length === 0) return;
     if (!order.copyFiles)
       throw lackTrouble(lacked, config.node) ?? new Error('MUSTER_BUG: nothing is lacked');
+    for (const { file } of lacked) checkOwner(file, this.#sandbox.spec, config.node);
     const pathOf = (name: string): string => image.pathOf(name);
     const files = lacked.map(({ file }) => file.path);
     await fetchLeaver({ ...this.#placeOf(order), native, pathOf, files }, signal);
@@ -350,6 +352,7 @@ export class Coming {
         manifest,
         image,
         directory,
+        spec: sandbox.spec,
         launch,
         netns,
         openFiles,

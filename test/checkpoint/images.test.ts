@@ -1,5 +1,6 @@
-// Images that are not what was saved: changed, of another job, with links in them, somebody else's, gone. Each is refused with
-// the reason, nothing of it runs, and what is whole again is restored exactly; where another node has a whole one, that is used.
+// Images that are not what was saved: changed, of another job, with links in them, somebody else's, forged by a node that somebody has
+// taken over, gone. Each is refused with the reason, nothing of it runs, and what is whole again is restored exactly; where another node
+// has a whole one, that is used.
 import {
   chmodSync,
   chownSync,
@@ -15,6 +16,7 @@ import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { SandboxFact } from '../../wire/agent-types.ts';
 import { programs } from '../agent/harness.ts';
+import { addField, changed, setField, type Change } from './forging.ts';
 import { isolated, Scene, type Job, type Saved } from './scene.ts';
 
 let scene: Scene;
@@ -46,10 +48,10 @@ function memoryFile(): string {
   return `${directory}/${file}`;
 }
 
-async function refused(from: Saved = saved): Promise<SandboxFact> {
+async function refused(from: Saved = saved, reason = 'ImageDamaged'): Promise<SandboxFact> {
   job = await job.restore(from);
   const fact = job.fact() as SandboxFact;
-  expect(fact).toMatchObject({ state: 'Failed', reason: 'ImageDamaged', ranksRunning: 0 });
+  expect(fact).toMatchObject({ state: 'Failed', reason, ranksRunning: 0 });
   await job.vacate();
   return fact;
 }
@@ -108,6 +110,77 @@ test('an image that somebody else could have written is refused', async () => {
   expect((await refused()).message).toContain('no directory of which the agent is the only user');
   unlinkSync(directory);
   renameSync(`${directory}.real`, directory);
+});
+
+interface Manifest {
+  spec: { uid: number };
+  openFiles: object[];
+  files: { name: string; bytes: number; sha256: string }[];
+}
+
+const sha256Of = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
+
+/** The image as whoever owns its node could have made it, digests and all; gives what is said of it. */
+async function forged(
+  name: string,
+  change: (bytes: Buffer) => Buffer,
+  changeManifest: (manifest: Manifest) => void = () => undefined,
+): Promise<string> {
+  const paths = [`${directory}/${name}`, `${directory}/manifest.json`] as const;
+  const whole = paths.map((path) => readFileSync(path));
+  const bytes = change(whole[0]!);
+  const manifest = JSON.parse(whole[1]!.toString()) as Manifest;
+  const file = manifest.files.find((each) => each.name === name)!;
+  Object.assign(file, { bytes: bytes.length, sha256: sha256Of(bytes) });
+  changeManifest(manifest);
+  const text = Buffer.from(JSON.stringify(manifest));
+  writeFileSync(paths[0], bytes);
+  writeFileSync(paths[1], text);
+  const { message } = await refused(
+    { ...saved, fact: { ...saved.fact, digest: `sha256:${sha256Of(text)}` } },
+    'NotAllowed',
+  );
+  paths.forEach((path, at) => {
+    writeFileSync(path, whole[at]!);
+  });
+  return message;
+}
+
+const creds = [5, 10];
+const regular = [3];
+const forgeries: [what: string, file: RegExp, change: Change, said: RegExp][] = [
+  ['a rank that is root', /^core-2/, setField(creds, 1, 0), /process 2 \(ring\) would have uid 0, the group runs as 65534/],
+  ['a saved uid to come back to', /^core-2/, setField(creds, 5, 0), /process 2 \(ring\) would have saved uid 0/],
+  ['a group that is not the job\'s', /^core-3/, addField(creds, 14, 42), /process 3 \(ring\) would be in group 42/],
+  ['capabilities', /^core-2/, setField(creds, 11, 0x200000), /process 2 \(ring\) would have capabilities/],
+  ['a bounding set for pid 1', /^core-1/, setField(creds, 12, 1), /process 1 \(rank-init\) would have capabilities/],
+  ['privileges to be gained', /^core-2/, setField(creds, 18, 0), /could gain privileges \(no_new_privs\)/],
+  ['a uid said twice', /^core-2/, addField(creds, 1, 0), /core-2\.img is not as CRIU writes it/],
+  ['another user namespace', /^ids-2/, setField([], 10, 99), /another namespace of users/],
+  ['a device in its own /dev', /^tmpfs-dev/, 'block device', /\/dev\/urandom would be a device \(block 1:9\)/],
+  ['the disk as a file system', /^mountpoints/, setField([], 1, 16), /would be a file system of kind 16/],
+  ['the file of passwords', /^files/, setField(regular, 6, '/etc/shadow'), /file \/etc\/shadow would be opened for reading, which uid 65534 may not/],
+  ['a socket of packets', /^files/, setField([], 1, 10), /a file of kind 10, which takes privileges/],
+]; // prettier-ignore
+
+test.each(forgeries)('a forged image is refused by name: %s', async (_what, file, change, said) => {
+  const names = readdirSync(directory).filter((name) => file.test(name));
+  const name = names.find(
+    (each) => change !== 'block device' || readFileSync(`${directory}/${each}`).includes('./urandom'),
+  )!;
+  expect(await forged(name, (bytes) => changed(bytes, change))).toMatch(said);
+});
+
+test('a manifest that says another user is refused, before a file is touched', async () => {
+  const same = (bytes: Buffer): Buffer => bytes;
+  const root = await forged('pstree.img', same, (manifest) => (manifest.spec.uid = 0));
+  expect(root).toContain('its ranks ran as 0:65534, the group runs as 65534:65534');
+  const path = `${scene.hub.directory}/roots-own`;
+  writeFileSync(path, 'longer than it was');
+  const file = { path, bytes: 3, inode: 1, uid: 0, gid: 0, groups: [] };
+  const written = await forged('pstree.img', same, ({ openFiles }) => openFiles.push(file));
+  expect(written).toContain(`file ${path} would be written as 0:0, the group runs as 65534:65534`);
+  expect(readFileSync(path, 'utf8')).toBe('longer than it was');
 });
 
 test('an image that is gone is missed by name', async () => {
