@@ -6,6 +6,7 @@ import type { Checkpoint, ProcessGroup } from '../../crds/types.gen.ts';
 import type { Hub } from '../hub/hub.ts';
 import { expandPlacement, type Assignment } from '../placement/placement-status.ts';
 import { assignmentsOf } from '../process-group/observe.ts';
+import { restoredGroup, restoreNameOf } from '../process-group/restore.ts';
 import type { Clock } from '../runtime/clock.ts';
 import { keyOf, type Key } from '../runtime/reconciler.ts';
 import { candidatesFor, feature, isStartedAnew } from './candidates.ts';
@@ -36,7 +37,8 @@ export function observe(checkpoint: Checkpoint, ports: ObservePorts): Checkpoint
   const uid = metadata.uid ?? '';
   const named = ports.groups.get(groupKeyOf(checkpoint));
   const recorded = status?.processGroupUid;
-  const group = recorded === undefined || named?.metadata.uid === recorded ? named : undefined;
+  const isSame = recorded === undefined || named?.metadata.uid === recorded;
+  const group = named && isSame ? wholeOf(named, ports) : undefined;
   const assignments = status?.placement
     ? expandPlacement(status.placement)
     : group
@@ -62,6 +64,15 @@ export function observe(checkpoint: Checkpoint, ports: ObservePorts): Checkpoint
     isDrained,
     standingOf,
   });
+}
+
+/** What it does not say itself, since it goes on from another checkpoint, from there. */
+function wholeOf(group: ProcessGroup, { checkpoints }: ObservePorts): ProcessGroup {
+  const { namespace = 'default' } = group.metadata;
+  const name = restoreNameOf(group);
+  return name === undefined
+    ? group
+    : restoredGroup(group, checkpoints.get(keyOf({ metadata: { namespace, name } })));
 }
 
 function restoringOf(checkpointUid: string, { groups }: ObservePorts): string[] {

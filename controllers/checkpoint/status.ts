@@ -7,9 +7,10 @@ import { annotations } from '../../crds/names.ts';
 import { nodeListText, parseNodeList } from '../../crds/node-list.ts';
 import type { Condition } from '../../crds/objects.ts';
 import { bytesText } from '../../crds/quantity.ts';
-import type { CheckpointStatus, ProcessGroup } from '../../crds/types.gen.ts';
+import type { CheckpointStatus, ProcessGroup, ProcessGroupSpec } from '../../crds/types.gen.ts';
 import { hasReached, type CutState } from '../../wire/checkpoint-protocol.ts';
 import { compressPlacement } from '../placement/placement-status.ts';
+import { identityOf } from '../spec-of.ts';
 import { toldBy, waitsForText, type Advance } from './advance.ts';
 import { copiesWanted, storageOf, manifestDigestOf, placedImages, type PlacedImage } from './copies.ts';
 import type { CheckpointSeen, Member } from './seen.ts';
@@ -58,13 +59,19 @@ function begunStatus({ group, members }: CheckpointSeen, now: string): Checkpoin
   const { status, spec, metadata } = group!;
   return {
     processGroupUid: metadata.uid ?? '',
-    processGroupSpec: JSON.stringify(spec),
+    processGroupSpec: JSON.stringify(withUser(spec, group!)),
     ...ownerOf(group!),
     size: members.reduce((sum, { rankCount }) => sum + rankCount, 0),
     placement: compressPlacement(members),
     ...(status?.network === undefined ? {} : { network: status.network }),
     startTime: now,
   };
+}
+
+/** As whom its ranks run, whoever restores them. */
+function withUser(spec: ProcessGroupSpec, group: ProcessGroup): ProcessGroupSpec {
+  const { uid, gid } = identityOf(group);
+  return { ...spec, securityContext: { ...spec.securityContext, runAsUser: uid, runAsGroup: gid } };
 }
 
 function ownerOf({ metadata }: ProcessGroup): Pick<CheckpointStatus, 'owner'> {
