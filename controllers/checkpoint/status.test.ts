@@ -36,7 +36,7 @@ function begunOf(name: string, group: ProcessGroup, ...earlier: Checkpoint[]): C
   const seen = observe(asked, ports);
   return {
     ...asked,
-    status: statusOf(seen, { from: 'Waiting', to: 'Preparing' } as Parameters<typeof statusOf>[1]),
+    status: statusOf(seen, { from: 'Waiting', to: 'Preparing' }),
   };
 }
 
