@@ -56,10 +56,11 @@ export class ApplicationEngine implements CheckpointEngine {
     return Promise.resolve();
   }
 
-  restore({ directory, saves }: RestoreRequest): Promise<null> {
+  async restore({ directory, saves, whole }: RestoreRequest): Promise<null> {
+    await whole;
     if (saves === undefined) throw new Error('MUSTER_BUG: nowhere to put what ranks have saved');
     putSaves(new Image(directory, { checkpointUid: '', ordinal: 0 }), saves.path, saves.owner);
-    return Promise.resolve(null);
+    return null;
   }
 
   goOn(saves: string | null): void {

@@ -10,7 +10,14 @@ import { ApplicationEngine } from './application-engine.ts';
 import { CriuEngine } from './criu-engine.ts';
 import type { CheckpointEngine, Probe } from './engine.ts';
 import { ImageKeeper } from './image-keeper.ts';
-import { ImageStore, isValidImageId, type Image, type Manifest, type Unpacked } from './image.ts';
+import {
+  ImageStore,
+  isValidImageId,
+  type Checked,
+  type Image,
+  type Manifest,
+  type Unpacked,
+} from './image.ts';
 import { readImageKey, type Packing } from './packing.ts';
 import { ImageRoom } from './room.ts';
 import { storageTrouble } from './storages.ts';
@@ -127,36 +134,48 @@ export class Checkpoints {
 
   /** The image that a restore asks for, brought here if need be, checked and unpacked. */
   async imageFor(order: RestoreOrder, signal: AbortSignal): Promise<Unpacked> {
-    const { image, manifest } = await this.#wholeImage(order, signal);
+    const { image, ...checked } = await this.#wholeImage(order, signal);
+    const { manifest } = checked;
     const plainBytes = manifest.files.reduce((sum, { plain }) => sum + (plain?.bytes ?? 0), 0);
     if (plainBytes > 0) this.room.checkDisk(plainBytes);
     const into = this.images.openOf(image.id);
-    return image.unpack(manifest, { into, key: this.packing.key }, signal);
+    return image.unpack(checked, { into, key: this.packing.key }, signal);
   }
 
-  /** A damaged one is replaced by another node's. */
+  /** A damaged one is replaced by another node's; one that was found to be so is looked at as a whole first. */
   async #wholeImage(
     { image: id, digest, sources }: RestoreOrder,
     signal: AbortSignal,
-  ): Promise<{ image: Image; manifest: Manifest }> {
+  ): Promise<Checked & { image: Image }> {
     signal.throwIfAborted();
     if (!isValidImageId(id))
       throw new AgentError('refused', 'ImageDamaged', 'MUSTER_IMAGE_MISSING', 'the order names no image');
     const image = this.images.of(id);
     if (!image.isWhole) await this.keeper.have(id, digest, sources);
     try {
-      const manifest = await image.check(digest, signal);
-      if (this.keeper.isDamaged(id)) this.keeper.touched(image);
-      return { image, manifest };
+      const checked = await image.beginCheck(digest, signal);
+      if (this.keeper.isDamaged(id)) {
+        await checked.rest;
+        this.keeper.touched(image);
+      }
+      const rest = checked.rest.catch((error: unknown) => {
+        if (isDamage(error)) this.keeper.damaged(image, error.message);
+        throw error;
+      });
+      rest.catch(() => undefined); // told to whoever waits for it
+      return { ...checked, image, rest };
     } catch (error) {
-      if (!(error instanceof AgentError) || error.reason !== 'ImageDamaged') throw error;
+      if (!isDamage(error)) throw error;
       this.keeper.damaged(image, error.message);
       if (!sources.some(({ node }) => node !== this.#node)) throw error;
       await this.keeper.have(id, digest, sources).catch((second: unknown) => {
         const message = `${error.message.slice(error.code.length + 2)}; ${messageOf(second)}`;
         throw new AgentError('failed', 'ImageDamaged', 'MUSTER_IMAGE_DAMAGED', message, { cause: error });
       });
-      return { image, manifest: await image.check(digest, signal) };
+      return { image, manifest: await image.check(digest, signal), rest: Promise.resolve() };
     }
   }
 }
+
+export const isDamage = (error: unknown): error is AgentError =>
+  error instanceof AgentError && error.reason === 'ImageDamaged';

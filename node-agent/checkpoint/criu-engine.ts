@@ -175,7 +175,10 @@ export class CriuEngine implements CheckpointEngine {
           ...(request.carrier === undefined ? {} : { carrier: request.carrier }),
           descriptors: inherited.map(({ own }) => own),
           onNotify: async (script, pid) => {
-            if (script === 'post-restore') request.onPlaced(pid);
+            if (script === 'post-restore') {
+              await request.whole;
+              request.onPlaced(pid);
+            }
             if (script === 'network-unlock') await request.onReachable();
             if (script === 'pre-resume' && request.standStill) standStill(request, request.standStill);
             return true;

@@ -1,5 +1,7 @@
-// Digests of files, taken in a thread of their own: of a large image they take seconds, for which the agent has ranks to
-// serve. No link is followed. A thread is there while something is to be done, and one file is done at a time.
+// Digests of files, taken in threads of their own: of a large image they take seconds, for which the agent has ranks to
+// serve. No link is followed. A thread is there while something is to be done, and does one file at a time; there are as many as leave
+// a processor to whoever else is at work.
+import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 
 export interface Digest {
@@ -49,6 +51,10 @@ class DigestThread {
   #idle: NodeJS.Timeout | undefined;
   #lastId = 0;
   readonly #waiting = new Map<number, (answer: Answer) => void>();
+
+  get waiting(): number {
+    return this.#waiting.size;
+  }
 
   async digest(path: string, sync: boolean, signal: AbortSignal): Promise<Digest> {
     signal.throwIfAborted();
@@ -105,9 +111,14 @@ class DigestThread {
   }
 }
 
-const thread = new DigestThread();
+const mostThreads = 4;
+const threads = Array.from(
+  { length: Math.max(1, Math.min(mostThreads, availableParallelism() - 1)) },
+  () => new DigestThread(),
+);
 
 /** With `sync` the file is on the disk afterwards. */
 export function digestFile(path: string, signal: AbortSignal, sync = false): Promise<Digest> {
-  return thread.digest(path, sync, signal);
+  const idlest = threads.reduce((best, each) => (each.waiting < best.waiting ? each : best));
+  return idlest.digest(path, sync, signal);
 }

@@ -73,6 +73,8 @@ export interface RestoreRequest {
   readonly rights: Rights;
   /** What was left out of the image is brought by a pager that listens in its directory. */
   readonly pagesFollow?: boolean;
+  /** The ranks' memory is still being looked at: nothing is placed, and nothing runs, before it is known to be whole. */
+  readonly whole?: Promise<void>;
   /** All is in place and nothing runs yet; `pid` is the host's number of its first process. */
   readonly onPlaced: (pid: number) => void;
   /**

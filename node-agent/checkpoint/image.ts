@@ -155,7 +155,18 @@ function manifestOf(cut: Cut, files: readonly ImageFile[], key: ImageKey | null)
 export interface Unpacked extends Disposable {
   readonly image: Image;
   readonly manifest: Manifest;
+  /** Rejects when the ranks' memory turns out to be damaged: nothing may run before. */
+  readonly whole: Promise<void>;
 }
+
+/** An image of which all is known to be whole but what ranks had in memory: that is known once `rest` has settled. */
+export interface Checked {
+  readonly manifest: Manifest;
+  readonly rest: Promise<void>;
+}
+
+/** What nobody reads but for the ranks' memory: it does nothing before they run. */
+const memoryShape = /^pages-\d+\.img$/;
 
 /** One image's directory, whole or in the making. */
 export class Image {
@@ -280,7 +291,7 @@ export class Image {
 
   /** The image as it was before it was packed, in `into`; itself, when it was not. Throws when it cannot be had. */
   async unpack(
-    manifest: Manifest,
+    { manifest, rest }: Checked,
     { into: image, key }: { into: Image; key: ImageKey | null },
     signal: AbortSignal,
   ): Promise<Unpacked> {
@@ -290,7 +301,8 @@ export class Image {
         ? manifest
         : { ...(JSON.parse(openText(sealed.text, sealed.key, key)) as Cut), files };
     if (files.every(({ plain }) => plain === undefined))
-      return { image: this, manifest: whole, [Symbol.dispose]: () => undefined };
+      return { image: this, manifest: whole, whole: rest, [Symbol.dispose]: () => undefined };
+    await rest;
     image.create();
     try {
       for (const { name, plain } of files) {
@@ -302,10 +314,11 @@ export class Image {
       if (error instanceof AgentError || signal.aborted) throw error;
       throw damaged(this.path, 'it cannot be unpacked', error);
     }
-    const { sealed: _sealed, ...rest } = whole;
+    const { sealed: _sealed, ...open } = whole;
     return {
       image,
-      manifest: { ...rest, files: files.map((file) => file.plain ?? file) },
+      manifest: { ...open, files: files.map((file) => file.plain ?? file) },
+      whole: Promise.resolve(),
       [Symbol.dispose]: () => {
         image.remove();
       },
@@ -328,6 +341,13 @@ export class Image {
 
   /** Throws AgentError ImageDamaged unless all is there, by this digest, and nothing else; gives the manifest. */
   async check(digest: string, signal: AbortSignal): Promise<Manifest> {
+    const { manifest, rest } = await this.beginCheck(digest, signal);
+    await rest;
+    return manifest;
+  }
+
+  /** The same, but that the ranks' memory is still being looked at. */
+  async beginCheck(digest: string, signal: AbortSignal): Promise<Checked> {
     this.#checkOwner();
     const bytes = this.readManifestBytes();
     if (bytes === null) throw damaged(this.path, 'its manifest is missing');
@@ -337,19 +357,33 @@ export class Image {
     const manifest = this.manifest();
     if (manifest.checkpointUid !== this.id.checkpointUid || manifest.spec.id?.ordinal !== this.id.ordinal)
       throw damaged(this.path, `its manifest names checkpoint ${manifest.checkpointUid}, another one`);
-    for (const { name, bytes: length, sha256, plain } of manifest.files) {
+    for (const { name, plain } of manifest.files)
       if (!isFileName(name) || (plain && !isFileName(plain.name)))
         throw damaged(this.path, `its manifest names a file ${JSON.stringify(name)}`);
-      const now = await digestFile(this.pathOf(name), signal).catch((error: unknown) => {
-        throw damaged(this.path, `file ${name} cannot be read: ${errnoOf(error) ?? String(error)}`, error);
-      });
-      if (now.bytes !== length || now.sha256 !== sha256)
-        throw damaged(
-          this.path,
-          `file ${name} is not what was written (${String(now.bytes)} bytes, ${String(length)} expected)`,
-        );
-    }
-    return manifest;
+    const isMemory = ({ name }: ImageFile): boolean => memoryShape.test(name);
+    await this.#checkFiles(
+      manifest.files.filter((file) => !isMemory(file)),
+      signal,
+    );
+    const rest = this.#checkFiles(manifest.files.filter(isMemory), signal);
+    rest.catch(() => undefined); // told to whoever waits for it
+    return { manifest, rest };
+  }
+
+  async #checkFiles(files: readonly ImageFile[], signal: AbortSignal): Promise<void> {
+    await Promise.all(files.map((file) => this.#checkFile(file, signal)));
+  }
+
+  async #checkFile({ name, bytes, sha256 }: ImageFile, signal: AbortSignal): Promise<void> {
+    const now = await digestFile(this.pathOf(name), signal).catch((error: unknown) => {
+      signal.throwIfAborted();
+      throw damaged(this.path, `file ${name} cannot be read: ${errnoOf(error) ?? String(error)}`, error);
+    });
+    if (now.bytes === bytes && now.sha256 === sha256) return;
+    throw damaged(
+      this.path,
+      `file ${name} is not what was written (${String(now.bytes)} bytes, ${String(bytes)} expected)`,
+    );
   }
 
   remove(): void {

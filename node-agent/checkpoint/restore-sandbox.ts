@@ -14,6 +14,7 @@ import { bindsOf, preparationOf } from '../preparation.ts';
 import type { SandboxCarrier } from '../sandbox-carrier.ts';
 import type { Identity, SandboxDirectory } from '../sandbox-directory.ts';
 import type { SandboxLimits } from '../sandbox-limits.ts';
+import { isDamage } from './checkpoints.ts';
 import { cpuFeatures } from './cut.ts';
 import {
   checkFits,
@@ -51,10 +52,28 @@ export async function restoreSandbox(
   backend: Backend,
   signal: AbortSignal,
 ): Promise<boolean> {
+  const { key, network } = sandbox;
+  const first = await restoreOnce(order, sandbox, backend, signal);
+  if (first !== 'Damaged') return first;
+  // Known by now, so that it is mended first. What the engine has left in the network goes with that.
+  backend.log.warn({ sandbox: key, image: order.image }, 'memory of an image is damaged');
+  await network.end();
+  const second = await restoreOnce(order, sandbox, backend, signal);
+  if (second === 'Damaged') throw new Error('MUSTER_BUG: an image that was looked at is damaged');
+  return second;
+}
+
+/** `Damaged`: its memory, which was looked at while the engine was at work; nothing has run. */
+async function restoreOnce(
+  order: RestoreOrder,
+  sandbox: RestoringSandbox,
+  backend: Backend,
+  signal: AbortSignal,
+): Promise<boolean | 'Damaged'> {
   const { checkpoints, config } = backend;
   const { directory, network, carrier } = sandbox;
   using unpacked = await checkpoints.imageFor(order, signal);
-  const { image, manifest } = unpacked;
+  const { image, manifest, whole } = unpacked;
   checkRoot(manifest, carrier.record !== null, config.node);
   const engine = checkpoints.engineOf(manifest);
   if (engine.savesProcesses)
@@ -83,6 +102,7 @@ export async function restoreSandbox(
         netns: netns ?? held?.netns ?? null,
         carrier: held,
         openFiles: order.openFiles,
+        whole,
         onPlaced: (placed) => {
           sandbox.onPlaced(placed);
         },
@@ -92,6 +112,13 @@ export async function restoreSandbox(
     );
     if (identity !== null) sandbox.onPlaced(identity);
     return identity !== null;
+  } catch (error) {
+    const cause: unknown = await whole.then(
+      () => error,
+      (damage: unknown) => damage,
+    );
+    if (isDamage(cause)) return 'Damaged';
+    throw error;
   } finally {
     network.close(netns);
   }

@@ -182,6 +182,7 @@ export async function restoreProcesses(options: {
   /** It is not to run yet. */
   standStill?: RestoreRequest['standStill'];
   pagesFollow?: boolean;
+  whole?: RestoreRequest['whole'];
   onPlaced: (identity: Identity) => void;
   onReachable: () => Promise<void>;
   signal: AbortSignal;
@@ -222,6 +223,7 @@ export async function restoreProcesses(options: {
         netns,
         rights,
         ...(options.standStill === undefined ? {} : { standStill: options.standStill }),
+        ...(options.whole === undefined ? {} : { whole: options.whole }),
         ...(options.pagesFollow === true ? { pagesFollow: true } : {}),
         onPlaced: (each) => {
           onPlaced(identityOf(each));
