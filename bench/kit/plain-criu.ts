@@ -59,8 +59,11 @@ export function plainDump(sandbox: string, images: string): { still: number; cri
   }
 }
 
-/** Of a run of CRIU's, by the last line of its own log; milliseconds. */
+/** Of a run of CRIU's, by the last line of its own log, but for what it waited for an answer of the agent's; milliseconds. */
 export function timeInLog(path: string): number {
-  const times = [...readFileSync(path, 'utf8').matchAll(/^\((\d+\.\d+)\)/gm)];
-  return Number(times.at(-1)?.[1] ?? Number.NaN) * 1000;
+  const lines = readFileSync(path, 'utf8').split('\n');
+  const times = lines.flatMap((line) => /^\((\d+\.\d+)\)/.exec(line)?.[1] ?? []).map(Number);
+  const asked = lines.findIndex((line) => line.includes('Running post-restore scripts'));
+  const waited = asked < 0 ? 0 : (times[asked + 1] ?? 0) - (times[asked] ?? 0);
+  return ((times.at(-1) ?? Number.NaN) - waited) * 1000;
 }
