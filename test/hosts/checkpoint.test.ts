@@ -29,12 +29,7 @@ async function ring(name: string, seconds: number, nodes = 'node2,node3'): Promi
   const size = ['-n', String(ranks), '--ppn', '2', '--nodes', nodes];
   const args = ['--seconds', String(seconds), '--report-every', '1', '--bytes', '16384'];
   await cluster.succeed(['run', '--detach', '--name', name, ...size, `${programs}/ring`, ...args]);
-  await eventually(async () => (await logs(name, 0)).length > 5, `${name} to say something`);
-}
-
-async function logs(name: string, rank: number): Promise<string[]> {
-  const text = await cluster.succeed(['logs', name, '-r', String(rank), '--no-label']);
-  return text.split('\n').filter((line) => line.startsWith('rank '));
+  await eventually(async () => (await cluster.ringLines(name, 0)).length > 5, `${name} to say something`);
 }
 
 /** Every iteration of every rank once, in order; the program checks what it passes on itself. */
@@ -42,7 +37,7 @@ async function expectWhole(name: string): Promise<void> {
   const { code, stderr } = await cluster.muster(['wait', name, '--timeout', '90']);
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   for (let rank = 0; rank < ranks; rank++) {
-    const lines = await logs(name, rank);
+    const lines = await cluster.ringLines(name, rank);
     expect(lines.length).toBeGreaterThan(10);
     lines.forEach((line, at) => expect(line).toContain(`rank ${rank} iteration ${at} `));
   }
@@ -115,7 +110,7 @@ it('goes back to its last checkpoint when it loses a node between prepare and co
     input: Buffer.from(JSON.stringify(manifest)),
   });
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-  await eventually(async () => (await logs('back', 0)).length > 5, 'back to say something');
+  await eventually(async () => (await cluster.ringLines('back', 0)).length > 5, 'back to say something');
   await cluster.succeed(['checkpoint', 'back', '--name', 'back-1']);
   await eventually(async () => isTrue(await checkpoint('back-1'), 'Durable'), 'copies on other nodes');
   expect(await cluster.succeed(['ps', 'back'])).toContain('node2');

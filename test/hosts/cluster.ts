@@ -96,6 +96,16 @@ export class Cluster implements AsyncDisposable {
     return stdout.toString();
   }
 
+  /** What a rank of test/programs/ring.c has told of its iterations; once all of it can be had, since an agent may be on its way back. */
+  async ringLines(group: string, rank: number): Promise<string[]> {
+    const args = ['logs', group, '-r', String(rank), '--no-label'];
+    const text = await eventually(async () => {
+      const { code, stdout } = await this.muster(args);
+      return code === 0 && stdout.toString();
+    }, `all that rank ${rank} of ${group} has said`);
+    return text.split('\n').filter((line) => line.startsWith('rank '));
+  }
+
   async ticket(more: readonly string[] = []): Promise<Ticket> {
     const said = await this.succeed(['token', 'create', ...more]);
     const match = /--join (\S+) --token (\S+) --ca-hash (\S+)/.exec(said);

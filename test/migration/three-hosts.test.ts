@@ -27,12 +27,7 @@ async function ring(name: string, seconds: number, nodes: string): Promise<void>
   const size = ['-n', '4', '--ppn', '2', '--nodes', nodes];
   const args = ['--seconds', String(seconds), '--report-every', '1', '--bytes', '16384'];
   await cluster.succeed(['run', '--detach', '--name', name, ...size, `${programs}/ring`, ...args]);
-  await eventually(async () => (await logs(name, 0)).length > 5, `${name} to say something`);
-}
-
-async function logs(name: string, rank: number): Promise<string[]> {
-  const text = await cluster.succeed(['logs', name, '-r', String(rank), '--no-label']);
-  return text.split('\n').filter((line) => line.startsWith('rank '));
+  await eventually(async () => (await cluster.ringLines(name, 0)).length > 5, `${name} to say something`);
 }
 
 /** Every iteration of every rank once, in order; the program checks what it passes on itself. */
@@ -44,7 +39,7 @@ async function expectWhole(name: string): Promise<void> {
 
 async function expectInOrder(name: string): Promise<void> {
   for (let rank = 0; rank < 4; rank++) {
-    const lines = await logs(name, rank);
+    const lines = await cluster.ringLines(name, rank);
     expect(lines.length).toBeGreaterThan(10);
     lines.forEach((line, at) => expect(line).toContain(`rank ${rank} iteration ${at} `));
   }
@@ -68,8 +63,8 @@ it('moves to and fro between hosts, and all of a job to others, while two jobs s
   };
   await Promise.all([fro(), swap()]);
   await expectWhole('two');
-  const before = (await logs('one', 0)).length;
-  await eventually(async () => (await logs('one', 0)).length > before, 'one to go on');
+  const before = (await cluster.ringLines('one', 0)).length;
+  await eventually(async () => (await cluster.ringLines('one', 0)).length > before, 'one to go on');
   await expectInOrder('one');
   await cluster.succeed(['kill', '--now', 'one']);
 });
@@ -153,7 +148,7 @@ it('is followed by an attached client from its machine to another and back, to t
   const size = ['-n', '4', '--ppn', '2', '--nodes', 'node1,node2'];
   const attached = cluster.muster(['run', '--name', 'attached', ...size, `${programs}/ring`, ...args]);
   await eventually(
-    async () => (await logs('attached', 0).catch(() => [])).length > 5,
+    async () => (await cluster.ringLines('attached', 0)).length > 5,
     'attached to say something',
   );
   // And one that is given its input line by line meanwhile: from the client's machine to another, to a third, and home.
@@ -179,7 +174,7 @@ it('is followed by an attached client from its machine to another and back, to t
       .toString()
       .split('\n')
       .filter((line) => line.startsWith(`rank ${rank} `));
-    expect(lines).toEqual(await logs('attached', rank));
+    expect(lines).toEqual(await cluster.ringLines('attached', rank));
   }
   await expectWhole('attached');
 });

@@ -26,11 +26,10 @@ it(
       '65536',
     ];
     await cluster.succeed(['run', '--detach', '--name', 'ring', ...size, `${programs}/ring`, ...many]);
-    const lines = async (rank: number): Promise<string[]> =>
-      (await cluster.succeed(['logs', 'ring', '-r', String(rank), '--no-label']))
-        .split('\n')
-        .filter((line) => line.startsWith('rank '));
-    await eventually(async () => (await lines(0)).length > 2, 'the ring to say something');
+    await eventually(
+      async () => (await cluster.ringLines('ring', 0)).length > 2,
+      'the ring to say something',
+    );
     const until = performance.now() + seconds * 1000;
     let moves = 0;
     while (performance.now() < until) {
@@ -41,7 +40,7 @@ it(
     const waited = await cluster.muster(['wait', 'ring', '--timeout', '240']);
     expect({ code: waited.code, stderr: waited.stderr }).toEqual({ code: 0, stderr: '' });
     for (let rank = 0; rank < 4; rank++)
-      (await lines(rank)).forEach((line, at) =>
+      (await cluster.ringLines('ring', rank)).forEach((line, at) =>
         expect(line).toContain(`rank ${rank} iteration ${at * reportEvery} `),
       );
     process.stdout.write(`soak: ${moves} moves\n`);
