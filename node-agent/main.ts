@@ -36,6 +36,7 @@ import { ProcessorLedger } from './processors.ts';
 import { serveStream } from './remote-stream.ts';
 import { keyOf } from './sandbox-id.ts';
 import { Sandboxes } from './sandboxes.ts';
+import { Rest } from './rest.ts';
 import { HubSession } from './session.ts';
 import { readTls } from './tls.ts';
 import { readTopology } from './topology.ts';
@@ -151,6 +152,7 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
         outbound.close();
       },
       desired: (desired) => {
+        rest.begin();
         sandboxes.desire(desired);
         backend.checkpoints.keeper.desire(desired.images);
         outbound.touched();
@@ -212,6 +214,8 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
     giving.use(server);
     log.info({ host: config.metrics.host, port: server.port }, 'metrics are served');
   }
+  using rest = new Rest(native, () => sandboxes.running === 0);
+  rest.begin();
   session.start();
   checkpoints.watch(signal);
   log.info({ node: config.node, peer: backend.tree.port, missing: features.missing }, 'agent runs');

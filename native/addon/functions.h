@@ -10,6 +10,7 @@ namespace muster {
 
 void defineFds(napi_env env, napi_value exports);
 void definePidfd(napi_env env, napi_value exports);
+void defineMemory(napi_env env, napi_value exports);
 void defineUsers(napi_env env, napi_value exports);
 void definePacketSocket(napi_env env, napi_value exports);
 void defineWatch(napi_env env, napi_value exports);

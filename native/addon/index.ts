@@ -171,10 +171,15 @@ export interface Native {
   /** A netlink(7) socket of that network namespace (-1: this process's), wherever it is used later; protocol 0 is NETLINK_ROUTE. */
   netlinkOpen(netns: number, protocol: number): number;
   /**
-   * Sends messages, each of which asks for an acknowledgement or a dump, and gives all that the kernel answers. One call at a
+   * Sends messages and gives all that the kernel answers; each asks for an acknowledgement or a dump, but for the marks of a batch. One call at a
    * time a socket; no more messages than its buffer has room for acknowledgements of (about 200).
    */
   netlinkRequest(fd: number, messages: Uint8Array): Promise<Buffer>;
+  /**
+   * Gives back what malloc(3) holds free, and pages of programs and libraries that were touched, as most are by the start alone; says
+   * how many bytes of the latter. Those that are touched again come back from the kernel's cache of the file.
+   */
+  giveBackMemory(): number;
   setWindowSize(ptyFd: number, rows: number, columns: number): void;
   fallocatePunchHole(fd: number, offset: bigint, length: bigint): void;
 }

@@ -6,6 +6,7 @@ NAPI_MODULE_INIT() {
   muster::Instance::create(env);
   muster::defineFds(env, exports);
   muster::definePidfd(env, exports);
+  muster::defineMemory(env, exports);
   muster::defineUsers(env, exports);
   muster::definePacketSocket(env, exports);
   muster::defineWatch(env, exports);
