@@ -13,7 +13,7 @@ set_name=${1:-base}
 case $set_name in base | test | lint) ;; *) fail "unknown set $set_name: expected base, test or lint" ;; esac
 
 packages=(g++ gcc iproute2 libc6-dev nftables procps util-linux)
-[ "$set_name" = test ] && packages+=(chromium containerd containernetworking-plugins hwloc-nox runc libfaketime libhwloc-dev lua5.1 mpich spin wireguard-go wireguard-tools)
+[ "$set_name" = test ] && packages+=(bindfs chromium containerd containernetworking-plugins fuse3 hwloc-nox runc libfaketime libhwloc-dev lua5.1 mpich spin wireguard-go wireguard-tools)
 [ "$set_name" = lint ] && packages+=(clang-format)
 scripts/packages.sh "${packages[@]}"
 
