@@ -1,13 +1,13 @@
 /**
  * What a checkpoint and a restore of one sandbox cost: how long its ranks stand still, of which CRIU's own run is a part, and how long
  * until it is on the disk and checked; against a plain dump of the same processes by hand and a copy of the same bytes, in the same
- * run. Images in memory and on the disk; the last row has files in the sandbox's /dev/shm. `make bench T=checkpoint GRID=full` is the
- * whole grid; `MUSTER_BENCH_MIB`, `MUSTER_BENCH_RANKS`, `MUSTER_BENCH_PLACES` (lists), `MUSTER_BENCH_SHM_MIB` and
- * `MUSTER_BENCH_ROUNDS` change what is measured. As root.
+ * run. Images in memory and on the disk; one row has files in the sandbox's /dev/shm; the last ones are of jobs over several nodes, all of
+ * them on this machine, saved at one cut. `make bench T=checkpoint GRID=full` is the whole grid; `MUSTER_BENCH_MIB`, `MUSTER_BENCH_RANKS`,
+ * `MUSTER_BENCH_PLACES`, `MUSTER_BENCH_NODES` (lists), `MUSTER_BENCH_SHM_MIB` and `MUSTER_BENCH_ROUNDS` change what is measured. As root.
  */
 import { execFileSync } from 'node:child_process';
 import { programs } from '../test/agent/harness.ts';
-import { isolated, Scene } from '../test/checkpoint/scene.ts';
+import { isolated, Scene, type Group } from '../test/checkpoint/scene.ts';
 import { plainDump, timeInLog } from './kit/plain-criu.ts';
 import { median, print, rounded } from './kit/report.ts';
 
@@ -18,6 +18,7 @@ const numbers = (...of: Parameters<typeof words>): number[] => words(...of).map(
 const sizes = numbers('MUSTER_BENCH_MIB', '64,512', '64,512,2048');
 const counts = numbers('MUSTER_BENCH_RANKS', '4', '1,4,16,64');
 const places = words('MUSTER_BENCH_PLACES', 'memory,disk');
+const nodeCounts = numbers('MUSTER_BENCH_NODES', '1', '1,2,4');
 const [shmMib = 0] = numbers('MUSTER_BENCH_SHM_MIB', '0', '512');
 const [rounds = 3] = numbers('MUSTER_BENCH_ROUNDS', '3');
 const mebi = 2 ** 20;
@@ -34,8 +35,12 @@ if (shmMib > 0) jobs.push({ mib: sizes[0]!, ranks: counts[0]!, shm: shmMib });
 
 for (const place of places) {
   process.env['TMPDIR'] = directories[place]; // agents keep images below it
-  await using scene = await Scene.start();
-  for (const job of jobs) await measure(scene, place, job);
+  await using scene = await Scene.start(Math.max(...nodeCounts));
+  if (nodeCounts.includes(1)) for (const job of jobs) await measure(scene, place, job);
+  for (const nodes of nodeCounts.filter((count) => count > 1))
+    for (const mib of sizes)
+      for (const ranks of counts.filter((count) => count >= nodes))
+        await measureGroup(scene, place, { mib, ranks, nodes });
 }
 
 interface Taken {
@@ -120,6 +125,89 @@ function report(place: string, { shm, ...job }: Job, taken: readonly Taken[]): v
     what: 'restore, images checked',
     value: of('restore'),
     against: { criu: of('criuRestore') },
+  });
+}
+
+interface GroupJob {
+  readonly mib: number;
+  readonly ranks: number;
+  readonly nodes: number;
+}
+
+interface GroupTaken {
+  readonly still: number;
+  readonly criu: number;
+  readonly total: number;
+  readonly restore: number;
+  readonly criuRestore: number;
+  readonly bytes: number;
+}
+
+/** The job's memory is shared out among the nodes; of CRIU's runs, which go side by side, the longest counts. */
+async function measureGroup(scene: Scene, place: string, { mib, ranks, nodes }: GroupJob): Promise<void> {
+  const bytes = Math.floor((mib * mebi) / ranks / 3);
+  const argv = [`${programs}/ring`, '--bytes', String(bytes), '--seconds', '3600', '--report-every', '1'];
+  const names = Array.from({ length: nodes }, (_, at) => `node${String(at + 1)}`);
+  let group = await scene.runGroup(argv, Math.floor(ranks / nodes), names);
+  const wanted = (mib * mebi * 0.9) / nodes;
+  const hasAll = (): boolean => group.jobs.every((job) => (job.fact()?.memoryBytes ?? 0) > wanted);
+  await scene.hub.until(hasAll, 'its memory', 120_000);
+  const taken: GroupTaken[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const began = performance.now();
+    const facts = (await group.save()).map(({ fact }) => fact);
+    const total = performance.now() - began;
+    const held = await group.save({ hold: true });
+    await group.vacate();
+    const again = performance.now();
+    group = await group.restore(held);
+    const restore = performance.now() - again;
+    const logs = held.map(
+      ({ checkpointUid }, at) =>
+        `${scene.agents[at]?.stateDir ?? ''}/images/${checkpointUid}-${String(at)}/restore.log`,
+    );
+    taken.push({
+      still:
+        (Math.max(...facts.map((fact) => fact.thawedNs)) - Math.min(...facts.map((fact) => fact.frozenNs))) /
+        1e6,
+      criu: Math.max(...facts.map((fact) => fact.dumpUs)) / 1000,
+      total,
+      restore,
+      criuRestore: Math.max(...logs.map(timeInLog)),
+      bytes: facts.reduce((sum, fact) => sum + fact.bytes, 0),
+    });
+    for (const { stateDir } of scene.agents)
+      execFileSync('find', [`${stateDir}/images`, '-mindepth', '1', '-delete']);
+  }
+  await end(group);
+  reportGroup(place, { mib, ranks, nodes }, taken);
+}
+
+async function end(group: Group): Promise<void> {
+  for (const job of group.jobs) job.want({ want: 'Kill' });
+  await group.ended();
+  await group.vacate();
+}
+
+function reportGroup(place: string, job: GroupJob, taken: readonly GroupTaken[]): void {
+  const of = (name: keyof GroupTaken): number => rounded(median(taken.map((each) => each[name])));
+  const share = rounded(median(taken.map(({ still, criu }) => still - criu)));
+  const about = { bench: 'checkpoint', place, ...job, bytes: of('bytes'), unit: 'ms' };
+  const criu = { 'longest criu': of('criu') };
+  print({ ...about, what: 'downtime', value: of('still'), against: criu });
+  print({
+    ...about,
+    what: 'own share of downtime',
+    value: share,
+    against: criu,
+    ratio: rounded(share / of('criu')),
+  });
+  print({ ...about, what: 'saved and checked', value: of('total') });
+  print({
+    ...about,
+    what: 'restore, images checked',
+    value: of('restore'),
+    against: { 'longest criu': of('criuRestore') },
   });
 }
 
