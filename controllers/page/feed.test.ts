@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { EventReader, eventText, foldFeed, type FeedItem, type FeedMessage } from '../../wire/page-feed.ts';
 import { FeedPlaces, messagesOf, revisionOf } from './feed.ts';
+import { Ledger } from './ledger.ts';
 
 const item = (name: string): FeedItem => ({
   ...({ kind: 'node', phase: 'Ready', problem: '', cpus: 1, load1: 0 } as const),
@@ -40,6 +41,31 @@ describe('the feed', () => {
     const [text = ''] = messagesOf({ set: [], gone: ['node/a', 'node/c'], all: false, revision: 2 }, 5);
     foldFeed(known, JSON.parse(text) as FeedMessage);
     expect([...known.keys()]).toEqual(['node/b']);
+  });
+  it('keeps no more at the end of a day than after an hour, at neither end', () => {
+    const ledger = new Ledger(256);
+    const reader = new EventReader();
+    const known = new Map<string, FeedItem>();
+    const roundsOfHour = 240;
+    let revision = 0;
+    const sizes: [number, number][] = [];
+    for (let round = 1; round <= 24 * roundsOfHour; round++) {
+      for (let node = 0; node < 4; node++)
+        ledger.set(`node/${node}`, { text: JSON.stringify(item(`n${round}`)), scope: 'nodemonitors' });
+      // A job comes every fifteen seconds, and goes a quarter of an hour later.
+      ledger.set(`group/job${round}`, { text: JSON.stringify(item(`job${round}`)), scope: 'groups' });
+      ledger.remove(`group/job${round - 60}`);
+      // Served for half an hour at a time; now and then the reader is away for ten minutes.
+      if (round % 480 < 40) continue;
+      const news = ledger.since(revision, () => true);
+      for (const text of messagesOf(news, round))
+        for (const { data } of reader.push(eventText(`1.${news.revision}`, text)))
+          foldFeed(known, JSON.parse(data) as FeedMessage);
+      revision = news.revision;
+      if (round % roundsOfHour === roundsOfHour - 1) sizes.push([known.size, ledger.size]);
+    }
+    expect(sizes).toHaveLength(24);
+    expect(new Set(sizes.flat())).toEqual(new Set([64]));
   });
   it('skips beats, and refuses an event that never ends', () => {
     const reader = new EventReader();

@@ -219,6 +219,11 @@ test('the control plane tells what it counted', async () => {
     // prettier-ignore
     expect(told.split('\n')).toContain(line);
   expect(await promtool(['check', 'metrics'], told)).toBe('');
+  // Asked a hundred times at once, it is looked up no more often than once a second.
+  const begunMs = performance.now();
+  const answers = await Promise.all(Array.from({ length: 100 }, () => rawText('/metrics')));
+  const seconds = (performance.now() - begunMs) / 1000;
+  expect(new Set(answers).size).toBeLessThanOrEqual(Math.ceil(seconds) + 1);
 });
 
 test('usage stands in the status in the end, whole', async () => {
