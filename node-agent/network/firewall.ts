@@ -179,6 +179,30 @@ export class Firewall implements AsyncDisposable {
     return this.#waiting;
   }
 
+  /** A change of other tables of this agent, in turn with those of its own, in one transaction. */
+  apply(text: string): Promise<void> {
+    const done = this.#last
+      .catch(() => undefined)
+      .then(async () => {
+        const begun = await this.#netfilter.generation();
+        await this.#nft.apply(text);
+        const now = await this.#netfilter.generation();
+        if (this.#generation === begun && now === begun + 1) this.#generation = now;
+      });
+    this.#last = done;
+    return done;
+  }
+
+  /** Names of all tables of chains that are hooked to single links. */
+  tablesOfLinks(): Promise<string[]> {
+    const asked = this.#last.catch(() => undefined).then(() => this.#netfilter.tablesOfLinks());
+    this.#last = asked.then(
+      () => undefined,
+      () => undefined,
+    );
+    return asked;
+  }
+
   async #pass(): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       try {

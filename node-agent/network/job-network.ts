@@ -13,8 +13,10 @@ import {
 } from './link-changes.ts'; // prettier-ignore
 import { LinkError, Links, type Link } from './links.ts';
 import { networkNames, type NetworkNames } from './names.ts';
+import { Namespaces } from './namespaces.ts';
 import type { NetworkKey } from './network-key.ts';
 import { SealedLink } from './sealed-link.ts';
+import { ShortCuts, shortCutsOf, type ShortCut } from './short-cuts.ts';
 import { forwardFrom, isJobLink } from './underlay.ts';
 
 /** Where sandboxes of a group are: on the node with this address of the underlay, these ordinals. */
@@ -58,24 +60,6 @@ export interface Plug {
   readonly isReachable: boolean;
 }
 
-/** Timers for freezes that last: peers go on trying for hours, and every second (facts: TCP during long freezes). */
-const settings = [
-  'ipv4/tcp_rto_max_ms=1000',
-  'ipv4/tcp_retries2=255',
-  'ipv4/tcp_syn_retries=127',
-  'ipv4/ping_group_range=0 2147483647',
-];
-const ofIPv4Alone = [...settings, 'ipv6/conf/all/disable_ipv6=1', ''].join('\n');
-/** Addresses are those that it is given, and there at once. */
-const ofBoth = [
-  ...settings,
-  ...['accept_ra=0', 'autoconf=0', 'addr_gen_mode=1', 'accept_dad=0'].map(
-    (each) => `ipv6/conf/default/${each}`,
-  ),
-  '',
-].join('\n');
-/** Beside the launch of a sandbox there is no time for it. */
-const spareAfterMs = 100;
 const attemptsMost = 20;
 /** Rules that somebody has flushed are put back. */
 const checkEveryMs = 30_000;
@@ -86,22 +70,24 @@ export class JobNetwork implements AsyncDisposable {
   readonly #native: Native;
   readonly #underlay: string;
   readonly #names: NetworkNames;
+  readonly #namespaces: Namespaces;
   readonly #links: Links;
   /** Apart, since a removal takes the kernel tens of milliseconds. */
   readonly #removals: Links;
   readonly #firewall: Firewall;
+  readonly #shortCuts: ShortCuts;
   /** null where tunnels cannot be encrypted. */
   readonly #sealed: SealedLink | null;
   /** What is done to a group's network last: one thing after another. */
   readonly #turns = new Map<string, Promise<void>>();
-  #spare: number | null = null;
-  #sparing: NodeJS.Timeout | null = null;
   #checking: NodeJS.Timeout | null = null;
   #idle: NodeJS.Timeout | null = null;
   /** Groups that have a network here, as they were told of last. */
   readonly #groups = new Map<string, GroupNetwork>();
   /** What bridge and tunnel were made for, as JSON. */
   readonly #joined = new Map<string, string>();
+  /** Ports of each group that are joined to its bridge, and whose they are. */
+  readonly #plugged = new Map<string, Map<string, number>>();
 
   constructor(
     native: Native,
@@ -119,20 +105,21 @@ export class JobNetwork implements AsyncDisposable {
     this.#links = new Links(native, -1);
     this.#removals = new Links(native, -1);
     this.#firewall = new Firewall(native, this.#names);
+    this.#shortCuts = new ShortCuts(this.#names, this.#firewall);
     const { clusterId, underlay, seal } = options;
     this.#sealed = seal
       ? new SealedLink(native, { name: this.#names.sealed, clusterId, underlay, ...seal })
       : null;
-    this.#keepSpare();
+    this.#namespaces = new Namespaces(native);
   }
 
   /** Networks of sandboxes that run stay. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#checking) clearInterval(this.#checking);
     if (this.#idle) clearTimeout(this.#idle);
-    if (this.#sparing) clearTimeout(this.#sparing);
     await Promise.all(this.#turns.values());
-    if (this.#spare !== null) this.#native.close(this.#spare);
+    this.#shortCuts[Symbol.dispose]();
+    this.#namespaces[Symbol.dispose]();
     await this.#removeRules();
     await this.#firewall[Symbol.asyncDispose]();
     await this.#links[Symbol.asyncDispose]();
@@ -141,19 +128,7 @@ export class JobNetwork implements AsyncDisposable {
 
   /** A network namespace to start or restore a sandbox in; it lives as long as it is held or somebody is in it. */
   newNamespace(hasSix: boolean): number {
-    if (hasSix) return this.#native.netnsNew(ofBoth);
-    const netns = this.#spare ?? this.#native.netnsNew(ofIPv4Alone);
-    this.#spare = null;
-    this.#keepSpare();
-    return netns;
-  }
-
-  /** One namespace in reserve, which nobody sees: it goes with this process. */
-  #keepSpare(): void {
-    this.#sparing ??= setTimeout(() => {
-      this.#sparing = null;
-      this.#spare ??= this.#native.netnsNew(ofIPv4Alone);
-    }, spareAfterMs).unref();
+    return this.#namespaces.take(hasSix);
   }
 
   /** Joins a sandbox to the group's network; rules stand when this is done. What an earlier attempt made is made anew. */
@@ -199,9 +174,11 @@ export class JobNetwork implements AsyncDisposable {
             throw error;
         }
       }
+      if (plug.isReachable) await this.#noteReach(this.#names.port(plug.key), plug.ordinal, group.groupUid);
       await this.#settle(plug, group);
       await allowed;
     } catch (error) {
+      await this.#noteReach(this.#names.port(plug.key), null, group.groupUid).catch(() => undefined);
       await this.#removals.remove(this.#names.port(plug.key));
       throw error;
     }
@@ -212,7 +189,28 @@ export class JobNetwork implements AsyncDisposable {
     return this.#inTurn(group.groupUid, async () => {
       if (plugged) await this.#update(group); // its bridge may have gone while nobody was on it
       const port = this.#names.port(key);
+      if (!plugged) await this.#noteReach(port, null, group.groupUid);
       await this.#links.apply(plugged ? this.#reaching(port, ordinal, group) : [setMaster(port, null)]);
+      if (plugged) await this.#noteReach(port, ordinal, group.groupUid);
+    });
+  }
+
+  /** A port is joined to its bridge now, or is about to be cut off or removed (null). */
+  #noteReach(port: string, ordinal: number | null, groupUid: string): Promise<void> {
+    const ports = this.#plugged.get(groupUid) ?? new Map<string, number>();
+    if (ordinal === null) ports.delete(port);
+    else ports.set(port, ordinal);
+    if (ports.size > 0) this.#plugged.set(groupUid, ports);
+    else this.#plugged.delete(groupUid);
+    return this.#changeShortCuts(groupUid);
+  }
+
+  #changeShortCuts(groupUid: string): Promise<void> {
+    return this.#shortCuts.change(groupUid, (): ShortCut[] => {
+      const [group, ports] = [this.#groups.get(groupUid), this.#plugged.get(groupUid)];
+      if (!group || !ports) return [];
+      const elsewhere = this.#elsewhere(group).flatMap(({ ordinals }) => ordinals);
+      return shortCutsOf(group.subnet, ports, this.#names.vxlan(groupUid), elsewhere);
     });
   }
 
@@ -295,6 +293,7 @@ export class JobNetwork implements AsyncDisposable {
     const told = JSON.stringify(group);
     if (isThere && this.#joined.get(group.groupUid) === told) return [];
     if (!isThere) await this.#checkRoutes(group);
+    await this.#changeShortCuts(group.groupUid); // members may be behind other links from now on
     this.#joined.set(group.groupUid, told);
     const elsewhere = this.#elsewhere(group);
     const local = group.isEncrypted && this.#sealed ? this.#sealed.address : this.#underlay;
@@ -310,6 +309,9 @@ export class JobNetwork implements AsyncDisposable {
   /** Removes links of this agent that belong to none of these sandboxes, and networks that nobody is on. */
   async sweep(keys: Iterable<string>): Promise<void> {
     const kept = new Set([...keys].map((key) => this.#names.port(key)));
+    for (const [uid, ports] of [...this.#plugged])
+      for (const port of [...ports.keys()]) if (!kept.has(port)) await this.#noteReach(port, null, uid);
+    await this.#shortCuts.sweep(this.#plugged.keys());
     for (const { name } of await this.#links.list()) {
       if (this.#names.isOwnPort(name) && !kept.has(name)) await this.#removals.remove(name);
     }
@@ -412,6 +414,7 @@ export class JobNetwork implements AsyncDisposable {
     const isApart = ({ master, alias: its }: Link): boolean =>
       master === 0 && title !== '' && its.startsWith(aliasOfPort('')) && its.endsWith(` of ${title}`);
     const others = all.filter((each) => (each.master === index || isApart(each)) && each.name !== own);
+    await this.#noteReach(own, null, groupUid);
     if (others.some(({ name }) => this.#names.isOwnPort(name))) return this.#removals.remove(own);
     const isLast = !others.some(({ name }) => this.#names.isAnyPort(name));
     const gone = isLast

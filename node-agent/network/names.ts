@@ -32,11 +32,15 @@ export interface NetworkNames {
   /** And its WireGuard devices. */
   readonly sealedPattern: string;
   readonly table: string;
+  /** What an agent has a group's packets spared the bridge by: a table too. */
+  shortCuts(groupUid: string): string;
+  isOwnShortCuts(table: string): boolean;
 }
 
 export function networkNames(clusterId: string, node: string): NetworkNames {
   const cluster = digits(clusterId, ownerDigits);
-  const own = `ms${digits(`${clusterId}/${node}`, ownerDigits)}`;
+  const agent = digits(`${clusterId}/${node}`, ownerDigits);
+  const own = `ms${agent}`;
   return {
     bridge: (groupUid) => `mb${cluster}${digits(groupUid, keyDigits)}`,
     vxlan: (groupUid) => `mv${cluster}${digits(groupUid, keyDigits)}`,
@@ -52,5 +56,7 @@ export function networkNames(clusterId: string, node: string): NetworkNames {
     bridgePattern: `mb${cluster}*`,
     sealedPattern: `mw${cluster}*`,
     table: `muster_${cluster}`,
+    shortCuts: (groupUid) => `muster_${agent}_${digits(groupUid, keyDigits)}`,
+    isOwnShortCuts: (table) => table.startsWith(`muster_${agent}_`),
   };
 }

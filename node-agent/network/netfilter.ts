@@ -1,4 +1,4 @@
-// The kernel's packet filter without a process of nft(8): whether a table is there, the number of the ruleset, which every
+// The kernel's packet filter without a process of nft(8): which tables are there, the number of the ruleset, which every
 // transaction raises, whoever made it, and what stands in the sets of a table (linux/netfilter/nf_tables.h). It makes no tables.
 import { getSystemErrorName } from 'node:util';
 import { addressBytes, dotted, parseSubnet } from '../../wire/job-addresses.ts';
@@ -8,6 +8,7 @@ import {
   decodeAttributes,
   encodeMessage,
   flags,
+  textOf,
   type Answer,
   type Attribute,
 } from './netlink.ts';
@@ -19,6 +20,8 @@ const getGeneration = subsystem | 16;
 const tableName = 1;
 const generationId = 1;
 const inet = 1;
+/** Tables whose chains are hooked to single links. */
+const netdev = 5;
 
 const [newElements, deleteElements] = [subsystem | 12, subsystem | 14];
 const [batchBegin, batchEnd] = [16, 17];
@@ -98,6 +101,12 @@ export class Netfilter implements Disposable {
     return (await this.#ask(getTable, inet, [[tableName, name]])) !== null;
   }
 
+  /** Names of all tables of chains that are hooked to single links. */
+  async tablesOfLinks(): Promise<string[]> {
+    const answers = (await this.#ask(getTable, netdev, [], flags.dump)) ?? [];
+    return answers.map(({ body }) => textOf(decodeAttributes(body.subarray(4)).get(tableName)));
+  }
+
   async generation(): Promise<number> {
     const answers = (await this.#ask(getGeneration, 0, [])) ?? [];
     return (
@@ -126,9 +135,14 @@ export class Netfilter implements Disposable {
   }
 
   /** Null when there is no such thing. */
-  async #ask(type: number, family: number, attributes: readonly Attribute[]): Promise<Answer[] | null> {
+  async #ask(
+    type: number,
+    family: number,
+    attributes: readonly Attribute[],
+    bits = flags.ack,
+  ): Promise<Answer[] | null> {
     const fixed = Buffer.from([family, 0, 0, 0]); // struct nfgenmsg
-    const message = encodeMessage({ type, flags: flags.ack, fixed, attributes });
+    const message = encodeMessage({ type, flags: bits, fixed, attributes });
     const { answers, refusals } = decodeAnswers(await this.#send(message));
     const [refusal] = refusals;
     if (!refusal) return answers;

@@ -6,7 +6,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { addressOf, parseSubnet } from '../../wire/job-addresses.ts';
 import { JobNetwork, type GroupNetwork } from '../../node-agent/network/job-network.ts';
-import { addAddress, setUp } from '../../node-agent/network/link-changes.ts';
+import { addAddress, setMaster, setUp } from '../../node-agent/network/link-changes.ts';
 import { Links } from '../../node-agent/network/links.ts';
 import { eventually } from '../hosts/processes.ts';
 import { native } from '../../native/addon/index.ts';
@@ -100,6 +100,18 @@ const unplugged = await connect(a0.netns, a1.netns, a1.address);
 await node.setPlugged('a-0-1', 0, a, true);
 const pluggedAgain = await connect(a0.netns, a1.netns, a1.address);
 
+// Short cuts: packets need no bridge any more, and one that is cut off has none.
+const tablesOf = (kind = ''): string =>
+  spawnSync('nft', ['list', 'tables', kind].filter(Boolean), { encoding: 'utf8' }).stdout;
+await eventually(() => tablesOf('netdev') !== '', 'short cuts');
+const port = (await links.list()).find(({ alias }) => alias.includes(`${c0.address} of`))!.name;
+await links.apply([setMaster(port, null)]);
+const byShortCut = await connect(c0.netns, c1.netns, c1.address);
+await node.setPlugged('c-0-1', 0, c, false);
+const cutOff = await connect(c0.netns, c1.netns, c1.address);
+await node.setPlugged('c-0-1', 0, c, true);
+const joinedAgain = await connect(c0.netns, c1.netns, c1.address);
+
 await twin.detach('a-1-1', 'a');
 const shared = (await names()).filter((name) => !there.includes(name));
 const half = (await names()).length;
@@ -110,16 +122,16 @@ const left = await names();
 
 // A sandbox ends, and its agent before it has heard of that.
 const d0 = await attached(node, 'd-0-1', 0, group('d', '100.64.0.32/28'));
-const tables = (): string => spawnSync('nft', ['list', 'tables'], { encoding: 'utf8' }).stdout;
-const hadTables = tables();
+const hadTables = tablesOf();
 native().close(d0.netns);
 await eventually(async () => (await names()).length === 2, 'the end of its link');
 await node.sweep(['d-0-1']);
-const afterEnd = { names: await names(), hadTables: hadTables !== '', tables: tables() };
+const afterEnd = { names: await names(), hadTables: hadTables !== '', tables: tablesOf() };
 console.log(
   JSON.stringify({
     addresses: [a0.address, a1.address, at(b, 0)],
     ...{ within, withinClosed, neighbour, fromNode, leaving, leavingClosed, unplugged, pluggedAgain },
+    ...{ byShortCut, cutOff, joinedAgain },
     ...{ there: there.length, shared, half, swept: swept.length, left, attachMs, afterEnd },
   }),
 );
