@@ -1,6 +1,7 @@
 /**
  * The network of a job: latency and throughput between two sandboxes on one node, against a bare veth and bridge and the host's
- * own loopback, and between two nodes, against a plain VXLAN and the hosts' own network, by a TCP connection and by MPI; how long
+ * own loopback, and between two nodes, against a plain VXLAN, with and without the bridge and veth that a namespace of one's own needs,
+ * and the hosts' own network, by a TCP connection and by MPI; how long
  * a sandbox's part takes to make and take away; how many jobs a second. Nodes are network namespaces on this machine, so all of
  * it is what the processors make of it. `MUSTER_BENCH_ROUNDS` changes how often.
  */
@@ -71,21 +72,29 @@ async function plugged(
   return { places, end };
 }
 
-async function plainVxlan(host: Host, other: Host, address: string): Promise<void> {
+/** A tunnel alone, for processes of the host (10.78.0.0/24), and one as sandboxes have it, behind a bridge and a veth (10.79.0.0/24). */
+async function plainVxlans(host: Host, other: Host, last: number): Promise<void> {
+  const tunnel = (name: string, id: number): string =>
+    `ip link add ${name} type vxlan id ${String(id)} local ${host.address} remote ${other.address} dstport ${String(24_700 + id)} nolearning`;
   await host.sh(`
-    ip link add plain type vxlan id 77 local ${host.address} remote ${other.address} dstport 24790 nolearning
-    ip address add ${address}/24 dev plain; ip link set plain up`);
+    ${tunnel('plain', 77)}; ip address add 10.78.0.${String(last)}/24 dev plain; ip link set plain up
+    mkdir -p /run/netns; ip netns add plain; ip link add switch type bridge forward_delay 0; ip link set switch mtu 1450 up
+    ${tunnel('behind', 78)}; ip link set behind master switch; ip link set behind up
+    ip link add port mtu 1450 type veth peer name eth0 mtu 1450 netns plain; ip link set port master switch; ip link set port up
+    ip -n plain address add 10.79.0.${String(last)}/24 dev eth0; ip -n plain link set eth0 up`);
 }
 
 {
-  await using cluster = await HostCluster.make([{}, {}]);
+  await using cluster = await HostCluster.make([{}, {}, {}, {}]);
   const [one, two] = [cluster.host('node1'), cluster.host('node2')];
   const onHosts = (...args: string[]): Command => inHost(one, muster, ...args);
   await using machine = await Cluster.up(2);
   const here = (...args: string[]): Command => machine.command(...args);
 
-  const [first, second] = [inHost(one), inHost(two)];
-  const bare = (): Promise<Set> => tcp(first, second, one.address);
+  // Peers are on hosts of their own, which have none of our rules.
+  const [three, four] = [cluster.host('node3'), cluster.host('node4')];
+  const [first, second] = [inHost(three), inHost(four)];
+  const bare = (): Promise<Set> => tcp(first, second, three.address);
   const alone = await plugged(one, `${one.address}=0,1`);
   const near = { where: 'one node', program: 'tcp' };
   const within = (): Promise<Set> => tcp(alone.places[0]!, alone.places[1]!, '100.64.1.2');
@@ -93,12 +102,15 @@ async function plainVxlan(host: Host, other: Host, address: string): Promise<voi
   await compare(near, 'host loopback', { ours: within, theirs: () => tcp(first, first, '127.0.0.1') });
   await alone.end();
 
-  await plainVxlan(one, two, '10.78.0.1');
-  await plainVxlan(two, one, '10.78.0.2');
+  await plainVxlans(three, four, 1);
+  await plainVxlans(four, three, 2);
   const both = [`${one.address}=0`, `${two.address}=1`];
   const ends = [await plugged(one, ...both), await plugged(two, ...both)] as const;
   const far = { where: 'two nodes', program: 'tcp' };
   const between = (): Promise<Set> => tcp(ends[0].places[0]!, ends[1].places[0]!, '100.64.2.2');
+  const behind = (host: Host): Command => inHost(host, 'ip', 'netns', 'exec', 'plain');
+  const likewise = (): Promise<Set> => tcp(behind(three), behind(four), '10.79.0.1');
+  await compare(far, 'plain VXLAN, bridge and veth', { ours: between, theirs: likewise });
   await compare(far, 'plain VXLAN', { ours: between, theirs: () => tcp(first, second, '10.78.0.1') });
   await compare(far, 'host network', { ours: between, theirs: bare });
   for (const { end } of ends) await end();
