@@ -8,7 +8,7 @@ import { Netfilter } from './netfilter.ts';
 import { Nft } from './nft.ts';
 import { jobsBySix } from '../../wire/job-addresses.ts';
 import { sealedRange } from './network-key.ts';
-import { forwardsAll, forwardFrom, uplinks } from './underlay.ts';
+import { canForwardSix, forwardsAll, forwardFrom, uplinks, type Family } from './underlay.ts';
 
 export interface Tunnel {
   readonly vni: number;
@@ -23,8 +23,9 @@ export interface GroupRules {
   readonly bridge: string;
   /** ADDRESS/LENGTH */
   readonly subnet: string;
-  /** Packets leave the network by this node. */
+  /** Packets leave the network by this node, by IPv6 too where it has that. */
   readonly egress: boolean;
+  readonly hasSix: boolean;
 }
 
 /** On frames that a bridge passes from port to port: where br_netfilter is loaded, the rules for what is routed see them too. */
@@ -52,6 +53,7 @@ table inet ${table} {
   set closed { type ifname; }
   set inside { type ipv4_addr; flags interval; }
   set uplinks { type ifname; }
+  set uplinks6 { type ifname; }
   chain begin {
     type filter hook prerouting priority raw; policy accept;
     udp dport ${String(port)} notrack
@@ -72,7 +74,8 @@ table inet ${table} {
     meta mark and ${withinMark} == ${withinMark} accept
     iifname "${sealedPattern}" counter drop
     iifname @closed counter drop
-    iifname @uplinks oifname != "mb*" counter drop
+    meta nfproto ipv4 iifname @uplinks oifname != "mb*" counter drop
+    meta nfproto ipv6 iifname @uplinks6 oifname != "mb*" counter drop
     oifname "${bridgePattern}" ct state established,related accept
     oifname "${bridgePattern}" counter drop
   }
@@ -102,7 +105,9 @@ export function elementsOf({ tunnel, bridge, subnet, egress }: GroupRules): stri
   return [...from, `inside { ${subnet} }`, ...(egress ? [] : [`closed { "${bridge}" }`])];
 }
 
-const uplinkElement = (link: string): string => `uplinks { "${link}" }`;
+const uplinkSets = { ipv4: 'uplinks', ipv6: 'uplinks6' } as const;
+const families: readonly Family[] = ['ipv4', 'ipv6'];
+const uplinkElement = (link: string, family: Family): string => `${uplinkSets[family]} { "${link}" }`;
 
 /** From what stands in the sets to what is to stand there; empty when that is the same. Adding first makes deleting safe. */
 export function changeText(table: string, before: ReadonlySet<string>, now: ReadonlySet<string>): string {
@@ -136,7 +141,7 @@ export class Firewall implements AsyncDisposable {
   #applied = new Set<string>();
   /** Of the kernel's rules when `#applied` was true; null: not known. */
   #generation: number | null = null;
-  #uplinks: readonly string[] = [];
+  #uplinks: Readonly<Record<Family, readonly string[]>> = { ipv4: [], ipv6: [] };
   #last: Promise<void> = Promise.resolve();
   #waiting: Promise<void> | null = null;
 
@@ -221,9 +226,9 @@ export class Firewall implements AsyncDisposable {
     const isKnown = before !== null && before === this.#generation;
     const isThere = isKnown || (!anew && (await this.#netfilter.hasTable(table)));
     if (!isThere && this.#groups.size === 0) return this.#applied.clear();
-    const links = this.#linksToForward();
+    const links = { ipv4: this.#linksToForward('ipv4'), ipv6: this.#linksToForward('ipv6') };
     const wanted = new Set([...this.#groups.values()].flatMap(elementsOf));
-    for (const link of links) wanted.add(uplinkElement(link));
+    for (const family of families) for (const link of links[family]) wanted.add(uplinkElement(link, family));
     const stale = isThere ? [...this.#applied].filter((element) => !wanted.has(element)) : [];
     const standing = isKnown ? this.#applied : new Set(stale);
     const text = (isThere ? '' : tableText(this.#names, this.#port)) + changeText(table, standing, wanted);
@@ -233,7 +238,7 @@ export class Firewall implements AsyncDisposable {
     const now = await this.#netfilter.generation();
     this.#generation = now === begun + (text === '' ? 0 : 1) ? now : null;
     this.#uplinks = links;
-    for (const link of links) forwardFrom(link, true);
+    for (const family of families) for (const link of links[family]) forwardFrom(link, family, true);
   }
 
   /** Without a process of nft(8). False: that has to be asked after all. */
@@ -246,10 +251,13 @@ export class Firewall implements AsyncDisposable {
   }
 
   /** Where this machine forwards anyway, nobody else's packets are ours to stop. Other agents may need those of before. */
-  #linksToForward(): readonly string[] {
-    if (forwardsAll()) return [];
-    const leaves = [...this.#groups.values()].some(({ egress }) => egress);
-    return leaves ? [...new Set([...this.#uplinks, ...uplinks()])] : this.#uplinks;
+  #linksToForward(family: Family): readonly string[] {
+    if (forwardsAll(family)) return [];
+    const leaves = [...this.#groups.values()].some(
+      ({ egress, hasSix }) => egress && (family === 'ipv4' || (hasSix && canForwardSix())),
+    );
+    const before = this.#uplinks[family];
+    return leaves ? [...new Set([...before, ...uplinks()])] : before;
   }
 
   /** Takes away what lets packets of networks in that are on this node no more. */
@@ -284,12 +292,18 @@ export class Firewall implements AsyncDisposable {
   async #remove(isAlone: boolean): Promise<void> {
     const { table } = this.#names;
     if (!(await this.#netfilter.hasTable(table))) return;
-    const forwarding = (await this.#elements('uplinks')).filter((element) => typeof element === 'string');
+    const forwarding = families.map(
+      async (family) => [family, await this.#elements(uplinkSets[family])] as const,
+    );
+    const links = await Promise.all(forwarding);
     await this.#nft.apply(
       ['inet', 'bridge'].map((kind) => `table ${kind} ${table}\ndelete table ${kind} ${table}\n`).join(''),
     );
     this.#applied.clear();
-    this.#uplinks = [];
-    if (isAlone && !forwardsAll()) for (const link of forwarding) forwardFrom(link, false);
+    this.#uplinks = { ipv4: [], ipv6: [] };
+    if (!isAlone) return;
+    for (const [family, elements] of links)
+      for (const link of elements)
+        if (typeof link === 'string' && !forwardsAll(family)) forwardFrom(link, family, false);
   }
 }

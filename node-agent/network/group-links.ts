@@ -1,6 +1,6 @@
 // The links of one group on a node, as changes to what is there: its bridge, and the tunnel to other nodes with an entry for every
 // sandbox behind it. What may be half made is made whole. Pure.
-import { addressOf, gatewayOf, macOf, parseSubnet } from '../../wire/job-addresses.ts';
+import { addressOf, addressSixOf, gatewayOf, macOf, parseSubnet } from '../../wire/job-addresses.ts';
 import type { GroupNetwork, NetworkMember } from './job-network.ts';
 import {
   addAddress, addBridge, addVxlan, setAlias, setForwarding, setMaster, setRemote, setStaticPort, setUp, type Change,
@@ -12,8 +12,9 @@ export const aliasOfPort = (text: string): string => `muster: sandbox ${text}`;
 /** One that is there may be half made: by another agent of this machine, or one that was killed. */
 export function bridging(
   name: string,
-  { subnet: text, mtu, title }: GroupNetwork,
+  { subnet: text, subnet6, mtu, title }: GroupNetwork,
   linkGroup: number,
+  leavesBySix: boolean,
 ): Change[] {
   const subnet = parseSubnet(text);
   const gateway = gatewayOf(subnet);
@@ -21,6 +22,7 @@ export function bridging(
     addBridge(name, macOf(gateway), mtu, linkGroup),
     setAlias(name, aliasOfBridge(title)),
     addAddress(name, gateway, subnet.prefix),
+    ...(leavesBySix ? [addAddress(name, addressSixOf(subnet6, gateway), 64)] : []),
     setUp(name),
   ];
 }

@@ -17,7 +17,7 @@ import { Namespaces } from './namespaces.ts';
 import type { NetworkKey } from './network-key.ts';
 import { SealedLink } from './sealed-link.ts';
 import { ShortCuts, shortCutsOf, type ShortCut } from './short-cuts.ts';
-import { forwardFrom, isJobLink } from './underlay.ts';
+import { canForwardSix, forwardFrom, isJobLink } from './underlay.ts';
 
 /** Where sandboxes of a group are: on the node with this address of the underlay, these ordinals. */
 export interface NetworkMember {
@@ -65,6 +65,9 @@ const attemptsMost = 20;
 const checkEveryMs = 30_000;
 /** Of a node without groups the rules go too, but not between one group and the next. */
 const idleMs = 2_000;
+
+const leavesBySix = ({ egress, subnet6 }: GroupNetwork): boolean =>
+  egress && subnet6 !== '' && canForwardSix();
 
 export class JobNetwork implements AsyncDisposable {
   readonly #native: Native;
@@ -233,7 +236,9 @@ export class JobNetwork implements AsyncDisposable {
       this.#joined.delete(group.groupUid);
       throw error;
     }
-    if (group.egress) forwardFrom(this.#names.bridge(group.groupUid), true);
+    const bridge = this.#names.bridge(group.groupUid);
+    if (group.egress) forwardFrom(bridge, 'ipv4', true);
+    if (leavesBySix(group)) forwardFrom(bridge, 'ipv6', true);
   }
 
   /** Lets packets of the group in from its other nodes, behind what encrypts them where it has that. */
@@ -251,6 +256,7 @@ export class JobNetwork implements AsyncDisposable {
       bridge: this.#names.bridge(group.groupUid),
       subnet: group.subnet,
       egress: group.egress,
+      hasSix: group.subnet6 !== '',
     });
     await Promise.all([allowed, group.isEncrypted ? this.#seal() : undefined]);
   }
@@ -299,7 +305,7 @@ export class JobNetwork implements AsyncDisposable {
     const local = group.isEncrypted && this.#sealed ? this.#sealed.address : this.#underlay;
     const linkGroup = this.#names.linkGroup(group.groupUid);
     return [
-      ...bridging(bridge, group, linkGroup),
+      ...bridging(bridge, group, linkGroup, leavesBySix(group)),
       ...(elsewhere.length === 0
         ? [removeLink(tunnel)]
         : tunnelling(tunnel, bridge, local, group, elsewhere, linkGroup)),
@@ -373,16 +379,17 @@ export class JobNetwork implements AsyncDisposable {
       addVeth(port, group.mtu, this.#names.linkGroup(group.groupUid), { name: 'eth0', netns, mac }),
       setAlias(port, aliasOfPort(`${ip} of ${group.title}`)),
       setNeighbour(this.#names.bridge(group.groupUid), ip, mac),
+      ...(leavesBySix(group)
+        ? [setNeighbour(this.#names.bridge(group.groupUid), addressSixOf(group.subnet6, ip), mac)]
+        : []),
       ...(isReachable ? this.#reaching(port, ordinal, group) : []),
       setUp(port),
     ];
   }
 
   /** Inside: addresses and neighbours. */
-  async #settle(
-    { netns, ordinal }: Plug,
-    { subnet: text, subnet6, members, egress }: GroupNetwork,
-  ): Promise<void> {
+  async #settle({ netns, ordinal }: Plug, group: GroupNetwork): Promise<void> {
+    const { subnet: text, subnet6, members, egress } = group;
     const subnet = parseSubnet(text);
     const own = addressOf(subnet, ordinal);
     const gateway = gatewayOf(subnet);
@@ -390,10 +397,12 @@ export class JobNetwork implements AsyncDisposable {
     const peers = others.map((other) => addressOf(subnet, other));
     const ips = [...(egress ? [gateway] : []), ...peers];
     const six = (ip: string): string => addressSixOf(subnet6, ip);
+    const outBySix = leavesBySix(group);
+    const sixes = [...(outBySix ? [gateway] : []), ...peers];
     const bySix =
       subnet6 === ''
         ? []
-        : [addAddress('eth0', six(own), 64), ...peers.map((ip) => setNeighbour('eth0', six(ip), macOf(ip)))];
+        : [addAddress('eth0', six(own), 64), ...sixes.map((ip) => setNeighbour('eth0', six(ip), macOf(ip)))];
     await using inside = new Links(this.#native, netns);
     await inside.apply([
       setUp('lo'),
@@ -402,6 +411,7 @@ export class JobNetwork implements AsyncDisposable {
       ...ips.map((ip) => setNeighbour('eth0', ip, macOf(ip))),
       ...bySix,
       ...(egress ? [setDefaultRoute(gateway)] : []),
+      ...(outBySix ? [setDefaultRoute(six(gateway))] : []),
     ]);
   }
 

@@ -192,15 +192,19 @@ export function addAddress(name: string, ip: string, prefix: number, index = ind
   };
 }
 
-export const setDefaultRoute = (gateway: string): Change => ({
-  what: `set default route by ${gateway}`,
-  message: {
-    type: type.newRoute,
-    flags: setting,
-    fixed: Buffer.from([family.inet, 0, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0]), // main table, static, universe, unicast
-    attributes: [[route.gateway, addressBytes(gateway)]],
-  },
-});
+export function setDefaultRoute(gateway: string): Change {
+  const bytes = addressBytes(gateway);
+  const kind = bytes.length === 4 ? family.inet : family.inet6;
+  return {
+    what: `set default route by ${gateway}`,
+    message: {
+      type: type.newRoute,
+      flags: setting,
+      fixed: Buffer.from([kind, 0, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0]), // main table, static, universe, unicast
+      attributes: [[route.gateway, bytes]],
+    },
+  };
+}
 
 /** Which hardware address an address on this link has, for good: nobody is asked on the wire. */
 export function setNeighbour(name: string, ip: string, mac: string): Change {

@@ -40,12 +40,25 @@ export function uplinks(): string[] {
     .map(([name]) => name);
 }
 
+export type Family = 'ipv4' | 'ipv6';
+
 /** Whether this machine forwards between all its links anyway. */
-export const forwardsAll = (): boolean =>
-  readFileSync('/proc/sys/net/ipv4/ip_forward', 'utf8').trim() === '1';
+export const forwardsAll = (family: Family): boolean =>
+  read(family === 'ipv4' ? 'ipv4/ip_forward' : 'ipv6/conf/all/forwarding') === '1';
+
+/** IPv6 is there, and packets can be sent on without the whole machine becoming a router, which would take no more advice from one (RFC 4861). */
+export const canForwardSix = (): boolean =>
+  read('ipv6/conf/default/disable_ipv6') === '0' &&
+  (forwardsAll('ipv6') || read('ipv6/conf/lo/force_forwarding') !== null);
 
 /** Has packets that come in by this link sent on; no other link is touched. */
-export function forwardFrom(link: string, on: boolean): void {
-  const file = `/proc/sys/net/ipv4/conf/${link}/forwarding`;
+export function forwardFrom(link: string, family: Family, on: boolean): void {
+  if (family === 'ipv6' && forwardsAll('ipv6')) return;
+  const file = `${settings}/${family}/conf/${link}/${family === 'ipv4' ? 'forwarding' : 'force_forwarding'}`;
   if (existsSync(file)) writeFileSync(file, on ? '1' : '0');
 }
+
+const settings = '/proc/sys/net';
+/** Null: this kernel does not have it. */
+const read = (name: string): string | null =>
+  existsSync(`${settings}/${name}`) ? readFileSync(`${settings}/${name}`, 'utf8').trim() : null;

@@ -98,6 +98,38 @@ describe('a network whose tunnels are encrypted', () => {
     expect(await linesOf('six from ')).toEqual([six]);
   });
 
+  it('reaches the outside by IPv6 through its node, which becomes no router by that', async () => {
+    const [one, two] = [cluster.host('node1'), cluster.host('node2')];
+    for (const [host, address] of [
+      [one, 'fd77::1'],
+      [two, 'fd77::2'],
+    ] as const)
+      // prettier-ignore
+      await host.sh(`ip address add ${address}/64 dev eth0 nodad`);
+    const { child, pid } = await two.start([
+      process.execPath,
+      '-e',
+      `require('net').createServer((c) => c.end(c.remoteAddress)).listen(7200, 'fd77::2', () => console.log('up'))`,
+    ]);
+    await once(child.stdout!, 'data');
+    const ask = `require('net').connect({ host: 'fd77::2', port: 7200, timeout: 2000 })
+      .on('data', (d) => console.log(String(d))).on('error', (e) => console.log(e.code))
+      .on('timeout', function () { console.log('silence'); this.destroy(); })`;
+    const run = ['run', '-n', '1', '--nodes', 'node1'];
+    const say = async (...more: string[]): Promise<string> =>
+      (await cluster.succeed([...run, ...more, process.execPath, '-e', ask])).trim();
+    expect(await say()).toBe('fd77::1');
+    expect(await say('--network', 'isolated', '--no-egress')).toBe('ENETUNREACH');
+    expect((await one.sh('cat /proc/sys/net/ipv6/conf/all/forwarding')).trim()).toBe('0');
+    process.kill(pid, 'SIGKILL');
+    for (const [host, address] of [
+      [one, 'fd77::1'],
+      [two, 'fd77::2'],
+    ] as const)
+      // prettier-ignore
+      await host.sh(`ip address del ${address}/64 dev eth0`);
+  });
+
   it('takes nothing that comes beside it, from whatever address', async () => {
     const { network } = (await cluster.group('secret')).status as {
       network: { subnet: string; vni: number };
