@@ -192,9 +192,13 @@ export class JobNetwork implements AsyncDisposable {
     return this.#inTurn(group.groupUid, async () => {
       if (plugged) await this.#update(group); // its bridge may have gone while nobody was on it
       const port = this.#names.port(key);
-      if (!plugged) await this.#noteReach(port, null, group.groupUid);
-      await this.#links.apply(plugged ? this.#reaching(port, ordinal, group) : [setMaster(port, null)]);
-      if (plugged) await this.#noteReach(port, ordinal, group.groupUid);
+      if (plugged) {
+        await this.#links.apply(this.#reaching(port, ordinal, group));
+        await this.#noteReach(port, ordinal, group.groupUid);
+      } else {
+        const parted = this.#links.apply([setMaster(port, null)]);
+        await Promise.all([parted, this.#noteReach(port, null, group.groupUid)]);
+      }
     });
   }
 
