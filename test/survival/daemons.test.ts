@@ -145,7 +145,7 @@ describe('a cluster of `muster up`', () => {
       name,
       'sh',
       '-c',
-      'sleep 5; echo survived',
+      'sleep 15; echo survived',
     ]);
     await eventually(
       () => cluster.processes().filter(({ name }) => name === 'sleep').length === 2,
