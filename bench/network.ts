@@ -78,7 +78,7 @@ async function plainVxlans(host: Host, other: Host, last: number): Promise<void>
     `ip link add ${name} type vxlan id ${String(id)} local ${host.address} remote ${other.address} dstport ${String(24_700 + id)} nolearning`;
   await host.sh(`
     ${tunnel('plain', 77)}; ip address add 10.78.0.${String(last)}/24 dev plain; ip link set plain up
-    mkdir -p /run/netns; ip netns add plain; ip link add switch type bridge forward_delay 0; ip link set switch mtu 1450 up
+    mkdir -p /run/netns; mount -t tmpfs plain /run/netns; ip netns add plain; ip link add switch type bridge forward_delay 0; ip link set switch mtu 1450 up
     ${tunnel('behind', 78)}; ip link set behind master switch; ip link set behind up
     ip link add port mtu 1450 type veth peer name eth0 mtu 1450 netns plain; ip link set port master switch; ip link set port up
     ip -n plain address add 10.79.0.${String(last)}/24 dev eth0; ip -n plain link set eth0 up`);
