@@ -1,8 +1,10 @@
 /**
- * An MPI job on three nodes that are drained one after the other until all have been emptied once, while it runs: its output is, to the
- * byte, that of a run that nobody disturbed. And a job that cannot move, which stays and says why.
+ * MPI jobs on three nodes that are drained one after the other until all have been emptied once, while they run: a ring, whose output is,
+ * to the byte, that of a run that nobody disturbed, and beside it an application of others, GROMACS, which comes to the same to the last
+ * digit. And a job that cannot move, which stays and says why.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Argon, bringApplications } from '../checkpoint/gromacs.ts';
 import { eventually } from '../contract/eventually.ts';
 import { criuProgram } from '../criu/criu.ts';
 import { Cluster, program } from '../e2e/cluster.ts';
@@ -10,8 +12,9 @@ import { Cluster, program } from '../e2e/cluster.ts';
 let cluster: Cluster;
 beforeAll(async () => {
   criuProgram();
+  bringApplications();
   cluster = await Cluster.up({ agents: 3 });
-});
+}, 240_000);
 afterAll(async () => {
   await cluster?.[Symbol.asyncDispose]();
 });
@@ -28,23 +31,30 @@ const nodesOf = async (name: string): Promise<Set<string>> =>
 const ofRank = async (name: string, rank: number): Promise<string> =>
   cluster.done(['logs', name, '-r', String(rank), '--no-label']);
 
-test('every node is emptied once, and nobody can tell from what the job wrote', async () => {
+test('every node is emptied once, and nobody can tell from what the jobs wrote', async () => {
+  using argon = new Argon(30_000);
+  const simulation = (name: string): string[] => [
+    ...['run', '--detach', '--name', name, '-n', '2', '--ppn', '1', ...argon.command(name)],
+  ];
+  await cluster.done(simulation('moved'));
   const front = cluster.spawn(ringOf('tour', ['--seconds', '30']), { timeoutMs: 150_000 });
   await eventually(async () => expect((await logsOf('tour')).length).toBeGreaterThan(1000), 40_000);
-  expect(await nodesOf('tour')).toEqual(new Set(['node1', 'node2']));
+  for (const name of ['tour', 'moved']) expect(await nodesOf(name)).toEqual(new Set(['node1', 'node2']));
   for (const node of ['node1', 'node2', 'node3']) {
+    const sofar = argon.told('moved');
+    await eventually(() => expect(argon.told('moved')).toBeGreaterThan(sofar), 40_000);
     const drained = await cluster.muster(['drain', node]);
     expect(drained).toMatchObject({ code: 0, stderr: '', stdout: `nodemonitor/${node} drained\n` });
-    expect(await nodesOf('tour')).not.toContain(node);
+    for (const name of ['tour', 'moved']) expect(await nodesOf(name)).not.toContain(node);
     await cluster.done(['uncordon', node]);
   }
   const moved = JSON.parse(await cluster.done(['get', 'mig', '-o', 'json'])) as { items: Migration[] };
   for (const { metadata, status } of moved.items) {
-    expect(metadata.name).toMatch(/^tour-off-node\d-[0-9a-f]{6}-\d+$/);
+    expect(metadata.name).toMatch(/^(?:tour|moved)-off-node\d-[0-9a-f]{6}-\d+$/);
     expect(metadata.ownerReferences).toMatchObject([{ kind: 'NodeMonitor' }]);
     expect(status.phase).toBe('Completed');
   }
-  expect(moved.items.length).toBeGreaterThanOrEqual(3);
+  expect(moved.items.length).toBeGreaterThanOrEqual(6);
   const ended = await front.result;
   expect({ code: ended.code, stderr: ended.stderr }).toEqual({ code: 0, stderr: '' });
   const iterations = /^DONE iterations=(\d+) /m.exec(ended.stdout)?.[1] ?? '';
