@@ -53,10 +53,14 @@ export function silentOf(seen: Seen): readonly SandboxView[] {
   return times === undefined ? [] : seen.sandboxes.filter((view) => isSilent(view, times.expiresAfterMs));
 }
 
-/** By the word of its agent the sandbox was lost with its node, or with its lease. */
+/**
+ * By the word of its agent the sandbox was lost with its node, with its lease, or with the node that had pages of it: of that the agent
+ * tells before it ends the ranks, whose peers may take it for a failure of theirs.
+ */
 export function isLostWithNode({ state, known }: SandboxView): boolean {
   if (state === 'Lost') return true;
-  const { state: told, reason } = known?.fact ?? {};
+  const { state: told, reason, move } = known?.fact ?? {};
+  if (move?.state === 'Lost') return true;
   return told === 'Failed' && (reason === 'NodeLost' || reason === 'LeaseExpired');
 }
 

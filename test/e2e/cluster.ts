@@ -69,6 +69,7 @@ export interface Shown {
   readonly spec: Record<string, unknown>;
   readonly status?: {
     phase?: string;
+    restarts?: number;
     conditions?: Condition[];
     ranks?: { running: number; succeeded: number; failed: number };
     exitSummary?: {

@@ -43,9 +43,18 @@ export class KilledRing implements AsyncDisposable {
     this.#pointsFile = pointsFile;
   }
 
+  /** Where somebody is killed next, one a line; who is strikes it out. */
+  get points(): string {
+    return readFileSync(this.#pointsFile, 'utf8');
+  }
+
+  set points(points: string) {
+    writeFileSync(this.#pointsFile, points);
+  }
+
   /** Asks, while somebody is killed at each of these points; the condition that came true. */
   async killedAt(points: readonly string[], { kind, name, spec, ends }: Asked): Promise<Condition> {
-    writeFileSync(this.#pointsFile, points.map((point) => `${point}\n`).join(''));
+    this.points = points.map((point) => `${point}\n`).join('');
     const stdin = JSON.stringify({ apiVersion: 'muster.dev/v1alpha1', kind, metadata: { name }, spec });
     const isAsked = async (): Promise<boolean> =>
       (await this.cluster.muster(['apply', '-f', '-'], { stdin })).code === 0;
@@ -63,7 +72,7 @@ export class KilledRing implements AsyncDisposable {
     const what = `the end of a ${kind} in which somebody is killed at ${points.join(', ')}`;
     await eventually(hasEnded, what, () => JSON.stringify(conditions), 90_000);
     // Whoever is killed at the last of them may be so only now, and is started again.
-    const left = (): string => readFileSync(this.#pointsFile, 'utf8').trim();
+    const left = (): string => this.points.trim();
     await eventually(() => left() === '', 'everybody to be killed', left);
     return ended()!;
   }
