@@ -17,7 +17,7 @@ export function featuresOf(
   cgroups: Cgroups | null,
   network: NetworkTroubles,
   engine: Probe,
-  pagerTrouble: string | null,
+  pages: { readonly pagerTrouble: string | null; readonly trackerTrouble: string | null },
 ): Features {
   const features = ['sandbox', 'pmi1', 'logs', 'stdin', 'tty', 'exec', 'network-host', 'leases', 'samples'];
   const missing: string[] = [];
@@ -58,7 +58,8 @@ export function featuresOf(
     : 'no cgroup v2 hierarchy is mounted, by which sandboxes are frozen for it';
   const noCheckpoint = notRoot ?? noUnified ?? (engine.version === null ? engine.why : null);
   offer('checkpoint', noCheckpoint);
-  offer('post-copy', noCheckpoint ?? pagerTrouble);
+  offer('post-copy', noCheckpoint ?? pages.pagerTrouble);
+  offer('pre-copy', noCheckpoint ?? pages.pagerTrouble ?? pages.trackerTrouble);
   return { features, missing };
 }
 

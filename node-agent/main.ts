@@ -19,6 +19,7 @@ import { InputSpools } from './input.ts';
 import { JobTree } from './job-tree.ts';
 import { LocalSocket } from './local-socket.ts';
 import { Moves } from './migration/moves.ts';
+import { trackerTrouble } from './migration/copier.ts';
 import { pagerTrouble } from './migration/pager.ts';
 import { capacityOf } from './monitor/capacity.ts';
 import { Monitor } from './monitor/monitor.ts';
@@ -86,9 +87,10 @@ export async function runAgent(config: AgentConfig, signal: AbortSignal): Promis
     session.send({ facts });
   });
   const { checkpoints } = backend;
-  const noPager = pagerTrouble(config.nativeDir);
+  const { nativeDir } = config;
+  const pages = { pagerTrouble: pagerTrouble(nativeDir), trackerTrouble: trackerTrouble(nativeDir) };
   const featuresWith = (engine: Probe) => {
-    const own = featuresOf(backend.agentUid, backend.cgroups, backend.networkTroubles, engine, noPager);
+    const own = featuresOf(backend.agentUid, backend.cgroups, backend.networkTroubles, engine, pages);
     const storages = checkpoints.storageFeatures();
     return {
       features: [...own.features, ...storages.features],

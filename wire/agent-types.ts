@@ -139,6 +139,7 @@ export interface MoveFact {
   engineUs: number;
   stillUs: number;
   pagesLeftBytes: number;
+  dirtyBytesPerSecond: number;
 }
 
 export interface RankEnd {
@@ -299,6 +300,8 @@ export interface MoveOrder {
   externalConnections: string;
   copyFiles: boolean;
   pagesFollow: boolean;
+  pagesAhead: boolean;
+  measure: boolean;
 }
 
 export interface Lease {

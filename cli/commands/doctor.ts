@@ -5,6 +5,7 @@ import { Cgroups, parseHierarchies } from '../../node-agent/cgroups.ts';
 import { defaultNodeConfig } from '../../node-agent/config.ts';
 import { CriuEngine } from '../../node-agent/checkpoint/criu-engine.ts';
 import type { Probe } from '../../node-agent/checkpoint/engine.ts';
+import { trackerTrouble } from '../../node-agent/migration/copier.ts';
 import { pagerTrouble } from '../../node-agent/migration/pager.ts';
 import { networkTroubles } from '../../node-agent/network/troubles.ts';
 import { native as loadNative } from '../../native/addon/index.ts';
@@ -36,7 +37,7 @@ export interface DoctorOptions {
 export async function doctor(config: Config, _args: string[], options: DoctorOptions): Promise<number> {
   if (options.removeFinalizers) return freeObjects(config, options.force ?? false);
   const native = nativeDirectory();
-  const built = ['rank-init', 'launch', 'engine', 'pager', 'muster.node', 'front'].filter(
+  const built = ['rank-init', 'launch', 'engine', 'pager', 'tracker', 'muster.node', 'front'].filter(
     (name) => !existsSync(join(native, name)),
   );
   const checks: Check[] = [
@@ -64,7 +65,7 @@ export async function doctor(config: Config, _args: string[], options: DoctorOpt
     cgroups,
     noNetwork,
     await engineProbe(native, built.length > 0),
-    pagerTrouble(native),
+    { pagerTrouble: pagerTrouble(native), trackerTrouble: trackerTrouble(native) },
   );
   cgroups.close();
   for (const feature of features) checks.push({ name: feature, ok: true, message: '', needed: false });

@@ -20,7 +20,8 @@ export type Choice =
       readonly kind: 'moves';
       readonly moves: readonly MigrationMove[];
       readonly ranks: string;
-      readonly strategy: Strategy;
+      /** Undefined: it is to be measured first. */
+      readonly strategy: Strategy | undefined;
     }
   | { readonly kind: 'nothing'; readonly message: string }
   /** A node that could take them may be heard of in a moment. */

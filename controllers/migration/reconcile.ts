@@ -70,7 +70,8 @@ export class MigrationReconciler implements Reconciler {
     if (isStep) this.#told(seen, advance, status);
     const changed = await this.#keepClaim(seen, advance, signal);
     if (changed) this.#ports.reached?.(`move ${advance.to} claimed`);
-    this.#tell(seen, advance.to);
+    // By what is on record now: how memory is moved may have been chosen in this very step.
+    this.#tell({ ...seen, migration: { ...migration, status } }, advance.to);
     if (changed) return this.#followed(groupKey, { kind: 'again', afterMs: againMs });
     if (advance.from !== advance.to) return this.#followed(groupKey, { kind: 'again', afterMs: againMs });
     if (!isMoveDone(advance.to)) return { kind: 'again', afterMs: this.#againMs(seen, advance.to) };
@@ -239,11 +240,16 @@ export const groupKeyOf = ({ metadata, spec }: Migration): Key =>
 
 /** What both sides of each sandbox are told. Who comes begins together with the one who leaves: much can be done meanwhile. */
 function wishOf({ migration, movers, group }: MigrationSeen, to: 'Preparing' | 'Copying'): MoveWish {
-  const { metadata } = migration;
+  const { metadata, status } = migration;
+  const { strategy } = status ?? {};
+  /** Copies of what is written meanwhile take room as well. */
+  const room = strategy === 'PreCopy' || strategy === undefined ? 2 : 1;
   const common = {
     migrationUid: metadata.uid ?? '',
     name: `${metadata.namespace ?? 'default'}/${metadata.name}`,
-    pagesFollow: migration.status?.strategy === 'PostCopy',
+    pagesFollow: strategy === 'PostCopy',
+    pagesAhead: strategy === 'PreCopy',
+    measure: to === 'Preparing' && strategy === undefined,
     openFiles: group?.spec.checkpointPolicy?.openFiles === 'Truncate' ? 'Truncate' : 'Refuse',
     externalConnections: group?.spec.externalConnections ?? 'Refuse',
     copyFiles: migration.spec.copyFiles ?? true,
@@ -253,7 +259,7 @@ function wishOf({ migration, movers, group }: MigrationSeen, to: 'Preparing' | '
     const { ordinal, from, incarnation } = move;
     const orders = { ...common, incarnation: incarnation - 1 };
     leavers.set(ordinal, { ...orders, step: to === 'Preparing' ? 'Prepare' : 'Leave', peerNode: move.to });
-    const neededBytes = neededOf(leaver.fact?.memoryBytes ?? 0);
+    const neededBytes = neededOf((leaver.fact?.memoryBytes ?? 0) * room);
     const step = to === 'Preparing' ? 'Prepare' : 'Place';
     return { ordinal, node: move.to, incarnation, order: { ...orders, step, peerNode: from, neededBytes } };
   });

@@ -10,6 +10,7 @@ import type { MoveFact } from '../../wire/agent-types.ts';
 import type { MoveState, Told } from '../../wire/migration-protocol.ts';
 import { waitsForText, type Advance } from './advance.ts';
 import type { MigrationSeen, Mover } from './seen.ts';
+import { measuredStrategy } from './strategy.ts';
 
 type State = readonly [status: Condition['status'], reason: Reason, message: string];
 type Type = 'Completed' | 'Failed' | 'Reconciling' | 'Stalled';
@@ -26,6 +27,7 @@ export function statusOf(seen: MigrationSeen, advance: Advance): MigrationStatus
   return {
     ...before,
     ...begun,
+    ...(from === 'Preparing' && to === 'Copying' ? measuredIn(seen) : {}),
     ...(isOver ? { startTime: before.startTime ?? now, finishTime: before.finishTime ?? now } : {}),
     ...(generation === undefined ? {} : { observedGeneration: generation }),
     ...(moves.length === 0 ? {} : { moves, ...totalsOf(moves) }),
@@ -39,13 +41,20 @@ function begunStatus({ choice, group }: MigrationSeen, now: string): MigrationSt
   const { moves, ranks, strategy } = choice;
   return {
     processGroupUid: group?.metadata.uid ?? '',
-    strategy,
+    ...(strategy === undefined ? {} : { strategy }),
     source: nodeListText([...new Set(moves.map(({ from }) => from))]),
     target: nodeListText([...new Set(moves.map(({ to = '' }) => to))]),
     ranks,
     moves: [...moves],
     startTime: now,
   };
+}
+
+/** Chosen by how much the ranks write, which their nodes have said meanwhile. */
+function measuredIn({ migration, movers }: MigrationSeen): MigrationStatus {
+  if (migration.status?.strategy !== undefined) return {};
+  const rates = movers.map(({ leaver }) => leaver.move?.dirtyBytesPerSecond ?? 0);
+  return { strategy: measuredStrategy(rates) };
 }
 
 /** What has been told once is kept: nobody tells of it for ever. */

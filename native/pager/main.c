@@ -7,7 +7,8 @@
  * over a userfaultfd for each process that it restores, and `pages`, where an agent fetches what is asked for. It serves as soon as CRIU
  * has handed over the first, and fetches what nobody waits for when it is told that they run: until then others may stand still whose
  * image is on its way. Once CRIU has said that it is done it goes on by itself, whatever becomes of the agent: without one, processes
- * that need a page wait, until another comes. When nothing is missing any more it leaves the file `pages.done` and ends.
+ * that need a page wait, until another comes. Where pages have come before the processes (`copied.index`) it takes them from there and asks
+ * nobody. When nothing is missing any more it leaves the file `pages.done` and ends.
  *
  * Were it to die before, the kernel would take missing pages for empty ones. So its parent, which it leaves behind for that, holds the same
  * descriptors, and kills the sandbox through KILL before it lets go of them.
@@ -32,6 +33,7 @@
 #include <unistd.h>
 
 #include "memory.h"
+#include "store.h"
 
 /* CRIU's word for it. */
 enum { RESTORE_FINISHED = 0x52535446 };
@@ -39,6 +41,15 @@ enum { RESTORE_FINISHED = 0x52535446 };
 enum { WINDOW_BYTES = 4 << 20 };
 
 static struct memory memory;
+static struct store store;
+/* Of what the store has, what processes wait for. */
+static struct {
+  struct missing_bytes {
+    uint32_t pid;
+    uint64_t from, bytes;
+  } * all;
+  size_t count, room;
+} waiting;
 static int engine_listener = -1, engine = -1, agent_listener = -1, agent = -1;
 static bool restored, going;
 static uint64_t asked_bytes;
@@ -92,6 +103,15 @@ static void tell_left(void) {
 }
 
 static void want(uint32_t pid, uint64_t from, uint64_t bytes) {
+  if (store.count > 0) {
+    if (waiting.count == waiting.room) {
+      waiting.room = waiting.room ? waiting.room * 2 : 64;
+      waiting.all = realloc(waiting.all, waiting.room * sizeof *waiting.all);
+      if (!waiting.all) abort();
+    }
+    waiting.all[waiting.count++] = (struct missing_bytes){pid, from, bytes};
+    return;
+  }
   asked_bytes += bytes;
   tell(MESSAGE_WANT, pid, from, bytes);
   if (agent < 0) lose_agent(); /* nobody was asked */
@@ -101,6 +121,25 @@ static void ask_on(void) {
   uint32_t pid;
   uint64_t from, bytes;
   while (agent >= 0 && asked_bytes < WINDOW_BYTES && memory_next(&memory, &pid, &from, &bytes)) want(pid, from, bytes);
+}
+
+/* What has been wanted so far, and while nobody waits the next block. 0, or -1. */
+static int fill_from_store(void) {
+  uint32_t pid;
+  uint64_t from, bytes;
+  if (store.count == 0) return 0;
+  if (waiting.count == 0 && restored && going && memory_next(&memory, &pid, &from, &bytes)) want(pid, from, bytes);
+  while (waiting.count > 0) {
+    struct missing_bytes next = waiting.all[--waiting.count];
+    while (next.bytes > 0) {
+      uint64_t part = next.bytes;
+      const uint8_t *data = store_find(&store, next.pid, next.from, &part);
+      if (!data || memory_fill(&memory, next.pid, next.from, data, part, want) < 0) return -1;
+      next.from += part;
+      next.bytes -= part;
+    }
+  }
+  return 0;
 }
 
 static int receive_fd(int socket) {
@@ -189,7 +228,8 @@ static int turn(void) {
   fds[2] = (struct pollfd){agent, POLLIN, 0};
   for (size_t i = 0; i < processes; i++)
     fds[3 + i] = (struct pollfd){memory.processes[i].gone ? -1 : memory.processes[i].uffd, POLLIN, 0};
-  if (poll(fds, processes + 3, -1) < 0) return errno == EINTR ? 0 : -1;
+  bool is_idle = store.count == 0 || !restored || !going;
+  if (poll(fds, processes + 3, is_idle ? -1 : 0) < 0) return errno == EINTR ? 0 : -1;
   for (size_t i = 0; i < processes; i++)
     if (fds[3 + i].revents && memory_events(&memory, i, want) < 0) return -1;
   bool had_agent = agent >= 0;
@@ -200,7 +240,8 @@ static int turn(void) {
     engine = accept4(engine_listener, NULL, NULL, SOCK_CLOEXEC);
   /* Until all is restored it is of no use without the one who asked for it. */
   if (had_agent && agent < 0 && !restored) return -1;
-  if (restored && going) ask_on();
+  if (fill_from_store() < 0) return -1;
+  if (store.count == 0 && restored && going) ask_on();
   return 0;
 }
 
@@ -233,6 +274,7 @@ int main(int argc, char **argv) {
   umask(077);
   if (chdir(argv[1]) < 0) return complain(argv[1]);
   if (memory_read_table(&memory, "pages.table") < 0) return complain("pages.table");
+  if (store_open(&store) < 0) return complain("copied.pages");
   incoming.data = malloc(MOST_DATA_BYTES);
   if (!incoming.data) return complain("memory");
   engine_listener = listen_at("lazy-pages.socket");

@@ -26,6 +26,12 @@ struct missing {
   uint64_t address;
 };
 
+/* A line of the file `copied.index`: where in `copied.pages` the last copy of these bytes is. By process and address, none over another. */
+struct copy {
+  uint32_t pid, unused;
+  uint64_t address, bytes, offset;
+};
+
 enum { BLOCK_BYTES = 256 << 10, MOST_DATA_BYTES = 1 << 20 };
 
 #endif

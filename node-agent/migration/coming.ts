@@ -28,6 +28,7 @@ import type { LaunchRequest } from '../launch.ts';
 import type { Want } from '../plan.ts';
 import { bindsOf, preparationOf } from '../preparation.ts';
 import { until } from '../until.ts';
+import { hasCopies } from './copier.ts';
 import { Following } from './following.ts';
 import { factOfRecord, nothingMoved, travelPath, type ComingRecord } from './record.ts';
 import { lackTrouble, placeCopy } from './file-copies.ts';
@@ -51,7 +52,7 @@ export interface ComingSandbox extends Omit<RestoringSandbox, 'onReachable'> {
   wakeAt(ms: number): void;
 }
 
-const fed: readonly ComerState[] = ['Placing', 'Placed', 'Following'];
+const fed: readonly ComerState[] = ['Placing', 'Placed', 'Following', 'Running'];
 const here: readonly ComerState[] = ['Following', 'Running', 'Lost'];
 const frozenWithinMs = 10_000;
 const againAfterMs = 500;
@@ -90,7 +91,7 @@ export class Coming {
         this.#left(pagesLeftBytes);
       },
       done: () => {
-        if (this.#record?.state === 'Following') this.#step('Done', null);
+        this.#settle();
         sandbox.poke();
       },
     });
@@ -101,9 +102,18 @@ export class Coming {
     return this.#record !== null && !here.includes(this.#record.state);
   }
 
-  /** It must not be saved or moved yet. */
+  /** It runs, and not all of its memory is with it: it must not be saved or moved yet. */
   get isFollowing(): boolean {
-    return this.#record?.state === 'Following';
+    const { state, pagesHere = false } = this.#record ?? {};
+    return state === 'Following' || (state === 'Running' && pagesHere);
+  }
+
+  /** All of its memory is with it, and it runs. */
+  #settle(): void {
+    if (this.#record?.state === 'Following') this.#step('Done', null);
+    if (this.#record?.state !== 'Running' || this.#record.pagesHere !== true) return;
+    this.#update({ pagesHere: false, pagesLeftBytes: 0 });
+    this.forget();
   }
 
   get isBusy(): boolean {
@@ -138,7 +148,8 @@ export class Coming {
 
   /** Sees to it that its memory comes: as soon as it is known from where, since all else may wait for processes that wait for it. */
   feed(order: MoveOrder | null): void {
-    if (this.#record?.pagesFollow !== true || !fed.includes(this.#record.state)) return;
+    const { state, pagesFollow = false, pagesHere = false } = this.#record ?? {};
+    if (state === undefined || !(pagesFollow || pagesHere) || !fed.includes(state)) return;
     this.#following.look(this.#image, order);
     if (this.isFollowing) this.#following.go();
   }
@@ -147,7 +158,9 @@ export class Coming {
   look(order: MoveOrder | null, alive: boolean): void {
     if (order?.peerAddress) this.#address = order.peerAddress;
     this.feed(order);
-    if (this.isFollowing && order?.step === 'Stay' && !this.#following.isDone) this.#step('ToldRun', order);
+    const { state } = this.#record ?? {};
+    if (state === 'Following' && order?.step === 'Stay' && !this.#following.isDone)
+      this.#step('ToldRun', order);
     if (!this.isUnderWay || this.#task !== null) return;
     if (this.#backend.nowMs() < this.#againAtMs) {
       this.#sandbox.wakeAt(this.#againAtMs);
@@ -265,6 +278,7 @@ export class Coming {
     const image = moves.transit.create(this.#imageId, order.neededBytes);
     const phases = new Phases();
     let cgroups: LaunchRequest['cgroups'] = [];
+    let pagesHere = false;
     // All that needs nothing of the image is made while it is still being written.
     sandbox.onBegun();
     const netns = network.begin(sandbox.spec, false);
@@ -285,10 +299,12 @@ export class Coming {
       sandbox.limits.countFrom(usedBefore(manifest));
       directory.write('restoring', { readers: manifest.input?.readers ?? [] });
       phases.end('look');
-      const { openFiles, pagesFollow } = order;
-      if (pagesFollow) await this.#following.begin(image, order, launch.cgroups);
+      const { openFiles } = order;
+      pagesHere = hasCopies(image);
+      const isLazy = order.pagesFollow || pagesHere;
+      if (isLazy) await this.#following.begin(image, order, launch.cgroups);
       phases.end('pager');
-      await this.#restore(manifest, { image, launch, netns, openFiles, pagesFollow }, signal);
+      await this.#restore(manifest, { image, launch, netns, openFiles, pagesFollow: isLazy }, signal);
       phases.end('restore');
       cgroups = launch.cgroups;
     } finally {
@@ -297,7 +313,7 @@ export class Coming {
     await until(() => sandbox.cgroup?.frozen() === true, frozenWithinMs, 'what was restored to be frozen');
     this.#following.enter(cgroups);
     phases.end('tidy');
-    this.#update({ engineUs: phases.tookUs('restore'), pagesFollow: order.pagesFollow });
+    this.#update({ engineUs: phases.tookUs('restore'), pagesFollow: order.pagesFollow, pagesHere });
     this.#backend.log.info({ sandbox: key, tookMs: phases.tookMs }, 'sandbox has been restored');
   }
 
@@ -395,9 +411,9 @@ export class Coming {
       thawedNs: this.#backend.nowMs() * 1e6,
       stillUs: arrivedUs === 0 ? 0 : stillUs + thawedUs - arrivedUs,
     });
-    if (state === 'Running') this.#backend.moves.transit.remove(this.#imageId);
-    else this.#following.go();
-    if (this.isFollowing && this.#following.isDone) this.#step('Done', null);
+    if (this.isFollowing) this.#following.go();
+    else this.#backend.moves.transit.remove(this.#imageId);
+    if (this.#following.isDone) this.#settle();
   }
 
   /** Nobody has the rest of its memory: the record would say so. */

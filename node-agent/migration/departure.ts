@@ -26,6 +26,8 @@ export interface Departing {
   open(name: string): Promise<FileHandle>;
   /** How long it has been standing still. */
   stillUs(): number;
+  /** So much of a file that grows is on its way. */
+  sent?(name: string, bytes: number): void;
   /** Files of the node that its processes use at the moment. */
   usedFiles(): readonly HeldFile[];
 }
@@ -134,7 +136,10 @@ class GrowingFiles implements AsyncDisposable {
     const began = file.sent;
     const length = bytes ?? (await file.handle.stat()).size;
     if (bytes === undefined && length - began < worthSendingBytes) return 0;
-    while (file.sent < length) file.sent += await this.#step(name, file, length - file.sent);
+    while (file.sent < length) {
+      file.sent += await this.#step(name, file, length - file.sent);
+      this.#departing.sent?.(name, file.sent);
+    }
     return file.sent - began;
   }
 

@@ -1,9 +1,11 @@
-// The memory of a sandbox that came before its pages (PostCopy): the pager that brings them, and the connection by which they come, from
-// the restore on until all are there, also under an agent that was started anew in between. Of the protocol it knows that it is done.
+// The memory of a sandbox that came without its pages, which are where it left (PostCopy) or came before it (PreCopy): the pager that
+// brings them, and the connection by which they come, from the restore on until all are there, also under an agent that was started
+// anew in between. Of the protocol it knows that it is done.
 import type { MoveOrder, SandboxId } from '../../wire/agent-types.ts';
 import type { Backend } from '../backend.ts';
 import type { CgroupRequest, SandboxCgroup } from '../cgroups.ts';
 import type { Image } from '../checkpoint/image.ts';
+import { hasCopies } from './copier.ts';
 import { PageFeed, type PageOrigin } from './page-feed.ts';
 import { Pager, writeTable } from './pager.ts';
 
@@ -52,14 +54,16 @@ export class Following {
     this.#pager = null;
   }
 
-  /** Goes on where an earlier agent stopped; `order` says where the pages are now. */
+  /** Goes on where an earlier agent stopped; `order` says where the pages are now, if they are not in the image. */
   look(image: Image | null, order: MoveOrder | null): void {
-    if (image === null || order?.peerAddress === undefined || order.peerAddress === '' || this.isDone) return;
+    if (image === null || this.isDone) return;
+    const isHere = hasCopies(image);
+    if (!isHere && (order?.peerAddress ?? '') === '') return;
     if (this.#feed) {
-      this.#feed.origin = this.#originOf(order);
+      if (order && !isHere) this.#feed.origin = this.#originOf(order);
       return;
     }
-    if (order.step !== 'Follow') return;
+    if (!isHere && order?.step !== 'Follow') return;
     this.#feed = this.#feedOf(image, order);
     this.#feed.begin();
   }
@@ -80,8 +84,9 @@ export class Following {
     return { node, address, id: { ...this.#sandbox.id, incarnation }, migrationUid };
   }
 
-  #feedOf(image: Image, order: MoveOrder): PageFeed {
-    return new PageFeed(this.#backend, image, this.#originOf(order), {
+  #feedOf(image: Image, order: MoveOrder | null): PageFeed {
+    const origin = order === null || hasCopies(image) ? null : this.#originOf(order);
+    return new PageFeed(this.#backend, image, origin, {
       left: (bytes) => {
         const nowMs = this.#backend.nowMs();
         if (nowMs < this.#toldAtMs + tellEveryMs && bytes > 0) return;

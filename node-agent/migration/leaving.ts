@@ -14,6 +14,7 @@ import {
 import { stepOf } from '../../wire/state-table.ts';
 import { AgentError, messageOf } from '../agent-error.ts';
 import type { Backend } from '../backend.ts';
+import type { SandboxCgroup } from '../cgroups.ts';
 import { dumpOptionsName } from '../checkpoint/criu-engine.ts';
 import { engineCgroupOf } from '../checkpoint/criu-process.ts';
 import {
@@ -38,7 +39,9 @@ import { clearEngine, mend } from '../checkpoint/remains.ts';
 import type { HeldSandbox } from '../checkpoint/sandbox-checkpoint.ts';
 import { scanLogs } from '../log-stream.ts';
 import type { Standing } from './departure.ts';
+import { Copier, copiedPages, dirtyBytesPerSecond, isEnough, roomForCopies } from './copier.ts';
 import { Phases, steadyUs } from './phases.ts';
+import { notSentYetBytes, SentBytes } from './sent-bytes.ts';
 import { factOfRecord, namesFileName, nothingMoved, travelPath, type LeavingRecord } from './record.ts';
 import { usedFilesOf, type HeldFile } from './used-files.ts';
 
@@ -59,6 +62,11 @@ export class Leaving {
   /** Its pipes are read by nobody, by this agent's doing. */
   #isPaused = false;
   #isHolding = false;
+  /** It runs on while its memory is copied. */
+  #isAhead = false;
+  #measures = false;
+  /** Of its memory that was copied, on its way. */
+  readonly #sent = new SentBytes();
 
   constructor(sandbox: HeldSandbox, backend: Backend) {
     this.#sandbox = sandbox;
@@ -74,6 +82,10 @@ export class Leaving {
 
   /** It is cut off from the others, or will be in a moment, and must not be joined to them by anybody else. */
   get isAway(): boolean {
+    return this.#leaves && !this.#isAhead;
+  }
+
+  get #leaves(): boolean {
     return this.#record?.state === 'Leaving' || this.#record?.state === 'Left';
   }
 
@@ -83,7 +95,7 @@ export class Leaving {
   }
 
   get migrationUid(): string | null {
-    return this.isAway ? (this.#record?.migrationUid ?? null) : null;
+    return this.#leaves ? (this.#record?.migrationUid ?? null) : null;
   }
 
   fact(): MoveFact | null {
@@ -125,6 +137,11 @@ export class Leaving {
       }
       if (this.#record?.migrationUid !== order?.migrationUid && event === 'ToldPrepare' && order)
         this.#record = { ...nothingMoved, migrationUid: order.migrationUid, name: order.name, target: order.peerNode, externalConnections: order.externalConnections, pagesFollow: order.pagesFollow, frozenSteadyUs: 0, state: 'Here' }; // prettier-ignore
+      if (event === 'ToldLeave' && order && this.#record) {
+        const { pagesFollow, pagesAhead } = order;
+        this.#record = { ...this.#record, pagesFollow, pagesAhead };
+      }
+      if (event === 'ToldPrepare') this.#measures = order?.measure === true;
       if (!this.#step(event)) return;
     }
   }
@@ -211,6 +228,9 @@ export class Leaving {
       );
     await this.#check('before');
     signal.throwIfAborted();
+    if (!this.#measures) return;
+    const rate = await dirtyBytesPerSecond(config.nativeDir, cgroup.pids(), signal);
+    this.#update({ dirtyBytesPerSecond: rate });
   }
 
   async #check(when: 'before' | 'frozen'): Promise<void> {
@@ -242,7 +262,11 @@ export class Leaving {
     // Descriptors on their way to pid 1 could not be saved: it has all that was sent before it is frozen.
     if (!cgroup.frozen()) await adopted.barrier();
     signal.throwIfAborted();
-    const image = moves.transit.create(this.#imageId, cgroup.usage().memoryBytes);
+    const { memoryBytes } = cgroup.usage();
+    const isAhead = record.pagesAhead === true;
+    const image = moves.transit.create(this.#imageId, isAhead ? roomForCopies(memoryBytes) : memoryBytes);
+    using copier = isAhead ? new Copier(this.#backend.config.nativeDir, image) : null;
+    if (copier) await this.#copyAhead(copier, cgroup, roomForCopies(memoryBytes), signal);
     const phases = new Phases();
     this.#update({ frozenNs: this.#backend.nowMs() * 1e6, frozenSteadyUs: steadyUs() });
     await sandbox.freezer.freeze('move');
@@ -254,6 +278,8 @@ export class Leaving {
     signal.throwIfAborted();
     await this.#check('frozen');
     phases.end('check');
+    await copier?.last(cgroup.pids());
+    phases.end('copy');
     const mounts = directory.read('mounts') ?? { root: '/', binds: [] };
     const outer = outerFilesOf(adopted, native);
     const cut = await cutOf({
@@ -280,7 +306,7 @@ export class Leaving {
           mounts: mounts.binds,
           files: outer.keys,
           netns: netnsOf(adopted.identity.pid),
-          withoutPages: record.pagesFollow,
+          withoutPages: record.pagesFollow || isAhead,
         },
         signal,
       );
@@ -288,11 +314,34 @@ export class Leaving {
     } finally {
       await clearEngine(this.#backend, key);
     }
+    await copier?.rest();
     signal.throwIfAborted();
     image.writeCut({ ...cut, spec: { ...cut.spec, move: null } });
     phases.end('tidy');
     this.#update({ engineUs: phases.tookUs('dump') });
     this.#backend.log.info({ sandbox: key, tookMs: phases.tookMs }, 'sandbox has left');
+  }
+
+  /** While it runs, until the rest is little or does not get less. What is copied is sent before more is. */
+  async #copyAhead(
+    copier: Copier,
+    cgroup: SandboxCgroup,
+    roomBytes: number,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const copied: number[] = [];
+    this.#sent.are(0);
+    this.#isAhead = true;
+    try {
+      do {
+        copied.push(await copier.round(cgroup.pids()));
+        signal.throwIfAborted();
+        await this.#sent.reach(copier.bytes - notSentYetBytes, signal);
+      } while (!isEnough(copied, roomBytes));
+    } finally {
+      this.#isAhead = false;
+    }
+    this.#backend.log.info({ sandbox: this.#sandbox.key, copied }, 'memory copied ahead');
   }
 
   /** From now on the other node can wait for it, and have it as it comes to be. */
@@ -309,10 +358,13 @@ export class Leaving {
       open: (name) => open(pathOf(name), constants.O_RDONLY | constants.O_NOFOLLOW),
       usedFiles: () => this.#usedFiles(),
       standing: () => this.#standing(migrationUid, pathOf),
-      growing: () => (this.isAway ? (transit.find(imageId)?.names() ?? []).filter(isGrowing) : []),
+      growing: () => (this.#leaves ? (transit.find(imageId)?.names() ?? []).filter(isGrowing) : []),
       stillUs: () => steadyUs() - (this.#record?.frozenSteadyUs ?? 0),
       hasLeft: () => this.isLeft && this.#record?.migrationUid === migrationUid,
       pids: () => this.#sandbox.cgroup?.pids() ?? [],
+      sent: (name, bytes) => {
+        if (name === copiedPages) this.#sent.are(bytes);
+      },
     });
   }
 
@@ -357,8 +409,8 @@ export class Leaving {
   }
 }
 
-/** Of the engine's files those that are nearly all of an image; it only adds to them. */
-const isGrowing = (name: string): boolean => /^pages-\d+\.img$/.test(name);
+/** Files that are nearly all of an image; who writes them only adds to them. */
+const isGrowing = (name: string): boolean => /^pages-\d+\.img$/.test(name) || name === copiedPages;
 
 /** What was given and is unread, in the image: nobody reads while the sandbox stands still. */
 function takeInput({ input }: HeldSandbox, { readers }: OuterFiles, image: Image): SavedInput | null {

@@ -1,6 +1,7 @@
 // Carries what the pager of a sandbox asks for to the node that the sandbox left, over mutual TLS, and the pages back, until all of them
-// are there. Whenever one of the two connections breaks both are made anew: the pager asks again for all that it has not got, and the
+// are there; of a pager that has all of them it hears how far it is, no more. Whenever one of the two connections breaks both are made anew: the pager asks again for all that it has not got, and the
 // other side remembers nothing. It never gives up by itself.
+import type { Socket } from 'node:net';
 import type { SandboxId } from '../../wire/agent-types.ts';
 import { errnoOf } from '../agent-error.ts';
 import type { Backend } from '../backend.ts';
@@ -29,14 +30,15 @@ export class PageFeed {
   readonly #backend: Backend;
   readonly #image: Image;
   readonly #events: PageFeedEvents;
-  #origin: PageOrigin;
+  #origin: PageOrigin | null;
   #timer: NodeJS.Timeout | null = null;
   #drop: (() => void) | null = null;
   #say: ((bytes: Buffer) => void) | null = null;
   #goes = false;
   #stopped = false;
 
-  constructor(backend: Backend, image: Image, origin: PageOrigin, events: PageFeedEvents) {
+  /** `origin`: null, all pages are in the image. */
+  constructor(backend: Backend, image: Image, origin: PageOrigin | null, events: PageFeedEvents) {
     this.#backend = backend;
     this.#image = image;
     this.#origin = origin;
@@ -92,15 +94,15 @@ export class PageFeed {
       this.#events.lost();
       return;
     }
-    const { wire, tls, log } = this.#backend;
-    const { node, address, id, migrationUid } = this.#origin;
-    const call = peerClient(wire, peerCredentials(tls), { node, address }).pages();
+    const { log } = this.#backend;
+    const { node = '' } = this.#origin ?? {};
+    const call = this.#origin && this.#ask(this.#origin, socket);
     const drop = (error?: unknown): void => {
       if (this.#drop !== drop) return;
       this.#drop = null;
       this.#say = null;
       socket.destroy();
-      call.cancel();
+      call?.cancel();
       if (error !== undefined) log.info({ err: error, node }, 'connection for pages broken');
       if (isDone(this.#image)) this.#finish();
       else this.#again();
@@ -110,21 +112,14 @@ export class PageFeed {
     if (this.#goes) this.#say(goMessage());
     const reader = new PagerReader({
       wanted: (wanted) => {
-        call.write(wanted);
+        call?.write(wanted);
       },
       left: (bytes) => {
         this.#events.left(bytes);
       },
     });
-    call.on('data', ({ pid, address: at, data }) => {
-      socket.cork();
-      socket.write(dataHead(pid, at, data.length));
-      socket.write(data);
-      socket.uncork();
-    });
-    call.on('error', drop);
-    call.on('end', drop);
-    call.write({ id, migrationUid });
+    call?.on('error', drop);
+    call?.on('end', drop);
     socket.on('data', (bytes: Buffer) => {
       reader.receive(bytes);
     });
@@ -132,6 +127,19 @@ export class PageFeed {
     socket.on('close', () => {
       drop();
     });
+  }
+
+  #ask({ node, address, id, migrationUid }: PageOrigin, socket: Socket) {
+    const { wire, tls } = this.#backend;
+    const call = peerClient(wire, peerCredentials(tls), { node, address }).pages();
+    call.on('data', ({ pid, address: at, data }) => {
+      socket.cork();
+      socket.write(dataHead(pid, at, data.length));
+      socket.write(data);
+      socket.uncork();
+    });
+    call.write({ id, migrationUid });
+    return call;
   }
 
   #finish(): void {

@@ -9,7 +9,8 @@ import type { Image } from '../checkpoint/image.ts';
 import { until } from '../until.ts';
 import { missingPagesOf, processOfPagemap, tableOf } from './pagemap.ts';
 
-const tableName = 'pages.table';
+/** What an image lacks, as native programs read it. */
+export const pagesTable = 'pages.table';
 const engineSocketName = 'lazy-pages.socket';
 const agentSocketName = 'pages';
 const doneName = 'pages.done';
@@ -26,7 +27,7 @@ export interface Wanted {
 }
 
 /** Files of the pager's among those of an image. */
-export const pagerFiles: readonly string[] = [tableName, engineSocketName, agentSocketName, doneName];
+export const pagerFiles: readonly string[] = [pagesTable, engineSocketName, agentSocketName, doneName];
 
 /** Why memory cannot follow ranks to this node; null: it can. Tried, not assumed. */
 export function pagerTrouble(nativeDir: string): string | null {
@@ -47,7 +48,7 @@ export function writeTable(image: Image): number {
       return pid === undefined ? [] : ([[pid, missingPagesOf(readFileSync(image.pathOf(name)))]] as const);
     }),
   );
-  writeFileSync(image.pathOf(tableName), tableOf(missing), { mode: 0o600 });
+  writeFileSync(image.pathOf(pagesTable), tableOf(missing), { mode: 0o600 });
   return [...missing.values()].flat().reduce((bytes, { pages }) => bytes + pages * 4096, 0);
 }
 

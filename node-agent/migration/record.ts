@@ -18,6 +18,8 @@ export interface LeavingRecord extends Moving {
   readonly externalConnections: string;
   /** Its memory is read where it left, once it runs elsewhere. */
   readonly pagesFollow: boolean;
+  /** Most of its memory goes before it stands still. */
+  readonly pagesAhead?: boolean;
 }
 
 export interface ComingRecord extends Moving {
@@ -26,6 +28,8 @@ export interface ComingRecord extends Moving {
   readonly arrived?: { readonly stillUs: number; readonly steadyUs: number };
   /** Some of its memory is still where it left. */
   readonly pagesFollow: boolean;
+  /** All of its memory is in the image, and some of it with no process yet. */
+  readonly pagesHere?: boolean;
 }
 
 export const nothingMoved = {
@@ -37,12 +41,14 @@ export const nothingMoved = {
   engineUs: 0,
   stillUs: 0,
   pagesLeftBytes: 0,
+  dirtyBytesPerSecond: 0,
 } as const;
 
 export function factOfRecord({
   migrationUid, state, reason, message, frozenNs, thawedNs, bytes, engineUs, stillUs, pagesLeftBytes,
+  dirtyBytesPerSecond = 0,
 }: Moving): MoveFact {
-  return { migrationUid, state, reason, message, frozenNs, thawedNs, bytes, engineUs, stillUs, pagesLeftBytes };
+  return { migrationUid, state, reason, message, frozenNs, thawedNs, bytes, engineUs, stillUs, pagesLeftBytes, dirtyBytesPerSecond };
 } // prettier-ignore
 
 /** The order is for the node that the sandbox comes to. */

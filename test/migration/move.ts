@@ -9,6 +9,8 @@ const givenUp = ['Stayed', 'Refused', 'Lost'];
 export interface MoveOptions {
   /** It runs before most of its memory is there. */
   readonly pagesFollow?: boolean;
+  /** Most of its memory goes before it stands still. */
+  readonly pagesAhead?: boolean;
   /** How the node that it goes to reaches the other's agent. */
   readonly through?: string;
 }
@@ -39,7 +41,7 @@ export class Move {
 
   tell(who: Job, step: string): void {
     const { leaver, comer } = this;
-    const { pagesFollow = false, through } = this.#options;
+    const { pagesFollow = false, pagesAhead = false, through } = this.#options;
     const peer = who === leaver ? comer.node : leaver.node;
     const address = this.#hub.nodes.get(peer)?.hello.peerAddress ?? '';
     const move: Sent<MoveOrder> = {
@@ -51,6 +53,7 @@ export class Move {
       externalConnections: 'Refuse',
       copyFiles: true,
       pagesFollow,
+      pagesAhead,
     };
     who.want({ move: step === 'Stay' ? { step } : move });
   }

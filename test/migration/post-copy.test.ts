@@ -32,16 +32,37 @@ async function ring(): Promise<Job> {
 const agentOf = (node: string): Scene['agents'][number] =>
   scene.agents[Number(node.slice('node'.length)) - 1]!;
 
-/** Its agent is killed and started again, and where it is now is told to whoever needs it. */
-async function killSource(move: Move): Promise<void> {
-  const { comer } = move;
-  const { node } = move.leaver;
+/** Its agent is killed and started again. */
+async function restart(node: string): Promise<void> {
   const { nodes } = scene.hub;
   await agentOf(node).kill();
   nodes.delete(node);
   agentOf(node).run();
   await scene.hub.until(() => nodes.has(node), `agent ${node}`);
-  move.tell(comer, 'Follow');
+}
+
+/** Its agent is another, and where it is now is told to whoever needs it. */
+async function killSource(move: Move): Promise<void> {
+  await restart(move.leaver.node);
+  move.tell(move.comer, 'Follow');
+}
+
+/** The ring checks all that it passes on; every iteration stands in its output once and in order, and it goes on. */
+async function goesOn(job: Job): Promise<void> {
+  const said = async (): Promise<string[]> => (await job.output(0, false)).trimEnd().split('\n');
+  const before = (await said()).length;
+  await eventually(async () => expect((await said()).length).toBeGreaterThan(before + 2), 60_000);
+  (await said()).forEach((line, at) => expect(line).toContain(`rank 0 iteration ${String(at)} `));
+}
+
+/** Nothing of its moves is left. */
+async function end(job: Job): Promise<void> {
+  job.want({ want: 'Kill' });
+  await scene.hub.ended(job.spec.id);
+  for (const { stateDir } of scene.agents) {
+    const hash = createHash('sha256').update(stateDir).digest('hex').slice(0, 12);
+    expect(existsSync(`/dev/shm/muster-transit-${hash}`)).toBe(false);
+  }
 }
 
 async function begun(job: Job, target: string): Promise<Move> {
@@ -62,21 +83,33 @@ test('moves to and fro, runs before its memory is there, and nothing of it is lo
   job = there.comer;
   const back = await begun(job, 'node1');
   await back.commit();
-  await agentOf('node1').kill();
-  agentOf('node1').run();
+  await restart('node1');
   await back.settle();
-  job = back.comer;
-  // The ring checks all that it passes on; every iteration stands in its output once and in order, and it goes on.
-  const said = async (): Promise<string[]> => (await job.output(0, false)).trimEnd().split('\n');
-  const before = (await said()).length;
-  await eventually(async () => expect((await said()).length).toBeGreaterThan(before + 2), 60_000);
-  (await said()).forEach((line, at) => expect(line).toContain(`rank 0 iteration ${String(at)} `));
-  job.want({ want: 'Kill' });
-  await scene.hub.ended(job.spec.id);
-  for (const { stateDir } of scene.agents) {
-    const hash = createHash('sha256').update(stateDir).digest('hex').slice(0, 12);
-    expect(existsSync(`/dev/shm/muster-transit-${hash}`)).toBe(false);
-  }
+  await goesOn(back.comer);
+  await end(back.comer);
+});
+
+test('runs as soon as what it wrote last has come, when its memory was copied ahead, and nothing of it is lost', async () => {
+  const job = await ring();
+  const killed = new Move(scene.hub, job, 'node2', { pagesAhead: true });
+  killed.tell(job, 'Prepare');
+  killed.tell(killed.comer, 'Prepare');
+  await Promise.all([killed.reached(job, 'Prepared'), killed.reached(killed.comer, 'Prepared')]);
+  killed.tell(job, 'Leave');
+  killed.tell(killed.comer, 'Place');
+  await killed.reached(job, 'Leaving');
+  await restart('node1');
+  await expect(killed.reached(killed.comer, 'Placed')).rejects.toThrow('AgentRestarted');
+  scene.hub.remove('node2', killed.comer.spec.id);
+  await scene.hub.until(() => killed.comer.fact() === undefined, 'what came to be gone');
+  const move = new Move(scene.hub, job, 'node2', { pagesAhead: true });
+  const [, placed] = await move.place();
+  expect(placed.bytes).toBeGreaterThan((mib << 20) * 0.9);
+  await move.commit();
+  await restart('node2');
+  await move.settle();
+  await goesOn(move.comer);
+  await end(move.comer);
 });
 
 test('fails, and says so, when the node that has its memory is lost', async () => {
