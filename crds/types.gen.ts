@@ -141,6 +141,8 @@ export interface ProcessGroupTemplateSpec {
   schedulerName?: string;
   /** Priority class of the Pods. */
   priorityClassName?: string;
+  /** How the Pods, and with them the ranks, are confined. */
+  securityContext?: ProcessGroupTemplateSpecSecurityContext;
   /** Labels that a Pod's node must carry. Can change while the group is vacated. */
   nodeSelector?: Record<string, string>;
   /** Taints that the Pods tolerate. Can change while the group is vacated. */
@@ -155,6 +157,20 @@ export interface ProcessGroupTemplateSpec {
 export interface ProcessGroupTemplateSpecImagePullSecret {
   /** Name of the Secret. */
   name: string;
+}
+
+/** How the Pods, and with them the ranks, are confined. */
+export interface ProcessGroupTemplateSpecSecurityContext {
+  /** What Pods may ask of the kernel; absent, RuntimeDefault. Ranks are under Muster's own filter in any case, and under a profile of the nodes besides. */
+  seccompProfile?: ProcessGroupTemplateSpecSecurityContextSeccompProfile;
+}
+
+/** What Pods may ask of the kernel; absent, RuntimeDefault. Ranks are under Muster's own filter in any case, and under a profile of the nodes besides. */
+export interface ProcessGroupTemplateSpecSecurityContextSeccompProfile {
+  /** Where the profile comes from, the container runtime or a file of the node. */
+  type: 'RuntimeDefault' | 'Localhost';
+  /** Path of the file below the kubelet's directory of profiles, on every node. It has to allow what starts the ranks; begin with the runtime's own. */
+  localhostProfile?: string;
 }
 
 /** One toleration, as in core. */

@@ -28,6 +28,10 @@ export function featuresOf(
   const notRoot = agentUid === 0 ? null : 'the agent is not root; run it as root';
   offer('any-user', notRoot && 'the agent is not root, so ranks run as its own user; run it as root');
   offer('devices', notRoot);
+  offer(
+    'pod-profile',
+    notRoot ?? (isFiltered() ? 'the agent is under a seccomp filter itself; run it without' : null),
+  );
   offer('user-namespace', agentUid === 0 ? null : userNamespaceTrouble());
   const noCgroups = notRoot ?? (cgroups === null ? 'no cgroup hierarchy is mounted' : null);
   const noFreezer = cgroups?.freezer ? null : 'neither cgroup v2 nor the freezer of v1 is mounted';
@@ -62,6 +66,9 @@ export function featuresOf(
   offer('pre-copy', noCheckpoint ?? pages.pagerTrouble ?? pages.trackerTrouble);
   return { features, missing };
 }
+
+/** Then the kernel does not show it the filters of others. */
+const isFiltered = (): boolean => !/^Seccomp:\s+0$/m.test(readFileSync('/proc/self/status', 'utf8'));
 
 function userNamespaceTrouble(): string | null {
   const clone = '/proc/sys/kernel/unprivileged_userns_clone';

@@ -15,6 +15,8 @@ export interface LaunchRequest {
   readonly mounts: MountTable;
   /** Of a sandbox in a carrier: what it gets of the carrier's mounts. */
   readonly carrierBinds?: readonly BoundMount[];
+  /** It is to be under the carrier's seccomp profile. */
+  readonly carrierProfile?: boolean;
   readonly cgroups: readonly CgroupRequest[];
   readonly devices: readonly string[];
   /** Without root: the only user there is in the sandbox. */
@@ -45,6 +47,7 @@ export function launchArguments(request: LaunchRequest): string[] {
   }
   for (const { source, target } of request.carrierBinds ?? [])
     args.push('--carrier-bind', `${source}:${target}`);
+  if (request.carrierProfile === true) args.push('--carrier-profile');
   request.mounts.files.forEach((file, index) =>
     args.push('--file', `${file.path}:${String(firstFileFd + index)}`),
   );

@@ -78,7 +78,9 @@ export function preparationOf(
         binds: carrier ? binds.filter(isPrivate) : binds,
         files: carrier ? generated.filter(({ path }) => !imagesOwn.includes(path)) : generated,
       }),
-      ...(carrier ? { carrierBinds: carrierMounts(carrier) } : {}),
+      ...(carrier
+        ? { carrierBinds: carrierMounts(carrier), carrierProfile: (spec.carrier?.profile ?? '') !== '' }
+        : {}),
       cgroups: backend.cgroups?.requestsFor(key, limits, carrier?.cgroups) ?? [],
       devices: [...devices],
       userNamespace: agentUid === 0 ? null : { uid: spec.uid, gid: spec.gid },

@@ -326,6 +326,7 @@ export interface Carrier {
   uid: string;
   address: string;
   scratch: string[];
+  profile: string;
 }
 
 export interface NetworkMember {

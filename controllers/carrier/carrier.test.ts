@@ -3,7 +3,7 @@ import type { ProcessGroup, ProcessGroupPlacement } from '../../crds/types.gen.t
 import { carrierLossOf, gangOf, type GangSeen } from './gang.ts';
 import { carrierNameOf, carrierPodOf, scratchOf, type Pod } from './pod.ts';
 import { restoredSharesOf, sharesOf } from './split.ts';
-import { carrierViewOf, type CarrierView } from './view.ts';
+import { carrierRefOf, carrierViewOf, type CarrierView } from './view.ts';
 
 describe('ranks are dealt out to carriers', () => {
   it.each<[string, number, ProcessGroupPlacement, string[]]>([
@@ -76,6 +76,7 @@ const view = (ordinal: number, more: Partial<CarrierView> = {}): CarrierView => 
   address: '10.0.0.1',
   createdMs: nowMs - 10_000,
   avoids: [],
+  profile: '',
   why: '',
   ...more,
 });
@@ -235,6 +236,21 @@ describe('the Pod', () => {
     },
   } as unknown as ProcessGroup;
   const made = carrierPodOf(group, { ...shares[1]!, node: 'n7' }, 3, { image: 'muster:1' });
+
+  it('is under a profile of the nodes where that is asked for, and says so of its ranks', () => {
+    const profile = { type: 'Localhost' as const, localhostProfile: 'team/strict.json' };
+    const template = { spec: { securityContext: { seccompProfile: profile } } };
+    const pod = carrierPodOf({ ...group, spec: { ...group.spec, template } }, shares[1]!, 3, { image: 'x' });
+    expect(pod.spec).toMatchObject({ securityContext: { seccompProfile: profile } });
+    expect(carrierRefOf([carrierViewOf(pod)], 1, 3)).toMatchObject({ profile: 'team/strict.json' });
+    expect(carrierViewOf(made).profile).toBe('');
+    // What somebody else has made of its container goes before that.
+    const containers = pod.spec!.containers!.map((each) => ({
+      ...each,
+      securityContext: { seccompProfile: { type: 'RuntimeDefault' } },
+    }));
+    expect(carrierViewOf({ ...pod, spec: { ...pod.spec, containers } }).profile).toBe('');
+  });
 
   it('says which nodes it was kept from', () => {
     const share = { ...shares[1]!, avoided: ['n8'] };

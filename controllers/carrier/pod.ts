@@ -10,7 +10,7 @@ import { quantityOf } from '../../crds/quantity.ts';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
 import type { KubernetesObject } from '../../store/object-store.ts';
 import type { ResourceType } from '../../store/resource.ts';
-import { suspendPolicyOf } from '../process-group/suspend-policy.ts';
+import { savesOnEviction } from '../process-group/eviction.ts';
 import { identityOf } from '../spec-of.ts';
 import type { Share } from './split.ts';
 
@@ -32,6 +32,10 @@ export interface CarrierAffinity {
   };
 }
 
+export interface Confinement {
+  readonly seccompProfile?: { readonly type: string; readonly localhostProfile?: string };
+}
+
 export interface ContainerStatus {
   readonly name: string;
   readonly state?: {
@@ -43,7 +47,16 @@ export interface ContainerStatus {
 
 /** As much of a Pod as is read here. */
 export interface Pod extends KubernetesObject {
-  readonly spec?: { readonly nodeName?: string; readonly affinity?: CarrierAffinity };
+  readonly spec?: {
+    readonly nodeName?: string;
+    readonly affinity?: CarrierAffinity;
+    readonly securityContext?: Confinement;
+    readonly containers?: readonly {
+      readonly name: string;
+      readonly securityContext?: Confinement;
+      readonly [field: string]: unknown;
+    }[];
+  };
   readonly status?: {
     readonly phase?: string;
     readonly reason?: string;
@@ -159,12 +172,12 @@ export function carrierPodOf(
       automountServiceAccountToken: wished.serviceAccountName !== undefined,
       // What the ranks have to end in, or to be saved in, and then some: they live in this Pod's cgroup.
       terminationGracePeriodSeconds:
-        (spec.gracePeriodSeconds ?? 10) + (suspendPolicyOf(group) === 'Checkpoint' ? savedWithinSeconds : 20),
+        (spec.gracePeriodSeconds ?? 10) + (savesOnEviction(group) ? savedWithinSeconds : 20),
       securityContext: {
         runAsUser: uid,
         runAsGroup: gid,
         runAsNonRoot: uid !== 0,
-        seccompProfile: { type: 'RuntimeDefault' },
+        seccompProfile: wished.securityContext?.seccompProfile ?? { type: 'RuntimeDefault' },
       },
       initContainers: [
         {

@@ -26,6 +26,8 @@ export interface CarrierView {
   readonly createdMs: number;
   /** Nodes that the scheduler was told to keep it from when it was made. */
   readonly avoids: readonly string[];
+  /** Seccomp profile of the node that it is under, whoever said so; '' for any other. */
+  readonly profile: string;
   /** Of a Pod that does not run: why not. */
   readonly why: string;
 }
@@ -44,8 +46,16 @@ export function carrierViewOf(pod: Pod): CarrierView {
     address: status?.podIP,
     createdMs: Date.parse(metadata.creationTimestamp ?? '') || 0,
     avoids: avoidedBy(pod),
+    profile: profileOf(pod),
     why: whyOf(pod),
   };
+}
+
+/** The container's own goes before that of the Pod. */
+function profileOf({ spec }: Pod): string {
+  const own = spec?.containers?.find(({ name }) => name === carrierContainer)?.securityContext;
+  const { type, localhostProfile = '' } = own?.seccompProfile ?? spec?.securityContext?.seccompProfile ?? {};
+  return type === 'Localhost' ? localhostProfile : '';
 }
 
 function avoidedBy({ spec }: Pod): readonly string[] {
@@ -99,6 +109,6 @@ export function carrierRefOf(
 ): Carrier | undefined {
   const view = views.find((each) => each.ordinal === ordinal && each.incarnation === incarnation);
   if (!view) return undefined;
-  const { namespace, name: pod, uid, address = '' } = view;
-  return { namespace, pod, uid, address, scratch: [...scratch] };
+  const { namespace, name: pod, uid, address = '', profile } = view;
+  return { namespace, pod, uid, address, scratch: [...scratch], profile };
 }

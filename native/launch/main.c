@@ -2,13 +2,14 @@
  *
  *   launch --init PATH [--slots N] [--hostname H] [--root DIR] [--net host|new|PATH]
  *          [--cgroup HIERARCHY:PATH [--cgroup-set FILE=VALUE]...]... [--bind SRC:DST[:ro]]... [--tmpfs DST[:OPTIONS]]...
- *          [--carrier PIDFD [--carrier-bind SRC:DST[:ro]]...] [--file DST:FD]... [--device /dev/X]... [--user-namespace UIDMAP:GIDMAP] [--keep-namespaces]
+ *          [--carrier PIDFD [--carrier-profile] [--carrier-bind SRC:DST[:ro]]...] [--file DST:FD]... [--device /dev/X]... [--user-namespace UIDMAP:GIDMAP] [--keep-namespaces]
  *
  * One line of JSON on stdout: {"pid":N,"pidns":INODE,"startTime":TICKS} once rank-init is ready (and "skipped", the generated
  * files that the root has no place for), or {"error","stage","errno","path"} with exit status 1, and then nothing is left
  * behind. It enters the host's mount and cgroup namespaces (those of the machine's pid 1) first, unless told to keep its own.
  * With --carrier the root, the sources of --carrier-bind and, unless --net says otherwise, the network are those of that process;
- * what it runs then gains no rights by any file of it, and is refused the system calls of filter.h.
+ * what it runs then gains no rights by any file of it, and is refused the system calls of filter.h; with --carrier-profile it is
+ * under the seccomp profile of that process besides.
  * Killed at any instruction, it leaves at most empty cgroups: pid 1 dies with it until somebody was told of it.
  */
 #include <errno.h>
@@ -31,6 +32,7 @@
 #include "filter.h"
 #include "mounts.h"
 #include "options.h"
+#include "profile.h"
 
 static struct options options;
 static struct cgroups cgroups;
@@ -187,11 +189,12 @@ static int become_init(int ready, int init, struct failure *failure) {
   /* A copy that closes at exec tells of its failure; READY_FD itself goes on. */
   int copy = fcntl(ready, F_DUPFD_CLOEXEC, READY_FD + 1);
   if (copy < 0 || dup2(copy, READY_FD) < 0) return failed(failure, "stdio", NULL);
-  close_range(READY_FD + 1, ~0u, 0);
+  if (close_range(READY_FD + 1, ~0u, 0) < 0) return failed(failure, "stdio", NULL);
 
   const char *undumpable = options.user_namespace ? "--undumpable" : NULL;
   const char *arguments[] = {"rank-init", "--ready", "--slots", options.slots, undumpable, NULL};
   const char *environment[] = {NULL};
+  if (profile_enter(failure) < 0) return -1;
   execve(INIT_PATH, (char *const *)arguments, (char *const *)environment);
   return failed(failure, "init", INIT_PATH);
 }
@@ -231,6 +234,7 @@ static int launch(struct failure *failure) {
   const char go[2] = {READY_GO, READY_GO};
   int init = open(options.init, O_RDONLY | O_CLOEXEC);
   if (init < 0) return failed(failure, "init", options.init);
+  if (options.carrier_profile && profile_read(options.carrier, failure) < 0) return -1;
   bool own_network = strcmp(options.network, "new") == 0;
   if (!own_network && strcmp(options.network, "host") != 0 && enter_network(options.network, failure) < 0) return -1;
   if (!options.keep_namespaces && !options.user_namespace) {

@@ -113,6 +113,10 @@ int options_parse(int argc, char **argv, struct options *options, struct failure
       options->keep_namespaces = true;
       continue;
     }
+    if (strcmp(argv[i], "--carrier-profile") == 0) {
+      options->carrier_profile = true;
+      continue;
+    }
     if (i + 1 == argc) return failed_with(failure, "arguments", argv[i], EINVAL);
     const char *name = argv[i++];
     char shown[sizeof failure->path];

@@ -42,6 +42,7 @@ struct options {
   const char *root;
   const char *network; /* "host", "new", or a path */
   int carrier;         /* pidfd of the process whose root, and whose network where that is "host", it gets; -1 */
+  bool carrier_profile;
   bool keep_namespaces;
   bool user_namespace;
   struct id_map uids, gids;

@@ -30,8 +30,8 @@ static void take_descriptors(const struct stdio *stdio) {
     if (stdio->child[fd] >= 0 && dup2(stdio->child[fd], fd) < 0) give_up(STAGE_STDIO, errno);
   if (stdio->terminal >= 0 && ioctl(stdio->terminal, TIOCSCTTY, 0) < 0) give_up(STAGE_STDIO, errno);
   if (stdio->child[3] < 0) close(3);
-  close_range(4, FD_FAILURE_WRITE - 1, 0);
-  close_range(FD_FAILURE_WRITE + 1, ~0u, 0);
+  /* A filter that refuses this must not leave a rank with what is of others. */
+  if (close_range(4, FD_FAILURE_WRITE - 1, 0) < 0 || close_range(FD_FAILURE_WRITE + 1, ~0u, 0) < 0) give_up(STAGE_STDIO, errno);
 }
 
 static void take_limits(const struct child_setting *setting, const struct start_view *view) {
