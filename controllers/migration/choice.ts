@@ -87,7 +87,7 @@ function groupTrouble({ spec, status, metadata }: ProcessGroup): Choice | undefi
   if (spec.template !== undefined)
     return refused(
       'NotSupported',
-      'ranks in carrier Pods cannot be moved by this build; drain the node by policy Checkpoint instead, which saves the group and brings it back in Pods elsewhere',
+      'ranks in carrier Pods cannot be moved while they run: drain the node (muster drain), which saves the group and brings it back in Pods elsewhere',
     );
   if (status?.network === undefined)
     return refused(

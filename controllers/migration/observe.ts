@@ -9,6 +9,7 @@ import { cutStateOf, isDone } from '../checkpoint/seen.ts';
 import type { Hub } from '../hub/hub.ts';
 import type { NodeOffer } from '../placement/place.ts';
 import { assignmentsOf } from '../process-group/observe.ts';
+import { wholeGroup } from '../process-group/restore.ts';
 import type { Clock } from '../runtime/clock.ts';
 import { type Key } from '../runtime/reconciler.ts';
 import { choiceOf } from './choice.ts';
@@ -63,7 +64,7 @@ export function observe(
     choice:
       state === 'Pending' && group && placement.length > 0
         ? choiceOf(migration, {
-            group,
+            group: wholeGroup(group, ports.checkpoints),
             placement,
             offers: ports.offers(groupUid),
             nodeOf: (node) => hub.nodes.get(node),

@@ -124,6 +124,14 @@ describe('what the drain of a node does next', () => {
     expect(planOf({ migrations }).actions).toEqual(['delete g-off-node1-abc-8', 'migrate 12']);
   });
 
+  it('moves no group that is in carrier Pods, which saves itself', () => {
+    const group = groupOf();
+    const carried = { ...group, spec: { ...group.spec, template: {} } };
+    const { actions, remains } = planOf({ groups: [carried] });
+    expect(actions).toEqual([]);
+    expect(remains).toMatchObject([{ why: 'is to be saved', blocked: false }]);
+  });
+
   it('ends groups by Kill alone, once', () => {
     expect(planOf({ policy: 'Kill' }).actions).toEqual(['end']);
     const asked = groupOf({}, { annotations: { 'muster.dev/end': 'Drain' } });

@@ -8,7 +8,7 @@ import { labels } from '../../crds/names.ts';
 import type { Migration, ProcessGroup } from '../../crds/types.gen.ts';
 import { failed, hindered } from '../process-group/drain.ts';
 import { endRequestOf } from '../process-group/end-request.ts';
-import type { DrainPolicy } from './treatment.ts';
+import { leavingBy, type DrainPolicy } from './treatment.ts';
 
 export interface DrainOfNode {
   readonly node: string;
@@ -101,7 +101,7 @@ function partOf(group: ProcessGroup, seen: DrainOfNode): Part {
   if (group.metadata.deletionTimestamp !== undefined) return wait('is being deleted');
   const running = conditionOf(group.status?.conditions, 'Running');
   if (running?.reason === 'Stopping') return wait(`is being ended: ${running.message}`);
-  switch (seen.policy) {
+  switch (leavingBy(group, seen.policy)) {
     case 'Kill':
       if (endRequestOf(group)) return wait('is being ended');
       return { ...wait('is to be ended'), actions: [{ kind: 'end', group }] };

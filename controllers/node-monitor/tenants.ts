@@ -7,6 +7,7 @@ import { isRestorable } from '../checkpoint/saves.ts';
 import type { Checkpoint, Migration, ProcessGroup } from '../../crds/types.gen.ts';
 import type { Hub } from '../hub/hub.ts';
 import { assignmentsOf } from '../process-group/observe.ts';
+import { wholeGroup } from '../process-group/restore.ts';
 import type { Key } from '../runtime/reconciler.ts';
 
 export interface TenantsPorts {
@@ -59,10 +60,12 @@ export class Tenants {
   }
 
   groupsOn(node: string): ProcessGroup[] {
-    return [...this.#ports.groups.values()].filter(
-      (group) =>
-        group.status?.finishTime === undefined && assignmentsOf(group).some((each) => each.node === node),
-    );
+    return [...this.#ports.groups.values()]
+      .filter(
+        (group) =>
+          group.status?.finishTime === undefined && assignmentsOf(group).some((each) => each.node === node),
+      )
+      .map((group) => wholeGroup(group, this.#ports.checkpoints));
   }
 
   straysOn(node: string): number {

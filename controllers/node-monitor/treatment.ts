@@ -4,11 +4,15 @@
  * decided here alone; who makes conditions refuses to know what follows from them.
  */
 import { conditionOf } from '../../crds/conditions.ts';
-import type { NodeMonitor } from '../../crds/types.gen.ts';
+import type { NodeMonitor, ProcessGroup } from '../../crds/types.gen.ts';
 import type { KubernetesObject } from '../../store/object-store.ts';
 
 export const drainPolicies = ['Migrate', 'Checkpoint', 'Suspend', 'Kill'] as const;
 export type DrainPolicy = (typeof drainPolicies)[number];
+
+/** By which policy this group leaves: ranks in carrier Pods, which nobody moves while they run, are saved and go on in others. */
+export const leavingBy = ({ spec }: Pick<ProcessGroup, 'spec'>, policy: DrainPolicy): DrainPolicy =>
+  policy === 'Migrate' && spec.template !== undefined ? 'Checkpoint' : policy;
 
 /** As much of a Kubernetes Node as matters here. */
 export interface KubeNode extends KubernetesObject {

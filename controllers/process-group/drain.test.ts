@@ -118,6 +118,12 @@ const actionsOf = (seen: Seen): string[] => {
 describe('a group on a node that is drained', () => {
   it.each([
     ['is saved at first', {}, 'Saving', ['save', 'want']],
+    [
+      'is saved in its Pods where others move',
+      { policies: { node1: 'Migrate' }, spec: { template: {} } },
+      'Saving',
+      ['save', 'want'],
+    ],
     ['is left alone by other policies', { policies: { node1: 'Migrate', node2: 'Kill' } }, 'Running', ['want']],
     ['is left alone by drains of other nodes', { policies: { node3: 'Checkpoint' } }, 'Running', ['want']],
     ['waits while it is dumped', { step: 'Dumping' }, 'Saving', ['want']],

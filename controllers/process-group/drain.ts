@@ -8,7 +8,7 @@ import { timeOf } from '../../crds/conditions.ts';
 import { nodeListText, parseNodeList } from '../../crds/node-list.ts';
 import type { ProcessGroup, ProcessGroupHold } from '../../crds/types.gen.ts';
 import type { PlacedImage } from '../checkpoint/copies.ts';
-import type { Treatment } from '../node-monitor/treatment.ts';
+import { leavingBy, type DrainPolicy, type Treatment } from '../node-monitor/treatment.ts';
 import type { Standing } from '../hub/node-table.ts';
 import type { Assignment } from '../placement/placement-status.ts';
 import { isSavedFromEviction } from './eviction.ts';
@@ -51,7 +51,10 @@ export function drainOf(
 ): DrainSeen | undefined {
   const { status, metadata } = group;
   if (status?.finishTime !== undefined || metadata.deletionTimestamp !== undefined) return undefined;
-  const policyOf = (node: string) => treatment(node).drain?.policy;
+  const policyOf = (node: string): DrainPolicy | undefined => {
+    const { policy } = treatment(node).drain ?? {};
+    return policy && leavingBy(group, policy);
+  };
   const placed = [...new Set(assignments.map(({ node }) => node))];
   // Of one that has left, only who is to stay away until the drain is over.
   const asking =

@@ -12,6 +12,7 @@ import type { NodeState } from '../hub/node-table.ts';
 import { placeRestored } from '../placement/place-restored.ts';
 import type { NodeOffer, Placing } from '../placement/place.ts';
 import { expandPlacement, type Assignment } from '../placement/placement-status.ts';
+import { keyOf, type Key } from '../runtime/reconciler.ts';
 import { recordedFailures, type RestoreFailure } from './restore-retry.ts';
 
 export interface RestoreSeen {
@@ -44,6 +45,14 @@ export function restoredGroup(group: ProcessGroup, checkpoint: Checkpoint | unde
   );
   const template = saved.template === undefined ? {} : { template: own.template ?? saved.template };
   return { ...group, spec: { ...template, ...others, ...kept } };
+}
+
+/** The same, of checkpoints that are at hand. */
+export function wholeGroup(group: ProcessGroup, checkpoints: ReadonlyMap<Key, Checkpoint>): ProcessGroup {
+  const { namespace = 'default' } = group.metadata;
+  const name = restoreNameOf(group);
+  const from = name === undefined ? undefined : checkpoints.get(keyOf({ metadata: { namespace, name } }));
+  return restoredGroup(group, from);
 }
 
 /** The root that ranks had is in the image as it was: of a Pod, or of a node. */
