@@ -291,7 +291,11 @@ export async function runControlPlane(
     new CarrierBook({
       store, clock, logger,
       waiter: options.carriers,
-      avoided: () => treatments.ownCordons(),
+      // Kubernetes may still use a node whose agent has long been silent: nothing would come of a Pod there.
+      avoided: () => [
+        ...treatments.ownCordons(),
+        ...[...monitors.objects.keys()].filter((node) => hub.nodes.standing(node) === 'Lost'),
+      ],
       ...(options.carriers.policy === undefined ? {} : { policy: options.carriers.policy }),
       changed: (uid) => {
         const key = reconciler.keyOf(uid);

@@ -15,6 +15,11 @@ interface Case {
   readonly other?: Partial<SandboxView>;
 }
 
+const goesBack: Partial<ProcessGroupSpec> = {
+  suspendPolicy: 'Stop',
+  failurePolicy: { node: 'RestoreLatestCheckpoint' },
+};
+
 function seenOf({ spec = {}, step, hasRun = true, other = {} }: Case): Seen {
   const group = {
     metadata: { name: 'g', uid: 'u' },
@@ -52,6 +57,19 @@ it.each<[string, Case, string]>([
   ['is lost when its ranks never ran', { hasRun: false }, 'Ending'],
   ['is lost with a Pod that is gone', { other: { carrierLoss: 'its carrier Pod is gone' } }, 'Ending'],
   ['is lost when it was not to be saved', { spec: { suspendPolicy: 'Stop' } }, 'Ending'],
+  ['is lost with a node of which nothing is heard', { other: { standing: 'Lost' } }, 'Ending'],
+  ['is saved where it is brought back after a loss', { spec: goesBack }, 'Saving'],
+  ['goes back when it cannot be saved', { spec: goesBack, step: 'Failed' }, 'Restarting'],
+  [
+    'goes back with a Pod that is gone',
+    { spec: goesBack, other: { carrierLoss: 'its carrier Pod is gone' } },
+    'Restarting',
+  ],
+  [
+    'begins anew by its policy',
+    { spec: { suspendPolicy: 'Stop', failurePolicy: { node: 'Restart' } } },
+    'Restarting',
+  ],
 ])('a group whose Pod is evicted %s', (_what, options, phase) => {
   const seen = seenOf(options);
   expect(phaseOf(seen)).toBe(phase);

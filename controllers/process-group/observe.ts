@@ -225,7 +225,11 @@ function gangOfGroup(
 
 /** A node that cannot do what the group asks of it is not ready for the group. */
 function ableFor({ spec }: ProcessGroup, offer: NodeOffer, ports: ObservePorts): NodeOffer {
-  const able = isIsolated(spec, ports) ? isolating(offer, ports) : offer;
+  const networked = isIsolated(spec, ports) ? isolating(offer, ports) : offer;
+  const able =
+    spec.template?.spec?.securityContext?.seccompProfile?.type === 'Localhost'
+      ? having('pod-profile', "cannot put ranks under the Pod's seccomp profile", networked, ports)
+      : networked;
   return startsElsewhere(spec)
     ? having('leases', 'cannot hold a lease for failurePolicy.node', able, ports)
     : able;

@@ -34,7 +34,7 @@ import { suspendPolicyOf } from './suspend-policy.ts';
 import { exitOf, firstFailure, unaccounted, verdictOf, type Verdict } from './verdict.ts';
 import { earlierUsage, usageOf } from './usage.ts';
 import { countedTime } from './wall-time.ts';
-import { fenceHold, isLostWithNode, silentOf, wardenStep } from './warden.ts';
+import { fenceHold, lostOf, podLossOf, silentOf, wardenStep } from './warden.ts';
 
 type State = readonly [status: Condition['status'], reason: Reason, message: string];
 type Conditions = Record<
@@ -393,9 +393,19 @@ function holdsOf(seen: Seen, phase: Phase): object {
 function restartText(seen: Seen): string {
   if (seen.retry) return `${failureText(seen.retry.failures)}; the group is brought back elsewhere`;
   const silent = silentOf(seen);
-  const lost = nodesOf([...seen.sandboxes.filter(isLostWithNode), ...silent]);
+  const lost = lostOf(seen);
+  const told = conditionOf(seen.group.status?.conditions, 'Running');
+  // What was lost has been ended since.
+  if (lost.length + silent.length === 0 && told?.reason === 'Restarting') return told.message;
+  const pods = lost.flatMap((view) => podLossOf(view) ?? []).slice(0, 4);
+  const nodes = nodesOf([...lost, ...silent]);
+  const what = pods.length > 0 ? pods.join('; ') : `${nodes === '' ? 'a node' : nodes} is lost`;
+  const from = againFrom(seen);
+  const where = from
+    ? `brought back from Checkpoint ${from.checkpointName}`
+    : 'started again from its beginning';
   const wait = silent.length === 0 ? '' : `; waiting until the lease on ${nodesOf(silent)} is over`;
-  return `${lost === '' ? 'a node' : lost} is lost: the group is started again from its beginning${wait}`;
+  return `${what}: the group is ${where}${wait}`;
 }
 
 function nodesOf(views: readonly SandboxView[]): string {

@@ -11,9 +11,17 @@ import type { BrokenFence, RankEnd, SandboxFact } from '../../wire/agent-types.t
 import { causeOf, isOriginal, type FoundCause } from './cause.ts';
 import type { SandboxView, Seen } from './seen.ts';
 import { putsOffEnd, unsavedText } from './final-checkpoint.ts';
-import { isSavedFromEviction } from './eviction.ts';
 import { failureText, isRetried, recordedFailures } from './restore-retry.ts';
-import { fencedOf, isClearing, isLostWithNode, mostRestarts, restarts, startsElsewhere } from './warden.ts';
+import {
+  fencedOf,
+  isClearing,
+  isUncarried,
+  lostOf,
+  mostRestarts,
+  podLossOf,
+  restarts,
+  startsElsewhere,
+} from './warden.ts';
 import { activeMsOf } from './wall-time.ts';
 
 export interface Verdict {
@@ -59,11 +67,7 @@ function originOf(seen: Seen): Verdict | undefined {
 /** What ends the group by itself: a failed rank or sandbox, one that is lost. */
 function failureOf(seen: Seen): Verdict | undefined {
   // First: ranks that are killed along with their Pod die of that, whatever signal they got.
-  const uncarried = isSavedFromEviction(seen)
-    ? undefined
-    : seen.sandboxes.find(
-        ({ state, carrierLoss }) => carrierLoss !== undefined && (state === 'Live' || state === 'Waiting'),
-      );
+  const uncarried = startsElsewhere(seen.group.spec) ? undefined : lostOf(seen).find(isUncarried);
   if (uncarried) return carrierVerdict(uncarried);
   if (isRetried(seen)) return undefined;
   const exhausted = exhaustedVerdict(seen);
@@ -106,7 +110,7 @@ export function unaccounted(seen: Seen): Verdict | undefined {
 /** Of a group that is started again when it loses a node: whether a failure is to wait for what comes of that. */
 function isNodesFault(seen: Seen, found: FoundCause | undefined): boolean {
   if (!restarts(seen.group)) return false;
-  if (seen.sandboxes.some(isLostWithNode)) return true;
+  if (lostOf(seen).length > 0) return true;
   const isAway = ({ standing, state }: SandboxView): boolean => standing !== 'Connected' && state !== 'Over';
   return found !== undefined && !isOriginal(found.cause) && seen.sandboxes.some(isAway);
 }
@@ -115,10 +119,11 @@ function isNodesFault(seen: Seen, found: FoundCause | undefined): boolean {
 function exhaustedVerdict(seen: Seen): Verdict | undefined {
   const { spec, status } = seen.group;
   if (!startsElsewhere(spec) || restarts(seen.group)) return undefined;
-  const lost = seen.sandboxes.find(isLostWithNode) ?? fencedOf(seen)[0];
+  const lost = lostOf(seen)[0] ?? fencedOf(seen)[0];
   if (!lost) return undefined;
   const times = status?.restarts ?? 0;
-  const text = `node ${lost.node} is lost with ranks ${shortRanks(lost.ranks)}; the group was started again ${times} of failurePolicy.maxRestarts, ${mostRestarts(spec)}, times`;
+  const what = podLossOf(lost) ?? `node ${lost.node} is lost`;
+  const text = `${what}, with ranks ${shortRanks(lost.ranks)}; the group was started again ${times} of failurePolicy.maxRestarts, ${mostRestarts(spec)}, times`;
   return verdict('RestartsExhausted', { node: lost.node }, text);
 }
 

@@ -22,6 +22,7 @@ const running: ProcessGroupStatus = {
 };
 
 interface Sandbox {
+  readonly carrierLoss?: string;
   readonly silentMs?: number;
   readonly state?: SandboxState;
   readonly fact?: Partial<SandboxFact>;
@@ -34,7 +35,7 @@ function scene(
   policy: ProcessGroup['spec']['failurePolicy'] = { node: 'Restart', maxRestarts: 3 },
 ): Seen {
   const want = conditionOf(status.conditions, 'Running')?.reason === 'Restarting' ? 'Kill' : 'Run';
-  const views = sandboxes.map(({ silentMs = 0, state = 'Live', fact }, ordinal): SandboxView => {
+  const views = sandboxes.map(({ silentMs = 0, state = 'Live', fact, carrierLoss }, ordinal): SandboxView => {
     const failed = fact?.state === 'Failed' || (fact?.failures?.length ?? 0) > 0 || fact?.abort != null;
     const base = { state: 'Running', reason: '', message: '', succeeded: '', failures: [], failuresTotal: 0 };
     const told = { ...base, limitExceeded: '', abort: null, brokenFence: null, ranksRunning: 1, ...fact };
@@ -51,6 +52,7 @@ function scene(
       forgotten: false,
       leaseSilentMs: silentMs,
       want,
+      carrierLoss,
     };
   });
   return {
@@ -158,6 +160,41 @@ describe('a group under a lease', () => {
     expect(visit(scene(running, [fenced, {}], { node: 'Fail' }))).toMatchObject({
       phase: 'Running',
       holds: [],
+    });
+  });
+
+  const evicted = 'carrier Pod g-1-0 Evicted: low on disk';
+
+  it('is started again when it loses a Pod, once nothing of it runs any more', () => {
+    const clearing = visit(scene(running, [{ carrierLoss: evicted }, {}]));
+    expect(clearing).toMatchObject({ phase: 'Restarting', kinds: ['want'] });
+    expect(clearing.events).toContain('Restarting');
+    const { message } = conditionOf(clearing.status.conditions, 'Running')!;
+    expect(message).toBe(`${evicted}: the group is started again from its beginning`);
+    // Its node is silent besides.
+    const ending = { carrierLoss: evicted, silentMs: 1 };
+    expect(visit(scene(clearing.status, [ending, killed])).phase).toBe('Restarting');
+    const other = visit(scene(clearing.status, [{ carrierLoss: evicted, ...killed }, {}]));
+    expect(other.phase).toBe('Restarting');
+    expect(conditionOf(other.status.conditions, 'Running')!.message).toBe(message);
+    const over = visit(scene(clearing.status, [{ carrierLoss: evicted, ...killed }, killed]));
+    expect(over).toMatchObject({ phase: 'Restarted', status: { restarts: 1 } });
+  });
+
+  it.each<[string, Sandbox['fact']]>([
+    ['ranks', { limitExceeded: 'carrier' }],
+    ['sandbox', { state: 'Failed', reason: 'CarrierLost' }],
+  ])('takes the word of the agent for it that the Pod of its %s is gone', (_what, fact) => {
+    const sandbox = { state: 'Over', fact: { ranksRunning: 0, ...fact } } as const;
+    expect(visit(scene(running, [sandbox, {}])).phase).toBe('Restarting');
+    expect(visit(scene(running, [sandbox, {}], { node: 'Fail' })).phase).toBe('Ending');
+  });
+
+  it('fails when it loses a Pod once more than it may', () => {
+    const { status } = visit(scene({ ...running, restarts: 3 }, [{ carrierLoss: evicted }, {}]));
+    expect(status.exitSummary).toMatchObject({
+      reason: 'RestartsExhausted',
+      message: expect.stringContaining(evicted) as string,
     });
   });
 });

@@ -14,6 +14,7 @@ import {
   type WardenState,
 } from '../../wire/fencing.ts';
 import { stepOf, type Step } from '../../wire/state-table.ts';
+import { isSavedFromEviction } from './eviction.ts';
 import type { SandboxView, Seen } from './seen.ts';
 
 export const fenceHold = 'Fence' as const;
@@ -53,15 +54,38 @@ export function silentOf(seen: Seen): readonly SandboxView[] {
   return times === undefined ? [] : seen.sandboxes.filter((view) => isSilent(view, times.expiresAfterMs));
 }
 
+/** Sandboxes that were lost with their node, their lease or their Pod; not while the group is being saved from what takes its Pod. */
+export function lostOf(seen: Seen): readonly SandboxView[] {
+  const isSaving = isSavedFromEviction(seen);
+  return seen.sandboxes.filter((view) => isLostWithNode(view) || (!isSaving && isUncarried(view)));
+}
+
+/** Its Pod is gone, or is going, and something of it may still be there. */
+export function isUncarried({ state, carrierLoss }: SandboxView): boolean {
+  return carrierLoss !== undefined && (state === 'Live' || state === 'Waiting');
+}
+
 /**
- * By the word of its agent the sandbox was lost with its node, with its lease, or with the node that had pages of it: of that the agent
- * tells before it ends the ranks, whose peers may take it for a failure of theirs.
+ * By the word of its agent the sandbox was lost with its node, with its lease, with its Pod, or with the node that had pages of it: of
+ * that the agent tells before it ends the ranks, whose peers may take it for a failure of theirs.
  */
-export function isLostWithNode({ state, known }: SandboxView): boolean {
-  if (state === 'Lost') return true;
+function isLostWithNode({ state, known }: SandboxView): boolean {
+  if (state === 'Lost' || isPodGone(known)) return true;
   const { state: told, reason, move } = known?.fact ?? {};
   if (move?.state === 'Lost') return true;
   return told === 'Failed' && (reason === 'NodeLost' || reason === 'LeaseExpired');
+}
+
+const isPodGone = (known: SandboxView['known']): boolean =>
+  known?.fact.limitExceeded === 'carrier' ||
+  (known?.fact.state === 'Failed' && known.fact.reason === 'CarrierLost');
+
+/** What became of the Pod of one that was lost with it, for people; undefined: it was lost otherwise. */
+export function podLossOf({ known, carrierLoss, ordinal, node }: SandboxView): string | undefined {
+  return (
+    carrierLoss ??
+    (isPodGone(known) ? `the carrier Pod of sandbox ${ordinal} on ${node} has ended` : undefined)
+  );
 }
 
 /** Until time alone may bring the next event; undefined: it brings none. */
@@ -89,8 +113,8 @@ function stateOf(group: ProcessGroup): WardenState {
 }
 
 function doubtEvent(seen: Seen): WardenEvent | undefined {
-  const { group, sandboxes } = seen;
-  if (restarts(group) && sandboxes.some(isLostWithNode)) return 'Lost';
+  const { group } = seen;
+  if (restarts(group) && lostOf(seen).length > 0) return 'Lost';
   const times = leaseOf(group);
   if (times === undefined) return undefined;
   const isFenced = restarts(group) && fencedOf(seen).length > 0;

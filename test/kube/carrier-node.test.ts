@@ -3,15 +3,16 @@
  * is all that they see; when their Pod goes, so do they, and it is said.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { podType, type Pod } from '../../controllers/carrier/pod.ts';
 import { conditionOf } from '../../crds/conditions.ts';
+import { parseNodeList } from '../../crds/node-list.ts';
 import { eventually } from '../contract/eventually.ts';
 import { checkout, program } from '../e2e/cluster.ts';
-import { render } from '../chart/helm.ts';
+import { agentPod } from './agent-pod.ts';
 import { KubeCluster } from './cluster.ts';
 import { librariesOf } from './images.ts';
 import { controllerNamespace, groupOf, MusterOnKube } from './muster.ts';
@@ -19,7 +20,7 @@ import { KubeNode, nodeTrouble } from './node.ts';
 
 const waiter = `${checkout}/build/native/carrier-wait`;
 const imageRoot = join(checkout, 'build/image-root');
-execFileSync('scripts/image-root.sh', [imageRoot], { env: { ...process.env, MUSTER_IMAGE_CRIU: 'no' } });
+execFileSync('scripts/image-root.sh', [imageRoot]);
 // What the image takes from Debian's packages: the libraries of Node.
 const nodeLibraries = Object.fromEntries(
   librariesOf(execFileSync('scripts/node-path.sh', { encoding: 'utf8' }).trim()).map((path) => [path, path]),
@@ -29,7 +30,12 @@ const images = {
   'local/pause:1': { files: { '/pause': waiter }, entrypoint: ['/pause'] },
   'local/muster:1': {
     trees: { '/opt/muster': imageRoot },
-    files: { '/bin/sh': '/bin/sh', '/usr/sbin/nft': '/usr/sbin/nft', ...nodeLibraries },
+    files: {
+      '/bin/sh': '/bin/sh',
+      '/usr/sbin/ip': '/usr/sbin/ip',
+      '/usr/sbin/nft': '/usr/sbin/nft',
+      ...nodeLibraries,
+    },
     entrypoint: ['/opt/muster/bin/muster'],
   },
   'local/user:1': {
@@ -49,10 +55,20 @@ const images = {
 /** More than Pods of these tests take on a machine that is busy. */
 const carrierTimeoutSeconds = 60;
 
+/** A seccomp profile of the node that lets nobody make directories. */
+const narrow = {
+  defaultAction: 'SCMP_ACT_ALLOW',
+  syscalls: [{ names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_ERRNO' }],
+};
+const narrowed = {
+  securityContext: { seccompProfile: { type: 'Localhost', localhostProfile: 'narrow.json' } },
+};
+
 const trouble = nodeTrouble();
 let cluster: KubeCluster;
 let muster: MusterOnKube;
 let node: KubeNode;
+let other: KubeNode | undefined;
 
 describe.skipIf(trouble !== undefined)(
   `carrier Pods on a kubelet${trouble === undefined ? '' : `: ${trouble}`}`,
@@ -62,13 +78,16 @@ describe.skipIf(trouble !== undefined)(
       await cluster.kubectl('apply', '-f', 'crds');
       const accounts = ['--agent-service-account', `${controllerNamespace}/muster-agents`];
       const image = ['--carrier-image', 'local/muster:1', '--carrier-pull-policy', 'Never'];
-      const carriers = [...accounts, ...image, '--carrier-timeout', String(carrierTimeoutSeconds)];
+      const times = ['--carrier-timeout', String(carrierTimeoutSeconds), '--node-lease', '15'];
+      const carriers = [...accounts, ...image, ...times];
       muster = await MusterOnKube.start(cluster, { arguments: carriers });
       node = await KubeNode.start(cluster, 'node1', images);
+      writeFileSync(join(node.directory, 'seccomp/narrow.json'), JSON.stringify(narrow));
       await muster.startAgent('node1');
     }, 900_000);
     afterAll(async () => {
       await muster?.[Symbol.asyncDispose]();
+      await other?.[Symbol.asyncDispose]();
       await node?.[Symbol.asyncDispose]();
       await cluster?.[Symbol.asyncDispose]();
     }, 120_000);
@@ -114,7 +133,7 @@ describe.skipIf(trouble !== undefined)(
     const sights: Readonly<Record<string, string>> = {
       image: 'test "$(cat /etc/image)" = "the user’s own" && test ! -e /usr/bin/apt-get',
       user: 'test "$(id -u)" = 65534',
-      volume: 'touch /scratch/a && test $(hostname) = volume-0',
+      volume: 'touch /scratch/a && mkdir /work/a && test $(hostname) = volume-0',
       // An io_uring is what containers may not have by default, and anybody else may.
       calls: 'case "$(/opt/holder uring)" in "not whole"*) exit 0;; esac; exit 1',
       // Nothing of the image gives rights on the node.
@@ -142,22 +161,31 @@ describe.skipIf(trouble !== undefined)(
       expect((await pods('kept')).map(({ metadata }) => metadata.uid)).toEqual(before);
     });
 
+    /** On the first node. */
+    const untilAtWork = async (name: string): Promise<void> => {
+      const { metadata } = await muster.until(name, 'Running', 60_000);
+      await eventually(() => expect(outputOf(metadata.uid, 1).length).toBeGreaterThan(500), 20_000);
+    };
     const suspend = (value: boolean, name = 'kept', suspendPolicy = 'Stop'): Promise<string> => {
       const spec = { suspend: value, suspendPolicy };
       return cluster.kubectl('patch', 'pg', name, '--type=merge', '-p', JSON.stringify({ spec }));
     };
-    const counting = sh('i=0; while [ $i -lt 100 ]; do sleep 0.1; i=$((i + 1)); done');
-    /** A ring of MPI over the job's own network, of ranks that have written what goes with their Pod. */
+    /** By policy it is brought back when it loses a Pod or a node. */
+    const goesBack = { failurePolicy: { node: 'RestoreLatestCheckpoint' } };
+    const ring = '/opt/ring --seconds 20 --report-every 10 --bytes 4096';
+    /** A ring of MPI over the job's own network, of ranks that have written what goes with their Pod, under a profile of the node. */
     const saved = {
       template: {
+        ...narrowed,
         volumes: [{ name: 'scratch', emptyDir: {} }],
         volumeMounts: [{ name: 'scratch', mountPath: '/scratch' }],
       },
       // Whether what they wrote and the rights that they have are still the same.
       command: sh(
         'echo $$ >/work/$MUSTER_RANK && echo $$ >/scratch/$MUSTER_RANK && ' +
-          '/opt/ring --seconds 20 --report-every 10 --bytes 4096 && ' +
+          `${ring} && ` +
           'test "$(cat /work/$MUSTER_RANK /scratch/$MUSTER_RANK)" = "$(echo $$; echo $$)" && ' +
+          '! mkdir /work/new-$MUSTER_RANK 2>/dev/null && ' +
           sights['rights'],
       ),
     };
@@ -170,20 +198,35 @@ describe.skipIf(trouble !== undefined)(
     it('end their group when one of them dies', async () => {
       await suspend(true); // which takes this kubelet a minute: looked at below
       await muster.apply(carried('saved', saved.command, { pmi: 'PMI1' }, saved.template));
-      const { metadata } = await muster.until('saved', 'Running', 60_000);
-      await eventually(() => expect(outputOf(metadata.uid, 1).length).toBeGreaterThan(1000));
+      await untilAtWork('saved');
       await suspend(true, 'saved', 'Checkpoint');
-      await muster.apply(carried('evicted', counting, { size: 2, suspendPolicy: 'Checkpoint' }));
-      await muster.until('evicted', 'Running', 60_000);
+      await muster.apply(carried('evicted', sh(ring), { pmi: 'PMI1', suspendPolicy: 'Checkpoint' }));
+      await untilAtWork('evicted');
       await cluster.kubectl('delete', 'pod', 'evicted-1-0', '--wait=false');
       await muster.apply(carried('dies', ['/bin/sleep', '600']));
+      await muster.apply(carried('back', sh(ring), { ...goesBack, pmi: 'PMI1' }));
       await muster.until('dies', 'Running', 60_000);
-      const [pod] = await pods('dies');
+      await killContainer('dies');
+      expect(await failed('dies')).toMatch(/^CarrierLost: /);
+      await untilAtWork('back');
+      await muster.command('checkpoint', 'back', '--name', 'back-1');
+      await killContainer('back');
+    });
+
+    /** As the kernel does when memory is short. */
+    async function killContainer(name: string): Promise<void> {
+      const [pod] = await pods(name);
       const [status] = pod?.status?.containerStatuses ?? [];
       const id = (status as { containerID?: string } | undefined)?.containerID ?? '';
       await node.ctr('tasks', 'kill', '--signal', 'SIGKILL', id.replace('containerd://', ''));
-      expect(await failed('dies')).toMatch(/^CarrierLost: /);
-    });
+    }
+
+    /** What the last rank wrote is whole, nothing of it twice. */
+    const expectWhole = (uid: string | undefined, incarnation: number): void => {
+      const lines = outputOf(uid, incarnation).trimEnd().split('\n');
+      lines.forEach((line, at) => expect(line).toContain(`rank 3 iteration ${at * 10} `));
+      expect(lines.length).toBeGreaterThan(20);
+    };
 
     it('say why the scheduler has no node for one of them', async () => {
       // Of two that take more than half of the node the second is waited for in vain.
@@ -236,9 +279,17 @@ describe.skipIf(trouble !== undefined)(
       const done = await muster.until('saved', 'Succeeded', 90_000);
       expect(done.status).toMatchObject({ ranks: { succeeded: 4 }, nodeCount: 1 });
       expect((await pods('saved')).map(({ metadata }) => metadata.name)).not.toContain('saved-1-0');
-      const lines = outputOf(done.metadata.uid, 2).trimEnd().split('\n');
-      lines.forEach((line, at) => expect(line).toContain(`rank 3 iteration ${at * 10} `));
-      expect(lines.length).toBeGreaterThan(20);
+      expectWhole(done.metadata.uid, 2);
+    });
+
+    it('of a group that lost one of them, and is to be brought back, are made anew', async () => {
+      const { metadata, status } = await muster.until('back', 'Succeeded', 110_000);
+      expect(status).toMatchObject({ ranks: { succeeded: 4 }, restarts: 1, incarnation: 1 });
+      expect(status?.restore?.checkpointName).toBe('back-1');
+      expect(await cluster.kubectl('events', '--for', 'pg/back')).toMatch(
+        /Restarting .*carrier Pod .* (?:ended|deleted|Error)\b.*brought back from Checkpoint back-1/,
+      );
+      expectWhole(metadata.uid, 2);
     });
 
     it('have their group saved when one of them is deleted, by its policy, and it goes on in others', async () => {
@@ -253,22 +304,6 @@ describe.skipIf(trouble !== undefined)(
       );
     });
 
-    it('leave a node that is drained, with an image elsewhere, and come back to it', async () => {
-      await muster.startAgent('node2'); // no node of Kubernetes: it keeps images
-      await muster.apply(carried('drained', counting, { size: 2 }));
-      await muster.until('drained', 'Running', 60_000);
-      await muster.command('drain', 'node1', '--policy', 'checkpoint');
-      await eventually(async () => {
-        const { status } = await muster.group('drained');
-        expect(conditionOf(status?.conditions, 'Placed')?.message).toMatch(
-          /drained-2-0 Unschedulable: 0\/1 nodes/,
-        );
-      }, 40_000);
-      await muster.command('uncordon', 'node1');
-      await muster.until('drained', 'Succeeded', 60_000);
-      await muster.stopAgent('node2');
-    });
-
     it('are all let go in the end when one of them has no node, so that another group may have theirs', async () => {
       await eventually(async () => {
         expect(await cluster.kubectl('events', '--for', 'pg/wide')).toMatch(
@@ -279,10 +314,56 @@ describe.skipIf(trouble !== undefined)(
       await cluster.kubectl('delete', 'pg', 'wide', '--timeout=60s');
     });
 
+    const cordon = (name: string, isNot = ''): Promise<string> => cluster.kubectl(`${isNot}cordon`, name);
+    const nodesOf = async (name: string): Promise<string[]> =>
+      ((await muster.group(name)).status?.placement ?? []).flatMap(({ nodes }) => parseNodeList(nodes));
+
+    it('leave a node that is drained, and their ranks go on on another', async () => {
+      other = await node.beside('node2');
+      await cordon('node2');
+      await muster.startAgent('node2');
+      await muster.apply(carried('drained', sh(ring), { pmi: 'PMI1' }));
+      await untilAtWork('drained');
+      await cordon('node2', 'un');
+      await muster.command('drain', 'node1');
+      const { status } = await muster.until('drained', 'Succeeded', 110_000);
+      expect(status).toMatchObject({ incarnation: 1, lastCheckpoint: { name: 'drained-suspend-1' } });
+      expect(new Set(await nodesOf('drained'))).toEqual(new Set(['node2']));
+      await muster.command('uncordon', 'node1');
+    }, 300_000);
+
+    it('of a node that is lost are made anew on another, and the ranks go on from the last checkpoint', async () => {
+      await cordon('node1');
+      await muster.apply(carried('lost', sh(ring), { ...goesBack, pmi: 'PMI1' }));
+      await muster.until('lost', 'Running', 60_000);
+      expect(new Set(await nodesOf('lost'))).toEqual(new Set(['node2']));
+      await cordon('node1', 'un');
+      await muster.command('checkpoint', 'lost', '--name', 'lost-1');
+      await cluster.kubectl('wait', '--for=condition=Durable', '--timeout=60s', 'ckpt/lost-1');
+      await muster.stopAgent('node2', 'SIGKILL');
+      await other!.lose();
+      // As the cluster's own node controller does.
+      await cluster.kubectl('taint', 'node', 'node2', 'node.kubernetes.io/unreachable:NoSchedule');
+      const { metadata, status } = await muster.until('lost', 'Succeeded', 110_000);
+      expect(status).toMatchObject({ ranks: { succeeded: 4 }, restarts: 1 });
+      expect(new Set(await nodesOf('lost'))).toEqual(new Set(['node1']));
+      expectWhole(metadata.uid, 2);
+    }, 300_000);
+
+    it('of a node that comes back are nothing that it still holds', async () => {
+      await muster.startAgent('node2');
+      await eventually(async () => {
+        const count = await cluster.kubectl('get', 'nm', 'node2', '-o', 'jsonpath={.status.sandboxes.count}');
+        expect(Number(count)).toBe(0);
+      }, 60_000);
+      await muster.stopAgent('node2');
+      await cluster.kubectl('delete', 'node', 'node2');
+    });
+
     it('are found and built by an agent that is itself a Pod, as the chart has it, and outlive it', async () => {
       await nothingLeft(); // which only the agent that had it can take away
       await muster.stopAgent('node1');
-      const pod = await agentPod();
+      const pod = await agentPod(cluster, muster, node);
       await cluster.kubectlWith({ input: JSON.stringify(pod) }, 'apply', '-f', '-');
       const ready = async (): Promise<void> => {
         const path = 'jsonpath={.status.conditions[?(@.type=="Ready")].status} {.status.node.bootId}';
@@ -318,77 +399,6 @@ describe.skipIf(trouble !== undefined)(
       );
     }, 240_000);
 
-    /** That of the chart's DaemonSet, with what differs on this machine: where the controllers are, where state is kept, the image. */
-    async function agentPod(): Promise<object> {
-      const daemonSet = (await render()).find(({ kind }) => kind === 'DaemonSet')!;
-      const { spec } = (daemonSet['spec'] as { template: { spec: PodSpec } }).template;
-      const state = join(node.directory, 'agent');
-      mkdirSync(state, { recursive: true });
-      // As systemd has the file systems of a node: what is mounted there later is seen in Pods.
-      execFileSync('mount', ['--bind', '--make-shared', state, state]);
-      const given: Readonly<Record<string, string>> = {
-        '--home': state,
-        '--join': muster.joinAddress(),
-        '--address': '127.0.0.1',
-      };
-      const [container] = spec.containers;
-      const args = container.args.map((arg) => {
-        const [name = ''] = arg.split('=');
-        return name in given ? `${name}=${given[name]}` : arg;
-      });
-      await cluster
-        .kubectl('create', 'serviceaccount', 'muster-agents', '-n', controllerNamespace)
-        .catch(() => '');
-      const text = 'allowedUids: 1000-65534';
-      await cluster.kubectl(
-        'create',
-        'configmap',
-        'muster-node',
-        '-n',
-        controllerNamespace,
-        `--from-literal=node.yaml=${text}`,
-      );
-      return {
-        apiVersion: 'v1',
-        kind: 'Pod',
-        metadata: { name: 'agent', namespace: controllerNamespace, labels: { app: 'agent' } },
-        spec: {
-          ...spec,
-          priorityClassName: undefined,
-          nodeName: 'node1',
-          restartPolicy: 'Never',
-          terminationGracePeriodSeconds: 5,
-          containers: [
-            {
-              ...container,
-              image: 'local/muster:1',
-              securityContext: withinMachine(container.securityContext),
-              imagePullPolicy: 'Never',
-              args,
-              // This node has no address of its own; the agent is told one.
-              env: container.env
-                .filter(({ name }) => name !== 'HOST_IP')
-                .map(({ name, valueFrom }) => ({
-                  name,
-                  valueFrom: { fieldRef: { apiVersion: 'v1', ...valueFrom.fieldRef } },
-                })),
-              volumeMounts: container.volumeMounts.map((mount) =>
-                mount.name === 'state' ? { ...mount, mountPath: state } : mount,
-              ),
-            },
-          ],
-          // What a whole API server fills in.
-          volumes: spec.volumes.map((volume) => {
-            if (volume.name === 'state')
-              return { name: 'state', hostPath: { path: state, type: 'Directory' } };
-            const { configMap, projected } = volume;
-            if (configMap) return { ...volume, configMap: { ...configMap, defaultMode: 0o644 } };
-            return projected ? { ...volume, projected: { ...projected, defaultMode: 0o644 } } : volume;
-          }),
-        },
-      };
-    }
-
     const nothingLeft = (): Promise<void> =>
       eventually(() => {
         for (const path of node.cgroups()) expect(`${path} ${sandboxesIn(path)}`).toBe(`${path} `);
@@ -397,36 +407,6 @@ describe.skipIf(trouble !== undefined)(
     it('leave nothing behind on the node', nothingLeft);
   },
 );
-
-interface SecurityContext {
-  capabilities: { drop: string[]; add: string[] };
-}
-
-const capabilityNumbers: Readonly<Record<string, number>> = {
-  CHOWN: 0, DAC_OVERRIDE: 1, FOWNER: 3, KILL: 5, SETGID: 6, SETUID: 7, SETPCAP: 8, NET_ADMIN: 12, SYS_CHROOT: 18, SYS_PTRACE: 19,
-  SYS_ADMIN: 21, SYS_NICE: 23, SYS_RESOURCE: 24, MKNOD: 27, CHECKPOINT_RESTORE: 40,
-}; // prettier-ignore
-
-/** A machine that is a container itself may lack one of them, and a container cannot have it then. */
-function withinMachine(context: SecurityContext): object {
-  const held = BigInt(`0x${/^CapBnd:\s+(\w+)/m.exec(readFileSync('/proc/self/status', 'utf8'))![1]}`);
-  const add = context.capabilities.add.filter(
-    (name) => ((held >> BigInt(capabilityNumbers[name]!)) & 1n) === 1n,
-  );
-  return { ...context, capabilities: { ...context.capabilities, add } };
-}
-
-interface PodSpec {
-  containers: [
-    {
-      securityContext: SecurityContext;
-      args: string[];
-      env: { name: string; valueFrom: { fieldRef: object } }[];
-      volumeMounts: { name: string; mountPath: string }[];
-    },
-  ];
-  volumes: { name: string; configMap?: object; projected?: object }[];
-}
 
 /** Those of Muster beside the containers. */
 function sandboxesIn(pod: string): string {

@@ -1,7 +1,7 @@
 /**
  * A node of a Kubernetes cluster for tests: Debian's containerd and runc, the kubelet of scripts/kubelet.sh, a network of Pods on a
  * bridge, images made here. All of it lies in one directory and goes with it; what the kubelet changes of the machine is put back.
- * Pods get there by the scheduler of the same source.
+ * Pods get there by the scheduler of the same source. A second node beside it is to go first.
  */
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -24,7 +24,17 @@ import { freePorts, type KubeCluster } from './cluster.ts';
 import { writeImage, type ImageContents } from './images.ts';
 import { KubeScheduler } from './scheduler.ts';
 
-const bridge = 'mustertest0';
+/** Where nodes of one machine must differ. */
+interface Place {
+  readonly bridge: string;
+  readonly subnet: string;
+  /** Below which the kubelet has its Pods: it ends whatever else it finds there. */
+  readonly cgroupRoot: string;
+}
+const places = {
+  first: { bridge: 'mustertest0', subnet: '10.199.0.0/24', cgroupRoot: '/' },
+  second: { bridge: 'mustertest1', subnet: '10.199.1.0/24', cgroupRoot: '/kubelet' },
+} as const satisfies Record<string, Place>;
 const changedSysctls = [
   'vm/overcommit_memory',
   'kernel/panic',
@@ -63,6 +73,7 @@ export class KubeNode implements AsyncDisposable {
   readonly name: string;
   readonly directory: string;
   readonly #cluster: KubeCluster;
+  readonly #place: Place;
   readonly #sysctls = new Map(
     changedSysctls.map((name) => [name, readFileSync(`/proc/sys/${name}`, 'utf8')]),
   );
@@ -71,7 +82,8 @@ export class KubeNode implements AsyncDisposable {
   #kubelet: ChildProcess | undefined;
   #scheduler: KubeScheduler | undefined;
 
-  private constructor(cluster: KubeCluster, name: string) {
+  private constructor(cluster: KubeCluster, name: string, place: Place) {
+    this.#place = place;
     this.name = name;
     this.#cluster = cluster;
     this.directory = mkdtempSync('/var/tmp/muster-node-');
@@ -82,41 +94,56 @@ export class KubeNode implements AsyncDisposable {
     name: string,
     images: Readonly<Record<string, ImageContents>>,
   ): Promise<KubeNode> {
-    const node = new KubeNode(cluster, name);
-    try {
-      await node.#start(images);
-    } catch (error) {
-      const logs = node.logs();
-      await node[Symbol.asyncDispose]();
-      throw new Error(`the node did not start: ${(error as Error).message}\n${logs}`, { cause: error });
-    }
-    return node;
+    const node = new KubeNode(cluster, name, places.first);
+    return node.#started(() =>
+      Object.entries(images).map(([image, contents], number) => {
+        const archive = join(node.directory, `images/${number}.tar`);
+        writeImage(archive, image, contents);
+        return archive;
+      }),
+    );
   }
 
-  async #start(images: Readonly<Record<string, ImageContents>>): Promise<void> {
+  /** Another one of the same machine, with the same images. */
+  async beside(name: string): Promise<KubeNode> {
     const { directory } = this;
-    for (const name of ['cni', 'containerd', 'kubelet', 'images', 'plugins', 'pki'])
+    const archives = readdirSync(join(directory, 'images')).map((file) => join(directory, 'images', file));
+    return new KubeNode(this.#cluster, name, places.second).#started(() => archives);
+  }
+
+  async #started(archives: () => readonly string[]): Promise<this> {
+    try {
+      await this.#start(archives);
+    } catch (error) {
+      const logs = this.logs();
+      await this[Symbol.asyncDispose]();
+      throw new Error(`the node did not start: ${(error as Error).message}\n${logs}`, { cause: error });
+    }
+    return this;
+  }
+
+  async #start(archives: () => readonly string[]): Promise<void> {
+    const { directory } = this;
+    for (const name of ['cni', 'containerd', 'kubelet', 'images', 'plugins', 'pki', 'seccomp'])
       mkdirSync(join(directory, name), { recursive: true });
-    writeFileSync(join(directory, 'cni/10-test.conflist'), networkConfig(directory));
+    writeFileSync(join(directory, 'cni/10-test.conflist'), networkConfig(directory, this.#place));
     writeFileSync(join(directory, 'containerd.toml'), containerdConfig(directory));
     this.#containerd = this.#spawn('containerd', 'containerd', [
       '--config',
       join(directory, 'containerd.toml'),
     ]);
     await eventually(async () => void (await this.ctr('version')), 30_000);
-    let number = 0;
-    for (const [image, contents] of Object.entries(images)) {
-      const archive = join(directory, `images/${++number}.tar`);
-      writeImage(archive, image, contents);
-      await this.ctr('images', 'import', archive);
-    }
+    for (const archive of archives()) await this.ctr('images', 'import', archive);
     const [port] = await freePorts(1);
-    writeFileSync(join(directory, 'kubelet.yaml'), kubeletConfig(directory, port!));
+    writeFileSync(join(directory, 'kubelet.yaml'), kubeletConfig(directory, port!, this.#place));
+    if (this.#place.cgroupRoot !== '/')
+      for (const mount of hierarchies()) makeCgroup(mount, this.#place.cgroupRoot);
     this.#kubelet = this.#spawn('kubelet', join(programs(), 'kubelet'), [
       ...['--config', join(directory, 'kubelet.yaml'), '--kubeconfig', this.#cluster.kubeconfig],
       ...['--hostname-override', this.name, '--root-dir', join(directory, 'kubelet')],
       ...['--container-runtime', 'remote', '--container-runtime-endpoint', `unix://${this.#socket}`],
       ...['--runtime-cgroups', '/', '--kubelet-cgroups', '/', '--cert-dir', join(directory, 'pki')],
+      ...['--seccomp-profile-root', join(directory, 'seccomp')],
       ...['--kube-api-content-type', 'application/json', '--node-ip', '127.0.0.1', '-v', '2'],
     ]);
     await eventually(async () => {
@@ -125,7 +152,7 @@ export class KubeNode implements AsyncDisposable {
       );
       if (ready !== 'True') throw new Error(`the node is not ready: ${ready}`);
     }, 60_000);
-    this.#scheduler = new KubeScheduler(this.#cluster, programs());
+    if (this.#place === places.first) this.#scheduler = new KubeScheduler(this.#cluster, programs());
   }
 
   get #socket(): string {
@@ -145,7 +172,22 @@ export class KubeNode implements AsyncDisposable {
 
   /** Cgroups of Pods that are left, in any hierarchy. */
   cgroups(): string[] {
-    return hierarchies().flatMap((mount) => podsBelow(`${mount}/kubepods`));
+    return this.#podCgroups().flatMap((directory) => podsBelow(directory));
+  }
+
+  #podCgroups(): string[] {
+    return hierarchies().map((mount) => join(mount, this.#place.cgroupRoot, 'kubepods'));
+  }
+
+  /** As if it lost its power: everything of it ends at once, and nobody is told. */
+  async lose(): Promise<void> {
+    const ended = [this.#kubelet, this.#containerd].map(async (child) => {
+      child?.kill('SIGKILL');
+      if (child?.exitCode === null && child.signalCode === null) await once(child, 'exit');
+    });
+    await Promise.all(ended);
+    for (const pid of processesNaming(this.#socket)) process.kill(pid, 'SIGKILL');
+    for (const directory of this.cgroups()) for (const pid of processesBelow(directory)) kill(pid);
   }
 
   logs(): string {
@@ -193,8 +235,10 @@ export class KubeNode implements AsyncDisposable {
     for (const pid of processesNaming(join(this.directory, 'containerd.sock'))) process.kill(pid, 'SIGKILL');
     for (const mount of mountsBelow(this.directory)) quietly('umount', '--lazy', mount);
     for (const name of namespacesOf(this.directory)) quietly('ip', 'netns', 'delete', name);
-    quietly('ip', 'link', 'delete', bridge);
-    for (const mount of hierarchies()) removeCgroups(`${mount}/kubepods`);
+    quietly('ip', 'link', 'delete', this.#place.bridge);
+    for (const directory of this.#podCgroups()) removeCgroups(directory);
+    if (this.#place.cgroupRoot !== '/')
+      for (const mount of hierarchies()) removeCgroups(join(mount, this.#place.cgroupRoot));
     for (const [name, value] of this.#sysctls) writeFileSync(`/proc/sys/${name}`, value);
     for (const path of leftDirectories)
       if (!this.#existed.has(path)) rmSync(path, { recursive: true, force: true });
@@ -232,7 +276,7 @@ bin_dir = "/usr/lib/cni"
 conf_dir = "${directory}/cni"
 `;
 
-const networkConfig = (directory: string): string =>
+const networkConfig = (directory: string, { bridge, subnet }: Place): string =>
   JSON.stringify({
     cniVersion: '0.4.0',
     name: 'test',
@@ -241,12 +285,12 @@ const networkConfig = (directory: string): string =>
         type: 'bridge',
         bridge,
         isGateway: true,
-        ipam: { type: 'host-local', subnet: '10.199.0.0/24', dataDir: `${directory}/addresses` },
+        ipam: { type: 'host-local', subnet, dataDir: `${directory}/addresses` },
       },
     ],
   });
 
-const kubeletConfig = (directory: string, port: number): string =>
+const kubeletConfig = (directory: string, port: number, { cgroupRoot }: Place): string =>
   JSON.stringify({
     apiVersion: 'kubelet.config.k8s.io/v1beta1',
     kind: 'KubeletConfiguration',
@@ -257,6 +301,7 @@ const kubeletConfig = (directory: string, port: number): string =>
     healthzPort: 0,
     readOnlyPort: 0,
     cgroupDriver: 'cgroupfs',
+    cgroupRoot,
     enforceNodeAllocatable: [],
     failSwapOn: false,
     makeIPTablesUtilChains: false,
@@ -331,6 +376,29 @@ function podsBelow(directory: string): string[] {
     if (name === 'besteffort' || name === 'burstable') return podsBelow(`${directory}/${name}`);
     return name.startsWith('pod') ? [`${directory}/${name}`] : [];
   });
+}
+
+const processesBelow = (directory: string): number[] => [
+  ...read(join(directory, 'cgroup.procs')).split('\n').filter(Boolean).map(Number),
+  ...readdirSync(directory, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .flatMap(({ name }) => processesBelow(join(directory, name))),
+];
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has gone with another one.
+  }
+}
+
+/** In the hierarchy cpuset of version 1 nothing can be in a new one before it is told of processors. */
+function makeCgroup(mount: string, name: string): void {
+  mkdirSync(join(mount, name), { recursive: true });
+  for (const file of ['cpuset.mems', 'cpuset.cpus'])
+    if (read(join(mount, name, file)).trim() === '' && read(join(mount, file)) !== '')
+      writeFileSync(join(mount, name, file), read(join(mount, file)));
 }
 
 function removeCgroups(directory: string): void {
