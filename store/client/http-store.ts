@@ -183,7 +183,7 @@ export class HttpStore implements ObjectStore, Disposable {
     signal?: AbortSignal,
   ): Promise<T> {
     const path = `${pathOf(type, key)}${options.subresource === 'status' ? '/status' : ''}`;
-    const query = strictly();
+    const query = options.subresource === 'status' ? new URLSearchParams() : strictly();
     if (patch.type === 'apply') {
       query.set('fieldManager', patch.fieldManager);
       if (patch.force === true) query.set('force', 'true');
@@ -221,7 +221,8 @@ export class HttpStore implements ObjectStore, Disposable {
     const { name, namespace } = object.metadata ?? {};
     if (name === undefined || name === '') throw new StoreError('Invalid', 'metadata.name is missing');
     const path = `${pathOf(type, { name, namespace })}${subresource}`;
-    const request = { method: 'PUT', path, query: strictly(), body: object };
+    const query = subresource === '/status' ? new URLSearchParams() : strictly();
+    const request = { method: 'PUT', path, query, body: object };
     return frozenCopy(await this.requestJson(request, signal)) as T;
   }
 
@@ -312,7 +313,10 @@ export function pathOf(
   return `${root}${place}/${type.plural}${name}`;
 }
 
-/** Fields that the server does not know are errors, never dropped. */
+/**
+ * Fields that the server does not know are errors, never dropped: what people ask for. Of a status they are dropped with a warning, so
+ * that controllers get on with definitions that are older than they are.
+ */
 const strictly = (): URLSearchParams => new URLSearchParams({ fieldValidation: 'Strict' });
 
 function queryOf(options: SelectOptions): URLSearchParams {

@@ -35,11 +35,15 @@ export interface KubernetesStoreOptions {
 
 const defaultPageSize = 500;
 const defaultAnswerMs = 30_000;
+/** `299 - "TEXT"` of RFC 7234, as many as there are, in one header. */
+const unknownField = /unknown field \\?"([\w.[\]]+)\\?"/g;
+
 /** An update without a version competes with other writers no more often than this. */
 const mostConflicts = 20;
 
 export class KubernetesStore extends HttpStore {
   readonly #options: KubernetesStoreOptions;
+  readonly #unknownFields = new Set<string>();
 
   constructor(options: KubernetesStoreOptions) {
     super(options.server);
@@ -124,13 +128,30 @@ export class KubernetesStore extends HttpStore {
   override async request(request: ApiRequest, signal?: AbortSignal): Promise<IncomingMessage> {
     for (let tries = 1; ; tries++) {
       try {
-        return await this.#answered(request, signal);
+        const response = await this.#answered(request, signal);
+        this.#tellUnknown(response.headers.warning ?? '', request);
+        return response;
       } catch (error) {
         if (!isStoreError(error)) throw error;
         const afterMs = retryAfterMs(error, tries, request, Math.random());
         if (afterMs === undefined) throw error;
         await pause(afterMs, undefined, signal === undefined ? {} : { signal });
       }
+    }
+  }
+
+  /** Once each, by kind. */
+  #tellUnknown(warning: string, { path }: ApiRequest): void {
+    const [, kind = path] = /^\/apis\/[^/]+\/[^/]+\/namespaces\/[^/]+\/([^/]+)/.exec(path) ?? [];
+    for (const [, at = ''] of warning.matchAll(unknownField)) {
+      const field = at.replaceAll(/\[\d+\]/g, '[]');
+      const known = `${kind} ${field}`;
+      if (this.#unknownFields.has(known)) continue;
+      this.#unknownFields.add(known);
+      this.#options.logger.warn(
+        { kind, field },
+        'the definition of a kind is older than this program: apply those of this release (crds/)',
+      );
     }
   }
 

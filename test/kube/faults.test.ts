@@ -134,6 +134,23 @@ describe('controllers on a Kubernetes API that fails', () => {
     await cluster.kubectl('wait', '--for=condition=Completed', '--timeout=60s', 'mig/m');
   });
 
+  it('get on with definitions that are older than they are, and say what is dropped', async () => {
+    type Schema = { properties: Record<string, Schema> };
+    type Definition = { spec: { versions: { schema: { openAPIV3Schema: Schema } }[] } };
+    const text = await cluster.kubectl('get', 'crd', 'processgroups.muster.dev', '-o', 'json');
+    const older = JSON.parse(text) as Definition;
+    for (const { schema } of older.spec.versions)
+      delete schema.openAPIV3Schema.properties['status']?.properties['phases'];
+    await cluster.kubectlWith({ input: JSON.stringify(older) }, 'replace', '-f', '-');
+    const dropped = (): boolean => muster.log('controller0').includes('"field":"status.phases"');
+    await eventually(async () => {
+      await runJob();
+      expect(dropped()).toBe(true);
+    }, 60_000);
+    expect(muster.log('controller0')).toContain('older than this program');
+    await cluster.kubectl('apply', '--server-side', '--force-conflicts', '-f', 'crds/');
+  });
+
   it('leave ranks alone that a cluster put back to an older state knows nothing of', async () => {
     const kept = await cluster.keepData();
     await muster.apply(groupOf('forgotten', { command: ['sleep', '86398.5'] }));
