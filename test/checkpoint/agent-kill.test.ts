@@ -36,7 +36,7 @@ test('a ring is whole again though the agent is killed while it restores', async
   const saved = await job.save({ hold: true });
   await job.vacate();
   const restoring = job.restore(saved);
-  await scene.hub.until(() => scene.hub.history.at(-1)?.id?.incarnation === 2, 'the restore to begin');
+  await scene.begun(job.spec.id.groupUid, 2);
   await scene.killAgent();
   job = await restoring;
   const ended = await scene.hub.ended(job.spec.id);

@@ -206,7 +206,7 @@ describe('ranks that save themselves', () => {
     const saved = await job.save({ engine, hold: true });
     await job.vacate();
     const restoring = job.restore(saved);
-    await scene.hub.until(() => scene.hub.history.at(-1)?.id?.incarnation === 2, 'the restore to begin');
+    await scene.begun(job.spec.id.groupUid, 2);
     await scene.killAgent();
     job = await restoring;
     await run.goesOn();

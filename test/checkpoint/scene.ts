@@ -110,6 +110,13 @@ export class Scene implements AsyncDisposable {
     return new Group(jobs);
   }
 
+  /** Once an agent has said anything of this incarnation. */
+  async begun(groupUid: string, incarnation: number): Promise<void> {
+    const isOf = ({ id }: SandboxFact): boolean =>
+      id?.groupUid === groupUid && id.incarnation === incarnation;
+    await this.hub.until(() => this.hub.history.some(isOf), `incarnation ${String(incarnation)} to begin`);
+  }
+
   /** The first node's, which comes back. */
   async killAgent(): Promise<void> {
     const { sessions } = this.hub;
