@@ -57,13 +57,14 @@ export function featuresOf(
     offer('network-tunnels', network.tunnels);
     offer(encryptingFeature, network.encryption);
   }
+  const noCheckpoint = notRoot ?? noFreezer ?? (engine.version === null ? engine.why : null);
+  offer('checkpoint', noCheckpoint);
   const noUnified = cgroups?.unified
     ? null
-    : 'no cgroup v2 hierarchy is mounted, by which sandboxes are frozen for it';
-  const noCheckpoint = notRoot ?? noUnified ?? (engine.version === null ? engine.why : null);
-  offer('checkpoint', noCheckpoint);
-  offer('post-copy', noCheckpoint ?? pages.pagerTrouble);
-  offer('pre-copy', noCheckpoint ?? pages.pagerTrouble ?? pages.trackerTrouble);
+    : 'no cgroup v2 hierarchy is mounted, by which ranks end whose memory is lost';
+  const noPages = noCheckpoint ?? noUnified ?? pages.pagerTrouble;
+  offer('post-copy', noPages);
+  offer('pre-copy', noPages ?? pages.trackerTrouble);
   return { features, missing };
 }
 

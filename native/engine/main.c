@@ -129,13 +129,31 @@ static void signal_guarded(int signal) {
   for (int i = 0; i < guarded_count; i++) kill(guarded[i], signal);
 }
 
+struct freezer {
+  int fd;
+  const char *frozen; /* what its file says and is told; nothing else that it says begins like this */
+};
+
+/* Of version 2 of control groups, or of version 1: FREEZING is on its way, and THAWED is not. */
+static int open_freezer(const char *directory, struct freezer *freezer, struct failure *failure) {
+  static const struct { const char *file, *frozen; } kinds[] = {{"cgroup.freeze", "1"}, {"freezer.state", "FROZEN"}};
+  char path[PATH_MAX];
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    snprintf(path, sizeof path, "%s/%s", directory, kinds[i].file);
+    *freezer = (struct freezer){.fd = open(path, O_RDWR | O_CLOEXEC), .frozen = kinds[i].frozen};
+    if (freezer->fd >= 0) return 0;
+  }
+  return failed(failure, "guard", path);
+}
+
 /* Called when CRIU has come to its end, or is coming to it. By itself it leaves them frozen, as they were before. Freezing may
  * have to wait for whoever else changes cgroups at the moment, a signal does not. */
-static int keep_frozen(int freezer) {
-  char state = '0';
-  if (pread(freezer, &state, 1, 0) == 1 && state == '1') return 0;
+static int keep_frozen(const struct freezer *freezer) {
+  char state = 0;
+  if (pread(freezer->fd, &state, 1, 0) == 1 && state == freezer->frozen[0]) return 0;
   signal_guarded(SIGSTOP);
-  int result = write(freezer, "1", 1) == 1 ? 0 : -1;
+  ssize_t length = (ssize_t)strlen(freezer->frozen);
+  int result = write(freezer->fd, freezer->frozen, (size_t)length) == length ? 0 : -1;
   signal_guarded(SIGCONT); /* takes effect once they are thawed */
   return result;
 }
@@ -153,13 +171,11 @@ static void hold_last(int fd) {
  * mended them. */
 static int guard(const char *directory) {
   struct failure failure = {0};
-  char path[PATH_MAX];
+  struct freezer freezer;
   int alive[2], status;
   if (pipe(alive) < 0) return complain((failed(&failure, "pipe", NULL), &failure));
   if (read_guarded(directory, &failure) < 0) return complain(&failure);
-  snprintf(path, sizeof path, "%s/cgroup.freeze", directory);
-  int freezer = open(path, O_RDWR | O_CLOEXEC);
-  if (freezer < 0) return complain((failed(&failure, "guard", path), &failure));
+  if (open_freezer(directory, &freezer, &failure) < 0) return complain(&failure);
   pid_t pid = fork();
   if (pid < 0) return complain((failed(&failure, "fork", NULL), &failure));
   if (pid == 0) {
@@ -175,7 +191,7 @@ static int guard(const char *directory) {
   mlockall(MCL_CURRENT);
   char byte;
   while (read(alive[0], &byte, 1) < 0 && errno == EINTR) continue;
-  bool late = keep_frozen(freezer) < 0;
+  bool late = keep_frozen(&freezer) < 0;
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
   return late || !WIFEXITED(status) ? 1 : WEXITSTATUS(status);
 }

@@ -234,7 +234,8 @@ function standStill(
 ): void {
   const own = pidNamespaceOf('self');
   for (const { mount, path } of cgroups) {
-    if (!existsSync(`${mount}/${path}/cgroup.freeze`)) continue;
+    const freezers = ['cgroup.freeze', 'freezer.state'].map((file) => `${mount}/${path}/${file}`);
+    if (!freezers.some((file) => existsSync(file))) continue;
     const aside = `${mount}/${path.slice(0, path.lastIndexOf('/'))}/${cgroup}`;
     mkdirSync(aside, { recursive: true });
     const pids = readFileSync(`${mount}/${path}/cgroup.procs`, 'utf8').split('\n');

@@ -42,7 +42,7 @@ export interface DumpRequest {
   /** The host's number of the sandbox's first process. */
   readonly pid: number;
   readonly directory: string;
-  /** The frozen cgroup, version 2. */
+  /** The directory of the frozen cgroup, of version 2 or of version 1's freezer. */
   readonly frozenCgroup: string;
   /** Where the engine itself runs. */
   readonly cgroups: readonly CgroupRequest[];

@@ -276,11 +276,11 @@ export class SandboxCheckpoint {
     const { adopted, cgroup } = this.#sandbox;
     const { checkpoints, config } = this.#backend;
     const version = await checkpoints.engineVersion(this.#engine);
-    if (!adopted || cgroup?.unified == null)
+    if (!adopted || cgroup?.freezer == null)
       throw refusal(
         'EngineMissing',
         'MUSTER_NO_FREEZER',
-        `node ${config.node}: no cgroup v2 hierarchy is mounted, by which a sandbox could be frozen`,
+        `node ${config.node}: no hierarchy of control groups is mounted by which a sandbox could be frozen`,
       );
     // Who is frozen answers nothing, and runs nothing that could be cut in two.
     if (!cgroup.frozen()) await this.#settle(adopted, signal);
@@ -360,7 +360,7 @@ export class SandboxCheckpoint {
     this.#update({ state: 'Dumping' });
     const { adopted, cgroup, directory, input, spec, key, carrier } = this.#sandbox;
     const record = this.#record;
-    if (!adopted || cgroup?.unified == null || record === null) throw endedError();
+    if (!adopted || cgroup?.freezer == null || record === null) throw endedError();
     const image = this.#image;
     image.create();
     const mounts = directory.read('mounts') ?? { root: '/', binds: [] };
@@ -395,7 +395,7 @@ export class SandboxCheckpoint {
         {
           pid: adopted.identity.pid,
           directory: image.path,
-          frozenCgroup: cgroup.unified,
+          frozenCgroup: cgroup.freezer,
           cgroups: this.#backend.cgroups?.requestsFor(engineCgroupOf(key), unlimited) ?? [],
           mounts: mounts.binds,
           files: outer.keys,

@@ -214,11 +214,11 @@ export class Leaving {
     const { adopted, cgroup, spec } = this.#sandbox;
     const { checkpoints, config } = this.#backend;
     await checkpoints.engineVersion();
-    if (!adopted || cgroup?.unified == null)
+    if (!adopted || cgroup?.freezer == null)
       throw refusal(
         'EngineMissing',
         'MUSTER_NO_FREEZER',
-        `node ${config.node}: no cgroup v2 hierarchy is mounted, by which a sandbox could be frozen`,
+        `node ${config.node}: no hierarchy of control groups is mounted by which a sandbox could be frozen`,
       );
     if (spec.network == null)
       throw refusal(
@@ -258,7 +258,7 @@ export class Leaving {
     const { adopted, cgroup, directory, spec, key } = sandbox;
     const record = this.#record;
     const { native, checkpoints, cgroups, moves } = this.#backend;
-    if (!adopted || cgroup?.unified == null || record === null) throw endedError();
+    if (!adopted || cgroup?.freezer == null || record === null) throw endedError();
     // Descriptors on their way to pid 1 could not be saved: it has all that was sent before it is frozen.
     if (!cgroup.frozen()) await adopted.barrier();
     signal.throwIfAborted();
@@ -301,7 +301,7 @@ export class Leaving {
         {
           pid: adopted.identity.pid,
           directory: image.path,
-          frozenCgroup: cgroup.unified,
+          frozenCgroup: cgroup.freezer,
           cgroups: cgroups?.requestsFor(engineCgroupOf(key), unlimited) ?? [],
           mounts: mounts.binds,
           files: outer.keys,

@@ -5,6 +5,8 @@
  */
 import { existsSync, readFileSync, rmdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Scene } from '../checkpoint/scene.ts';
+import { criuProgram } from '../criu/criu.ts';
 import { AgentProcess, specOf } from './harness.ts';
 import { TestHub } from './hub.ts';
 
@@ -33,6 +35,7 @@ describe.skipIf(!isRoot).for(machines.filter(({ isThere }) => isThere))('$name',
     hub = await TestHub.start();
     agent = await AgentProcess.start(hub, 'node1', {
       mounts,
+      criu: criuProgram(),
       nodeConfig: { cgroupParent },
     });
     missing = hub.nodes.get('node1')?.hello.missing ?? [];
@@ -87,6 +90,28 @@ describe.skipIf(!isRoot).for(machines.filter(({ isThere }) => isThere))('$name',
     await hub.until(() => hub.fact(spec.id)?.frozen === true, 'the rank to be frozen');
     hub.remove('node1', spec.id);
     await hub.until(() => !existsSync(`/proc/${String(init)}`), 'everything to be gone');
+  });
+
+  test('saves ranks that run on, whoever is killed, and brings them back from an image', async () => {
+    const scene = new Scene(hub, [agent]);
+    const counting = 'i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done';
+    const job = await scene.run({ argv: ['sh', '-c', counting] });
+    const grown = async (of: typeof job): Promise<void> => {
+      const before = of.fact()?.logBytes ?? 0;
+      await hub.until(() => (of.fact()?.logBytes ?? 0) > before, 'it to run on');
+    };
+    await job.save();
+    await grown(job);
+    await scene.killedWhen(job, 'killed', 'Dumping');
+    await grown(job);
+    const saved = await job.save({ hold: true });
+    await job.vacate();
+    const back = await job.restore(saved);
+    expect(back.fact()).toMatchObject({ state: 'Running' });
+    await grown(back);
+    const numbers = (await back.output(0, false)).trim().split('\n').map(Number);
+    expect(numbers).toEqual(numbers.map((_, at) => at));
+    await back.vacate();
   });
 
   test.each([
