@@ -120,14 +120,21 @@ it('goes back to its last checkpoint when it loses a node between prepare and co
   await eventually(() => cluster.agents.get('node2')!.hasEnded(), 'the agent of node2 to be killed');
   await cluster.host('node2').link(false);
   rmSync(points);
-  await eventually(async () => isTrue(await checkpoint('back-2'), 'Failed'), 'the attempt to be given up');
+  // A node is waited for for a minute before it counts as lost.
+  const afterLostMs = 100_000;
+  await eventually(
+    async () => isTrue(await checkpoint('back-2'), 'Failed'),
+    'the attempt to be given up',
+    afterLostMs,
+  );
   await eventually(
     async () => (await cluster.group('back')).status?.['restarts'] === 1,
     'the group to be started again',
+    afterLostMs,
   );
   await expectWhole('back');
   expect(await cluster.succeed(['ps', 'back'])).not.toContain('node2');
-});
+}, 300_000);
 
 it('runs on unharmed when agents or the controller are killed at any moment of a checkpoint', async () => {
   await ring('killed', 20);
