@@ -43,6 +43,7 @@ export class RankProcesses {
   readonly #slots = new Map<number, number>();
   readonly #execs = new Map<number, (ended: Slot | null) => void>();
   #lastExecStart = 0;
+  #isPaused = false;
 
   constructor(options: {
     sandbox: AdoptedSandbox;
@@ -99,11 +100,15 @@ export class RankProcesses {
 
   /** Reads no output and delivers no input until `resume`, and holds none of their pipes. */
   pause(): void {
+    this.#isPaused = true;
     this.#backend.output.pause(this.#logs);
     if (this.#input) this.#backend.input.pause(this.#input);
   }
 
+  /** Nothing, where this agent has not paused them: one before it may have. */
   resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
     for (const [rank, index] of this.#slots) {
       const slot = this.#sandbox.table.slot(index);
       if (slot.stdout !== null) this.#resume(rank, 1, slot.stdout);

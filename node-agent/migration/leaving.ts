@@ -60,7 +60,6 @@ export class Leaving {
   #interrupted: boolean;
   #againAtMs = 0;
   /** Its pipes are read by nobody, by this agent's doing. */
-  #isPaused = false;
   #isHolding = false;
   /** It runs on while its memory is copied. */
   #isAhead = false;
@@ -271,7 +270,6 @@ export class Leaving {
     this.#update({ frozenNs: this.#backend.nowMs() * 1e6, frozenSteadyUs: steadyUs() });
     await sandbox.freezer.freeze('move');
     sandbox.processes?.pause();
-    this.#isPaused = true;
     phases.end('freeze');
     await sandbox.setPlugged(false);
     phases.end('unplug');
@@ -399,8 +397,7 @@ export class Leaving {
     }
     if (actions.includes('Thaw') && adopted && !adopted.isGone) {
       await this.#sandbox.setPlugged(true, 'move');
-      if (this.#isPaused) processes?.resume();
-      this.#isPaused = false;
+      processes?.resume();
       await this.#sandbox.freezer.thaw('move');
       this.#sandbox.input?.letGo();
     }
