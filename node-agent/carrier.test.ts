@@ -31,7 +31,14 @@ describe('a carrier Pod on its node', () => {
   });
 
   it('is not looked for by what is no uid', async () => {
-    const carrier = { namespace: 'default', pod: 'p', uid: '../../user.slice', address: '', scratch: [], profile: '' };
+    const carrier = {
+      namespace: 'default',
+      pod: 'p',
+      uid: '../../user.slice',
+      address: '',
+      scratch: [],
+      profile: '',
+    };
     await expect(findCarrier(carrier, ['/sys/fs/cgroup'], 'node1')).rejects.toThrow(/odd uid/);
   });
 

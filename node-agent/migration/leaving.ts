@@ -59,7 +59,6 @@ export class Leaving {
   /** An earlier agent was in the middle of it. */
   #interrupted: boolean;
   #againAtMs = 0;
-  /** Its pipes are read by nobody, by this agent's doing. */
   #isHolding = false;
   /** It runs on while its memory is copied. */
   #isAhead = false;
