@@ -7,6 +7,8 @@
 #   debian_view DIR SUITE TYPE   makes the view in DIR and fetches its lists; TYPE is `deb` or `deb-src`
 #   debian_apt DIR ARGS...       apt-get in that view
 #   debian_cache DIR ARGS...     apt-cache in that view
+#   debian_program NAME SUITE PACKAGE FILE MB ARGS...   prints the path of a package's program, brought once a machine, unpacked into
+#                                the cache beside the system; it has to start with ARGS
 
 debian_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
@@ -49,4 +51,27 @@ debian_cache() {
   mapfile -t options < <(debian_options "$1")
   shift
   apt-cache "${options[@]}" "$@"
+}
+
+debian_program() {
+  local name=$1 suite=$2 package=$3 file=$4 size=$5 prefix
+  prefix=$MUSTER_CACHE/$name-$(printf '%s\n' "$@" | sha256sum | cut -c1-12)
+  if [ ! -x "$prefix/$file" ]; then
+    ./packages.sh debian-archive-keyring >&2
+    take_lock "$name"
+  fi
+  if [ ! -x "$prefix/$file" ]; then
+    rm -rf "$MUSTER_CACHE/$name"-fetch.* # of a fetch that was killed; ours is the lock
+    work=$(mktemp -d "$MUSTER_CACHE/$name-fetch.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    say "fetching $name from Debian $suite ($size MB, a few seconds, once)"
+    debian_view "$work/apt" "$suite" deb
+    mkdir "$work/debs" "$work/new"
+    fetch() (cd "$work/debs" && debian_apt "$work/apt" download "$package")
+    quietly "fetching the package $package" fetch
+    for deb in "$work"/debs/*.deb; do dpkg-deb --extract "$deb" "$work/new"; done
+    "$work/new/$file" "${@:6}" >/dev/null || fail "the $name of Debian $suite does not start on this machine"
+    mv -T "$work/new" "$prefix"
+  fi
+  echo "$prefix/$file"
 }

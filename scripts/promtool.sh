@@ -6,23 +6,4 @@ cd "$(dirname "$0")"
 . ./progress.sh
 . ./debian.sh
 
-prefix=$MUSTER_CACHE/promtool-$(sha256sum <promtool.sh | cut -c1-12)
-if [ ! -x "$prefix/promtool" ]; then
-  ./packages.sh debian-archive-keyring >&2
-  take_lock promtool
-fi
-if [ ! -x "$prefix/promtool" ]; then
-  rm -rf "$MUSTER_CACHE"/promtool-fetch.* # of a fetch that was killed; ours is the lock
-  work=$(mktemp -d "$MUSTER_CACHE/promtool-fetch.XXXXXX")
-  trap 'rm -rf "$work"' EXIT
-  say 'fetching promtool from Debian bookworm (19 MB, a few seconds, once)'
-  debian_view "$work/apt" bookworm deb
-  mkdir "$work/debs" "$work/unpacked" "$work/new"
-  fetch() (cd "$work/debs" && debian_apt "$work/apt" download prometheus)
-  quietly 'fetching the package prometheus' fetch
-  for deb in "$work"/debs/*.deb; do dpkg-deb --extract "$deb" "$work/unpacked"; done
-  mv "$work/unpacked/usr/bin/promtool" "$work/new/"
-  "$work/new/promtool" --version >/dev/null || fail 'the promtool of Debian bookworm does not start on this machine'
-  mv -T "$work/new" "$prefix"
-fi
-echo "$prefix/promtool"
+debian_program promtool bookworm prometheus usr/bin/promtool 19 --version
