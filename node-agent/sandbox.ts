@@ -647,7 +647,6 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
       const { launch: request } = preparationOf(this.spec, this.key, this.#backend, carrier);
       this.directory.create();
       if (this.spec.savesItself) makeSaves(savesOf(this.directory.path), this.spec);
-      this.directory.write('spec', this.spec);
       this.directory.write('mounts', { root: request.mounts.root, binds: bindsOf(request) });
       this.directory.keepRoom();
       this.#clean = false;

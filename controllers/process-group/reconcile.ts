@@ -94,11 +94,10 @@ export class ProcessGroupReconciler implements Reconciler {
     const phase = phaseOf(seen);
     if (phase !== 'Placing') return;
     const placed = { ...group, status: normalized(statusOf(seen, phase)) };
-    const written = store.updateStatus<ProcessGroup>(processGroupType, placed, signal);
-    written.catch(() => undefined); // waited for below
+    // Agents first: theirs is the longer work.
     const wish = { want: 'Prepare', graceSeconds: 0, mayStart: true } as const;
     await perform({ kind: 'want', wishOf: () => wish }, seen, placed, this.#ports, signal);
-    await written;
+    await store.updateStatus<ProcessGroup>(processGroupType, placed, signal);
     if (!(await networks.held(group.metadata.uid ?? ''))) throw new Error('another group has its network');
     for (const note of eventsOf(undefined, placed.status)) events.record(group, note);
   }
