@@ -1,5 +1,6 @@
 // Processes that were frozen while they started another one by vfork(2): until that has become a program of its own its parent cannot
-// be stopped by anybody, nor saved. Of what is frozen nothing else is in that state (D in proc(5)).
+// be stopped by anybody, nor saved. Of what is frozen nothing else is in that state (D in proc(5)), but what version 1 of control groups
+// has frozen, all of which is: it waits in the kernel's refrigerator.
 import { readdirSync, readFileSync } from 'node:fs';
 
 export const isForking = (pids: readonly number[]): boolean => pids.some(hasForkingThread);
@@ -7,7 +8,11 @@ export const isForking = (pids: readonly number[]): boolean => pids.some(hasFork
 function hasForkingThread(pid: number): boolean {
   const tasks = `/proc/${String(pid)}/task`;
   try {
-    return readdirSync(tasks).some((tid) => stateOf(readFileSync(`${tasks}/${tid}/stat`, 'latin1')) === 'D');
+    return readdirSync(tasks).some(
+      (tid) =>
+        stateOf(readFileSync(`${tasks}/${tid}/stat`, 'latin1')) === 'D' &&
+        readFileSync(`${tasks}/${tid}/wchan`, 'latin1') !== '__refrigerator',
+    );
   } catch {
     return false; // it has ended
   }

@@ -25,9 +25,13 @@ const mostTries = 20;
 const firstPauseMs = 5;
 const longestPauseMs = 200;
 
+/** Said until it is so: version 1 of control groups passes over who was just about to wait in vfork(2), and does not come back to him. */
 async function freezeAll(cgroup: SandboxCgroup): Promise<void> {
-  cgroup.freeze(true);
-  await until(() => cgroup.frozen(), frozenWithinMs, 'every process of the sandbox to be frozen');
+  const isFrozen = (): boolean => {
+    cgroup.freeze(true);
+    return cgroup.frozen();
+  };
+  await until(isFrozen, frozenWithinMs, 'every process of the sandbox to be frozen');
 }
 
 /** None of them in the middle of starting another: nobody could save it like that. */

@@ -92,6 +92,18 @@ describe.skipIf(!isRoot).for(machines.filter(({ isThere }) => isThere))('$name',
     await hub.until(() => !existsSync(`/proc/${String(init)}`), 'everything to be gone');
   });
 
+  test('freezes what starts programs all the time, every time', async () => {
+    const spec = specOf({ argv: ['sh', '-c', 'while :; do /bin/true; done'] });
+    for (let round = 0; round < 40; round++) {
+      hub.desire('node1', spec);
+      await hub.until(() => hub.fact(spec.id)?.frozen === false, 'the rank to run');
+      hub.desire('node1', { ...spec, want: 'Freeze' });
+      await hub.until(() => hub.fact(spec.id)?.frozen === true, 'the rank to be frozen');
+    }
+    hub.remove('node1', spec.id);
+    await hub.until(() => hub.fact(spec.id) === undefined, 'everything to be gone');
+  });
+
   test('saves ranks that run on, whoever is killed, and brings them back from an image', async () => {
     const scene = new Scene(hub, [agent]);
     const counting = 'i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done';
