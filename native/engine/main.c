@@ -1,13 +1,14 @@
 /* engine: puts the checkpoint engine where it has to run, and becomes it.
  *
- *   engine [--guard CGROUP] --init CRIU [--cgroup HIERARCHY:PATH [--cgroup-set FILE=VALUE]...]... [--bind ROOT:STAGE]
+ *   engine [--guard CGROUP] [--apart LIBRARY:RANGES:FOUND] --init CRIU [--cgroup HIERARCHY:PATH [--cgroup-set FILE=VALUE]...]... [--bind ROOT:STAGE]
  *          [--carrier PIDFD [--carrier-bind SRC:STAGE]...] [--keep-namespaces]
  *
  * It enters the host's mount and cgroup namespaces as launch does, makes and enters the cgroups asked for (one of its own for
  * a dump; for a restore the sandbox's, which the restored processes inherit), and runs `CRIU swrk 3`, descriptor 3 being the
  * socket of its RPC. With --bind it gets a mount namespace of its own first, where ROOT stands alone at STAGE: the root that a
  * sandbox is restored on; with --carrier-bind it is a mount of that process's, which gives nobody rights by any file of it. With --guard it stays behind as CRIU's parent and keeps the processes of CGROUP, those that are
- * dumped, frozen when CRIU dies. CRIU ignores SIGXFSZ. Nothing of it is left on the machine when it ends, however it ends, but for the cgroups.
+ * dumped, frozen when CRIU dies. With
+ * --apart CRIU is started with that library (descriptor; see criu-pages) and what it reads and writes. CRIU ignores SIGXFSZ. Nothing of it is left on the machine when it ends, however it ends, but for the cgroups.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,6 +32,7 @@
 
 static struct options options;
 static struct cgroups cgroups;
+static char preload[64], apart[64];
 
 static int enter_host(const char *name, int kind, struct failure *failure) {
   char own_path[64], host_path[64];
@@ -90,7 +92,8 @@ static int become_engine(struct failure *failure) {
   /* A limit on its files makes it give up by itself, and tidy up: a SIGKILL would leave the ranks half attached. */
   if (signal(SIGXFSZ, SIG_IGN) == SIG_ERR) return failed(failure, "signal", NULL);
   const char *arguments[] = {"criu", "swrk", "3", NULL};
-  const char *environment[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+  const char *environment[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", preload, apart, NULL};
+  if (!preload[0]) environment[1] = NULL;
   execve(options.init, (char *const *)arguments, (char *const *)environment);
   return failed(failure, "engine", options.init);
 }
@@ -196,11 +199,25 @@ static int guard(const char *directory) {
   return late || !WIFEXITED(status) ? 1 : WEXITSTATUS(status);
 }
 
+static bool parse_apart(const char *text) {
+  unsigned library, ranges, found;
+  char rest;
+  if (sscanf(text, "%u:%u:%u%c", &library, &ranges, &found, &rest) != 3) return false;
+  snprintf(preload, sizeof preload, "LD_PRELOAD=/proc/self/fd/%u", library);
+  snprintf(apart, sizeof apart, "MUSTER_PAGES_APART=%u:%u", ranges, found);
+  return true;
+}
+
 int main(int argc, char **argv) {
   struct failure failure = {0};
   const char *cgroup = NULL;
   if (argc > 2 && strcmp(argv[1], "--guard") == 0) {
     cgroup = argv[2];
+    argc -= 2;
+    argv += 2;
+  }
+  if (argc > 2 && strcmp(argv[1], "--apart") == 0) {
+    if (!parse_apart(argv[2])) return complain((failed_with(&failure, "arguments", argv[2], EINVAL), &failure));
     argc -= 2;
     argv += 2;
   }

@@ -17,6 +17,7 @@ import { complaintOf, firstDescriptor, runCriu, type CriuHost } from './criu-pro
 import { askAll } from './callbacks.ts';
 import { checkImageRights } from './image-rights.ts';
 import { withoutOuterSizes } from './outer-sizes.ts';
+import { PagesApart } from './pages-apart.ts';
 import { hostPathOf } from './rollback.ts';
 import type { CheckpointEngine, DumpRequest, Probe, RestoreRequest, SettleRequest } from './engine.ts';
 
@@ -100,7 +101,9 @@ export class CriuEngine implements CheckpointEngine {
   async dump(request: DumpRequest, signal: AbortSignal): Promise<void> {
     const host = this.#present();
     const directory = openSync(request.directory, constants.O_RDONLY | constants.O_DIRECTORY);
-    const nobody = request.withoutPages === true ? closedSocket(host.native) : null;
+    const { withoutPages } = request;
+    const nobody = withoutPages ? closedSocket(host.native) : null;
+    using apart = withoutPages ? PagesApart.of(host.native, host.nativeDir, withoutPages) : null;
     try {
       const external = [
         ...request.mounts.map(({ target }) => `mnt[${target}]:${mountKey(target)}`),
@@ -120,7 +123,10 @@ export class CriuEngine implements CheckpointEngine {
       };
       const guarded = request.frozenCgroup;
       const descriptors = nobody === null ? [] : [nobody];
-      await runCriu(host, { type: 'dump', options, cgroups: request.cgroups, guarded, descriptors }, signal);
+      const { cgroups } = request;
+      const more = apart ? { apart: apart.descriptors } : {};
+      await runCriu(host, { type: 'dump', options, cgroups, guarded, descriptors, ...more }, signal);
+      apart?.note(request.directory);
       if (request.files.length > 0) {
         const path = `${request.directory}/files.img`;
         writeFileSync(path, withoutOuterSizes(readFileSync(path)));

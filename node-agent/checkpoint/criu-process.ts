@@ -35,6 +35,8 @@ export interface CriuRun {
   readonly carrier?: { readonly pidfd: number; readonly stage: ReadonlyMap<string, string> };
   /** CRIU's descriptors from 4 on. */
   readonly descriptors?: readonly number[];
+  /** Memory that CRIU does not see: a library to load, what it reads and what it writes (pages-apart.ts). */
+  readonly apart?: readonly [library: number, ranges: number, found: number];
   /** False makes CRIU give up. */
   readonly onNotify?: (script: string, pid: number) => Promise<boolean>;
   /**
@@ -72,9 +74,14 @@ export class CriuFailure extends Error {
 
 function engineArguments(
   { program, keepNamespaces }: CriuHost,
-  { cgroups, stage, guarded, carrier, descriptors = [] }: CriuRun,
+  { cgroups, stage, guarded, carrier, apart, descriptors = [] }: CriuRun,
 ): string[] {
-  const args = [...(guarded === undefined ? [] : ['--guard', guarded]), '--init', program];
+  const next = firstDescriptor + descriptors.length + (carrier ? 1 : 0);
+  const args = [
+    ...(guarded === undefined ? [] : ['--guard', guarded]),
+    ...(apart ? ['--apart', apart.map((_, at) => String(next + at)).join(':')] : []),
+    ...['--init', program],
+  ];
   for (const { mount, path, values } of cgroups) {
     args.push('--cgroup', `${mount}:${path}`);
     for (const [file, value] of values) args.push('--cgroup-set', `${file}=${value}`);
@@ -105,6 +112,7 @@ export async function runCriu(host: CriuHost, run: CriuRun, signal: AbortSignal)
       theirs,
       ...(run.descriptors ?? []),
       ...(run.carrier ? [run.carrier.pidfd] : []),
+      ...(run.apart ?? []),
     ]);
   } catch (error) {
     socket.close();

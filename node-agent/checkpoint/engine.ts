@@ -52,8 +52,8 @@ export interface DumpRequest {
   readonly netns: { readonly inode: number } | null;
   /** Where ranks have saved themselves. */
   readonly saves?: { readonly path: string };
-  /** Memory that is anonymous and private is left out of the image: it is read from the frozen processes afterwards. */
-  readonly withoutPages?: boolean;
+  /** Of these, all its processes, memory that is anonymous and private is left out of the image: it is read from them afterwards. */
+  readonly withoutPages?: readonly number[];
 }
 
 export interface RestoreRequest {

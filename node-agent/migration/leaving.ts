@@ -303,7 +303,7 @@ export class Leaving {
           mounts: mounts.binds,
           files: outer.keys,
           netns: netnsOf(adopted.identity.pid),
-          withoutPages: record.pagesFollow || isAhead,
+          ...(record.pagesFollow || isAhead ? { withoutPages: cgroup.pids() } : {}),
         },
         signal,
       );

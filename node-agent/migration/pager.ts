@@ -6,8 +6,8 @@ import { connect, type Socket } from 'node:net';
 import type { Backend } from '../backend.ts';
 import type { CgroupRequest } from '../cgroups.ts';
 import type { Image } from '../checkpoint/image.ts';
+import { missingPagesOf, processOfPagemap, tableOf } from '../checkpoint/pagemap.ts';
 import { until } from '../until.ts';
-import { missingPagesOf, processOfPagemap, tableOf } from './pagemap.ts';
 
 /** What an image lacks, as native programs read it. */
 export const pagesTable = 'pages.table';

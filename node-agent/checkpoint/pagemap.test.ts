@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { missingPagesOf, processOfPagemap, tableOf } from './pagemap.ts';
+import { missingPagesOf, processOfPagemap, tableOf, withMissing } from './pagemap.ts';
 
 /** As CRIU writes them: two magic numbers, then messages behind their lengths; the first is another kind of message. */
 function pagemapOf(...entries: readonly (readonly number[])[]): Buffer {
@@ -17,7 +17,8 @@ function pagemapOf(...entries: readonly (readonly number[])[]): Buffer {
 const entry = (page: number, pages: number, flags: number): number[] => [
   8,
   128,
-  32 * page,
+  ((32 * page) & 127) | 128,
+  page >> 2,
   16,
   pages,
   32,
@@ -30,6 +31,24 @@ it('names pages that are not in the image, and no others', () => {
     { address: 4096, pages: 3 },
     { address: 4096, pages: 200 },
   ]);
+});
+
+it('is told of more pages that are not in the image, beside those that it names', () => {
+  const bytes = pagemapOf(entry(2, 2, 4), entry(6, 1, 2), entry(9, 1, 4));
+  const page = (at: number, pages: number) => ({ address: at * 4096, pages });
+  // Twice, in any order, and over what is named.
+  const told = withMissing(bytes, [page(8, 4), page(0, 3), page(1, 2), page(3, 2), page(5, 2)]);
+  expect(missingPagesOf(told)).toEqual([
+    page(0, 2),
+    page(4, 1),
+    page(5, 1),
+    page(6, 1),
+    page(8, 1),
+    page(10, 2),
+  ]);
+  expect(withMissing(bytes, [page(2, 2), page(6, 1)])).toEqual(bytes);
+  const far = { address: 0x7f7f_0127_5000, pages: 524_290 };
+  expect(missingPagesOf(withMissing(bytes, [far]))).toEqual([page(6, 1), far]);
 });
 
 it('refuses what is no page map', () => {

@@ -1,0 +1,180 @@
+/* Preloaded into a CRIU that dumps processes whose memory goes another way: of what the kernel tells CRIU of their pages (PAGEMAP_SCAN) it
+ * takes out the ranges that the agent has named, and notes which pages those were. So CRIU does not see them; all it would do with pages
+ * that it leaves to somebody else, pinning each in a pipe that nobody reads, is not done while ranks stand still. Whatever CRIU was not
+ * told stands in the file before CRIU goes on: what cannot be noted fails the dump. A CRIU that reads page maps in another way, or that
+ * cannot load this, sees all pages and names them in its image.
+ *
+ *   MUSTER_PAGES_APART=RANGES:FOUND   descriptors of `struct apart` lines, and of the file that gets `struct missing` lines
+ *
+ * It uses none but the oldest functions of a C library, and links with none: it is loaded beside whichever CRIU has.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "protocol.h"
+
+enum { PAGE = 4096, NOTES = 512 };
+/* Of Linux 6.7, newer than the headers that this is built with. */
+enum { IS_GUARD = 1 << 8 };
+
+struct region {
+  uint64_t start, end, categories;
+};
+
+struct scan {
+  uint64_t size, flags, start, end, walk_end, regions, region_count, most_pages;
+  uint64_t inverted, all_of, any_of, told;
+};
+
+#define PAGEMAP_SCAN _IOWR('f', 16, struct scan)
+
+static const struct apart *ranges;
+static size_t range_count;
+static int found = -1;
+static struct region *kept;
+static uint64_t kept_room;
+static struct missing notes[NOTES];
+static size_t note_count;
+
+/* Those that CRIU starts, and the shell that it may be started by, are none of its business. */
+static bool is_engine(void) {
+  char words[4096];
+  int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  ssize_t length = read(fd, words, sizeof words - 1);
+  close(fd);
+  if (length <= 0) return false;
+  words[length] = 0;
+  for (char *word = words; word < words + length; word += strlen(word) + 1)
+    if (strcmp(word, "swrk") == 0) return true;
+  return false;
+}
+
+__attribute__((constructor)) static void begin(void) {
+  const char *descriptors = getenv("MUSTER_PAGES_APART");
+  char *rest;
+  if (!descriptors || !is_engine()) return;
+  int named = (int)strtol(descriptors, &rest, 10);
+  off_t bytes = lseek(named, 0, SEEK_END);
+  if (*rest != ':' || bytes <= 0) return;
+  found = (int)strtol(rest + 1, NULL, 10);
+  const void *at = mmap(NULL, (size_t)bytes, PROT_READ, MAP_PRIVATE, named, 0);
+  if (at == MAP_FAILED) return;
+  ranges = at;
+  range_count = (size_t)bytes / sizeof *ranges;
+}
+
+/* Of the process whose page map it is; 0: it is no page map. */
+static uint32_t process_of(int fd) {
+  char link[40] = "/proc/self/fd/", path[128], digits[16];
+  size_t at = strlen(link), count = 0;
+  for (int rest = fd; count == 0 || rest > 0; rest /= 10) digits[count++] = (char)('0' + rest % 10);
+  while (count > 0) link[at++] = digits[--count];
+  link[at] = 0;
+  ssize_t length = readlink(link, path, sizeof path - 1);
+  static const char name[] = "/pagemap";
+  if (length <= (ssize_t)sizeof name || length == sizeof path - 1) return 0;
+  path[length] = 0;
+  char *end = path + length - (sizeof name - 1);
+  if (strcmp(end, name) != 0) return 0;
+  char *first = end;
+  while (first > path && first[-1] >= '0' && first[-1] <= '9') first--;
+  return (uint32_t)strtoul(first, NULL, 10);
+}
+
+static int flush_notes(void) {
+  const char *at = (const char *)notes;
+  for (size_t left = note_count * sizeof *notes; left > 0;) {
+    ssize_t count = write(found, at, left);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return -1;
+    at += count;
+    left -= (size_t)count;
+  }
+  note_count = 0;
+  return 0;
+}
+
+static int note(uint32_t inner, uint64_t start, uint64_t end) {
+  while (start < end) {
+    uint64_t pages = (end - start) / PAGE;
+    if (pages > UINT32_MAX) pages = UINT32_MAX;
+    if (note_count == NOTES && flush_notes() < 0) return -1;
+    notes[note_count++] = (struct missing){inner, (uint32_t)pages, start};
+    start += pages * PAGE;
+  }
+  return 0;
+}
+
+/* The first range of the process that ends after the address. */
+static size_t range_at(uint32_t pid, uint64_t address) {
+  size_t low = 0, high = range_count;
+  while (low < high) {
+    size_t middle = (low + high) / 2;
+    const struct apart *range = &ranges[middle];
+    if (range->pid < pid || (range->pid == pid && range->end <= address)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+static bool reaches(size_t range, uint32_t pid, uint64_t end) {
+  return range < range_count && ranges[range].pid == pid && ranges[range].start < end;
+}
+
+/* The regions that are left for CRIU, in their place; -1: not all that was taken out could be noted. */
+static long take_out(uint32_t pid, struct region *regions, uint64_t count, uint64_t room) {
+  if (kept_room < room) {
+    void *more = mmap(NULL, room * sizeof *kept, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (more == MAP_FAILED) return -1;
+    if (kept) munmap(kept, kept_room * sizeof *kept);
+    kept = more;
+    kept_room = room;
+  }
+  uint64_t left = 0;
+  for (uint64_t i = 0; i < count; i++) {
+    struct region region = regions[i];
+    size_t range = range_at(pid, region.start), last = range;
+    while (reaches(last, pid, region.end)) last++;
+    /* One more than ranges can be left of it, and each that is to come yet needs its place. */
+    bool fits = left + (last - range) + 1 + (count - i - 1) <= room;
+    if (last == range || (region.categories & IS_GUARD) != 0 || !fits) {
+      kept[left++] = region;
+      continue;
+    }
+    uint64_t at = region.start;
+    for (; range < last; range++) {
+      uint64_t start = ranges[range].start > at ? ranges[range].start : at;
+      uint64_t end = ranges[range].end < region.end ? ranges[range].end : region.end;
+      if (at < start) kept[left++] = (struct region){at, start, region.categories};
+      if (note(ranges[range].inner, start, end) < 0) return -1;
+      at = end;
+    }
+    if (at < region.end) kept[left++] = (struct region){at, region.end, region.categories};
+  }
+  if (flush_notes() < 0) return -1;
+  memcpy(regions, kept, left * sizeof *kept);
+  return (long)left;
+}
+
+__attribute__((visibility("default"))) int ioctl(int fd, unsigned long request, ...) {
+  va_list list;
+  va_start(list, request);
+  void *argument = va_arg(list, void *);
+  va_end(list);
+  long result = syscall(SYS_ioctl, fd, request, argument);
+  if (result <= 0 || request != PAGEMAP_SCAN || range_count == 0) return (int)result;
+  const struct scan *scan = argument;
+  uint32_t pid = process_of(fd);
+  if (pid == 0 || scan->flags != 0) return (int)result;
+  return (int)take_out(pid, (struct region *)(uintptr_t)scan->regions, (uint64_t)result, scan->region_count);
+}

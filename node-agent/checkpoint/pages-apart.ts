@@ -1,0 +1,121 @@
+// Memory of frozen processes that CRIU is not to look at, since it goes another way: CRIU pins every page that it leaves to somebody else
+// in a pipe, which takes as long as to copy it. So native/criu-pages, loaded into it, keeps these pages from it, and what it has kept is put
+// into CRIU's page maps afterwards, as pages that are not in the image: as if CRIU had named them itself. Whatever CRIU was not kept from
+// (a CRIU that cannot load the library, a kernel before 6.7) it has named. Only large mappings that a restore can bring later.
+import { closeSync, constants, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import type { Native } from '../../native/addon/index.ts';
+import { errnoOf } from '../agent-error.ts';
+import { innermostPidOf } from '../monitor/process-text.ts';
+import { processOfPagemap, withMissing, type MissingPages } from './pagemap.ts';
+
+/** Less is saved as soon as it is talked about. */
+const worthBytes = 64 << 10;
+const rangeBytes = 24;
+const foundBytes = 16;
+const mostFoundBytes = 1 << 30;
+
+export interface Range {
+  readonly start: bigint;
+  readonly end: bigint;
+}
+
+/** Anonymous private memory, of /proc/PID/maps. */
+export function anonymousRangesOf(maps: string): Range[] {
+  const ranges: Range[] = [];
+  for (const line of maps.split('\n')) {
+    const found =
+      /^([0-9a-f]+)-([0-9a-f]+) ...p [0-9a-f]+ [0-9a-f]+:[0-9a-f]+ 0 *(\[heap\]|\[anon:.*)?$/.exec(line);
+    if (!found) continue;
+    const [start, end] = [BigInt(`0x${found[1] ?? '0'}`), BigInt(`0x${found[2] ?? '0'}`)];
+    if (end - start >= worthBytes) ranges.push({ start, end });
+  }
+  return ranges;
+}
+
+/** As native/criu-pages reads it. */
+export function apartTable(
+  processes: readonly { readonly pid: number; readonly inner: number; readonly ranges: readonly Range[] }[],
+): Buffer {
+  const sorted = processes.toSorted((one, other) => one.pid - other.pid);
+  const lines = sorted.flatMap(({ pid, inner, ranges }) => ranges.map((range) => ({ pid, inner, ...range })));
+  const table = Buffer.alloc(lines.length * rangeBytes);
+  lines.forEach(({ pid, inner, start, end }, line) => {
+    table.writeUInt32LE(pid, line * rangeBytes);
+    table.writeUInt32LE(inner, line * rangeBytes + 4);
+    table.writeBigUInt64LE(start, line * rangeBytes + 8);
+    table.writeBigUInt64LE(end, line * rangeBytes + 16);
+  });
+  return table;
+}
+
+export class PagesApart implements Disposable {
+  readonly #native: Native;
+  /** Of the library, what it reads, and what it writes. */
+  readonly descriptors: readonly [library: number, ranges: number, found: number];
+
+  /** `pids`: frozen. Null: there is nothing of the kind. */
+  static of(native: Native, nativeDir: string, pids: readonly number[]): PagesApart | null {
+    const table = apartTable(pids.flatMap(processOf));
+    const library = table.length === 0 ? null : openLibrary(`${nativeDir}/criu-pages.so`);
+    return library === null ? null : new PagesApart(native, library, table);
+  }
+
+  private constructor(native: Native, library: number, table: Buffer) {
+    this.#native = native;
+    const found = native.memfd('found', Buffer.alloc(0), false);
+    this.descriptors = [library, native.memfd('ranges', table, true), found];
+  }
+
+  /** In the image, once CRIU has ended well. */
+  note(directory: string): void {
+    const bytes = this.#native.readAll(this.descriptors[2], mostFoundBytes);
+    const found = new Map<number, MissingPages[]>();
+    for (let at = 0; at + foundBytes <= bytes.length; at += foundBytes) {
+      const pid = bytes.readUInt32LE(at);
+      const pages = found.get(pid) ?? [];
+      found.set(pid, pages);
+      pages.push({ pages: bytes.readUInt32LE(at + 4), address: Number(bytes.readBigUInt64LE(at + 8)) });
+    }
+    for (const name of readdirSync(directory)) {
+      const pid = processOfPagemap(name);
+      const pages = pid === undefined ? undefined : found.get(pid);
+      if (pid === undefined || pages === undefined) continue;
+      const path = `${directory}/${name}`;
+      writeFileSync(path, withMissing(readFileSync(path), pages));
+      found.delete(pid);
+    }
+    const [lost] = found.keys();
+    if (lost !== undefined)
+      throw new Error(`MUSTER_PAGES_LOST: CRIU has written no page map of process ${String(lost)}`);
+  }
+
+  [Symbol.dispose](): void {
+    const [library, ranges, found] = this.descriptors;
+    closeSync(library);
+    this.#native.close(ranges);
+    this.#native.close(found);
+  }
+}
+
+/** None of one that has locked memory, which comes with it, or has ended. */
+function processOf(pid: number): { pid: number; inner: number; ranges: Range[] }[] {
+  try {
+    const status = readFileSync(`/proc/${String(pid)}/status`, 'utf8');
+    const inner = innermostPidOf(status);
+    if (inner === null || !/^VmLck:\s+0 kB$/m.test(status)) return [];
+    const ranges = anonymousRangesOf(readFileSync(`/proc/${String(pid)}/maps`, 'utf8'));
+    return ranges.length === 0 ? [] : [{ pid, inner, ranges }];
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ESRCH') return [];
+    throw error;
+  }
+}
+
+function openLibrary(path: string): number | null {
+  try {
+    return openSync(path, constants.O_RDONLY);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null;
+    throw error;
+  }
+}
