@@ -12,7 +12,7 @@ rm -rf "$target"
 mkdir -p "$target"/{build/dist,build/native,build/page,wire}
 cp -P bin/muster bin/kubectl-muster --target-directory "$(mkdir -p "$target/bin" && echo "$target/bin")"
 cp build/dist/*.mjs "$target/build/dist/"
-cp build/native/{carrier-wait,criu-pages.so,engine,front,launch,muster.node,pager,rank-init,tracker} "$target/build/native/"
+cp build/native/{carrier-wait,criu-beside.so,engine,front,launch,muster.node,pager,rank-init,tracker} "$target/build/native/"
 cp build/page/{icon.svg,index.html,page.js,style.css} "$target/build/page/"
 cp package.json "$target/"
 cp wire/agent.proto "$target/wire/"

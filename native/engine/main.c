@@ -1,6 +1,6 @@
 /* engine: puts the checkpoint engine where it has to run, and becomes it.
  *
- *   engine [--guard CGROUP] [--apart LIBRARY:RANGES:FOUND] --init CRIU [--cgroup HIERARCHY:PATH [--cgroup-set FILE=VALUE]...]... [--bind ROOT:STAGE]
+ *   engine [--guard CGROUP] [--beside LIBRARY:KERNEL[:RANGES:FOUND]] --init CRIU [--cgroup HIERARCHY:PATH [--cgroup-set FILE=VALUE]...]... [--bind ROOT:STAGE]
  *          [--carrier PIDFD [--carrier-bind SRC:STAGE]...] [--keep-namespaces]
  *
  * It enters the host's mount and cgroup namespaces as launch does, makes and enters the cgroups asked for (one of its own for
@@ -8,7 +8,7 @@
  * socket of its RPC. With --bind it gets a mount namespace of its own first, where ROOT stands alone at STAGE: the root that a
  * sandbox is restored on; with --carrier-bind it is a mount of that process's, which gives nobody rights by any file of it. With --guard it stays behind as CRIU's parent and keeps the processes of CGROUP, those that are
  * dumped, frozen when CRIU dies. With
- * --apart CRIU is started with that library (descriptor; see criu-pages) and what it reads and writes. CRIU ignores SIGXFSZ. Nothing of it is left on the machine when it ends, however it ends, but for the cgroups.
+ * --beside CRIU is started with that library and what it reads and writes (descriptors; see criu-beside). CRIU ignores SIGXFSZ. Nothing of it is left on the machine when it ends, however it ends, but for the cgroups.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +32,7 @@
 
 static struct options options;
 static struct cgroups cgroups;
-static char preload[64], apart[64];
+static char preload[64], beside[64];
 
 static int enter_host(const char *name, int kind, struct failure *failure) {
   char own_path[64], host_path[64];
@@ -92,7 +92,7 @@ static int become_engine(struct failure *failure) {
   /* A limit on its files makes it give up by itself, and tidy up: a SIGKILL would leave the ranks half attached. */
   if (signal(SIGXFSZ, SIG_IGN) == SIG_ERR) return failed(failure, "signal", NULL);
   const char *arguments[] = {"criu", "swrk", "3", NULL};
-  const char *environment[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", preload, apart, NULL};
+  const char *environment[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", preload, beside, NULL};
   if (!preload[0]) environment[1] = NULL;
   execve(options.init, (char *const *)arguments, (char *const *)environment);
   return failed(failure, "engine", options.init);
@@ -199,13 +199,12 @@ static int guard(const char *directory) {
   return late || !WIFEXITED(status) ? 1 : WEXITSTATUS(status);
 }
 
-static bool parse_apart(const char *text) {
-  unsigned library, ranges, found;
-  char rest;
-  if (sscanf(text, "%u:%u:%u%c", &library, &ranges, &found, &rest) != 3) return false;
-  snprintf(preload, sizeof preload, "LD_PRELOAD=/proc/self/fd/%u", library);
-  snprintf(apart, sizeof apart, "MUSTER_PAGES_APART=%u:%u", ranges, found);
-  return true;
+static bool parse_beside(const char *text) {
+  char *rest;
+  unsigned long library = strtoul(text, &rest, 10);
+  if (*rest != ':' || strspn(rest, "0123456789:") != strlen(rest)) return false;
+  snprintf(preload, sizeof preload, "LD_PRELOAD=/proc/self/fd/%lu", library);
+  return (size_t)snprintf(beside, sizeof beside, "MUSTER_BESIDE=%s", rest + 1) < sizeof beside;
 }
 
 int main(int argc, char **argv) {
@@ -216,8 +215,8 @@ int main(int argc, char **argv) {
     argc -= 2;
     argv += 2;
   }
-  if (argc > 2 && strcmp(argv[1], "--apart") == 0) {
-    if (!parse_apart(argv[2])) return complain((failed_with(&failure, "arguments", argv[2], EINVAL), &failure));
+  if (argc > 2 && strcmp(argv[1], "--beside") == 0) {
+    if (!parse_beside(argv[2])) return complain((failed_with(&failure, "arguments", argv[2], EINVAL), &failure));
     argc -= 2;
     argv += 2;
   }

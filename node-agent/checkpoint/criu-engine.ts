@@ -53,7 +53,7 @@ export class CriuEngine implements CheckpointEngine {
   readonly #host: CriuPlaces;
 
   constructor(host: CriuPlaces) {
-    this.#host = host;
+    this.#host = { ...host, beside: host.beside ?? besideOf(host) };
   }
 
   /** Changes when another probe may find something else: the program came, went or was replaced. */
@@ -78,6 +78,8 @@ export class CriuEngine implements CheckpointEngine {
           version: null,
           why: `CRIU ${text} is too old, ${leastVersion.join('.')} or later is needed: "make setup" brings one`,
         };
+      // What it finds out of the kernel it knows then, before anybody stands still.
+      await runCriu(host, { type: 'features', options: null, cgroups: [] }, signal);
       return { version: `criu ${text}`, why: '' };
     } catch (error) {
       return { version: null, why: `${host.program} does not run: ${messageOf(error)}` };
@@ -103,7 +105,7 @@ export class CriuEngine implements CheckpointEngine {
     const directory = openSync(request.directory, constants.O_RDONLY | constants.O_DIRECTORY);
     const { withoutPages } = request;
     const nobody = withoutPages ? closedSocket(host.native) : null;
-    using apart = withoutPages ? PagesApart.of(host.native, host.nativeDir, withoutPages) : null;
+    using apart = withoutPages ? new PagesApart(host.native, withoutPages) : null;
     try {
       const external = [
         ...request.mounts.map(({ target }) => `mnt[${target}]:${mountKey(target)}`),
@@ -225,6 +227,13 @@ function withoutPagesFile(directory: string): string {
   const path = `${directory}/${dumpOptionsName}`;
   writeFileSync(path, `lazy-pages\nps-socket ${String(firstDescriptor)}\n`, { mode: 0o600 });
   return path;
+}
+
+/** As long as this process lives. */
+function besideOf({ native, nativeDir }: CriuPlaces): CriuHost['beside'] {
+  const path = `${nativeDir}/criu-beside.so`;
+  if (!existsSync(path)) return undefined;
+  return [openSync(path, constants.O_RDONLY), native.memfd('kernel', Buffer.alloc(0), false)];
 }
 
 function closedSocket(native: CriuHost['native']): number {

@@ -2,7 +2,7 @@
 // notifications on the way. Bytes in, plain objects out; what the options mean is the engine's business.
 import protobuf from 'protobufjs/light.js';
 
-export const requestTypes = { dump: 1, restore: 2, check: 3, notify: 6, version: 10 } as const;
+export const requestTypes = { dump: 1, restore: 2, check: 3, notify: 6, features: 9, version: 10 } as const;
 export type RequestType = keyof typeof requestTypes;
 
 /** An open descriptor of CRIU's own process, in place of a resource of the image. */
@@ -82,8 +82,14 @@ const root = protobuf.Root.fromJSON({
         networkLock: field(64, 'int32'),
       },
     },
+    Features: { fields: { lazyPages: field(2, 'bool') } },
     Request: {
-      fields: { type: field(1, 'int32'), opts: field(2, 'Options'), notifySuccess: field(3, 'bool') },
+      fields: {
+        type: field(1, 'int32'),
+        opts: field(2, 'Options'),
+        notifySuccess: field(3, 'bool'),
+        features: field(5, 'Features'),
+      },
     },
     Restored: { fields: { pid: field(1, 'int32') } },
     Notification: { fields: { script: field(1, 'string'), pid: field(2, 'int32') } },
@@ -107,7 +113,11 @@ const requestMessage = root.lookupType('Request');
 const responseMessage = root.lookupType('Response');
 
 export function encodeRequest(type: RequestType, opts: CriuOptions | null): Buffer {
-  const content = opts === null ? { type: requestTypes[type] } : { type: requestTypes[type], opts };
+  const content = {
+    type: requestTypes[type],
+    ...(opts === null ? {} : { opts }),
+    ...(type === 'features' ? { features: { lazyPages: true } } : {}),
+  };
   return Buffer.from(requestMessage.encode(content).finish());
 }
 

@@ -22,6 +22,8 @@ export interface CriuHost {
   readonly nativeDir: string;
   readonly program: string;
   readonly keepNamespaces: boolean;
+  /** Loaded into it: the library native/criu-beside, and what CRIU has found out of the kernel; none: it does without. */
+  readonly beside?: readonly [library: number, kernel: number] | undefined;
 }
 
 export interface CriuRun {
@@ -35,8 +37,8 @@ export interface CriuRun {
   readonly carrier?: { readonly pidfd: number; readonly stage: ReadonlyMap<string, string> };
   /** CRIU's descriptors from 4 on. */
   readonly descriptors?: readonly number[];
-  /** Memory that CRIU does not see: a library to load, what it reads and what it writes (pages-apart.ts). */
-  readonly apart?: readonly [library: number, ranges: number, found: number];
+  /** Memory that CRIU does not see: what native/criu-beside reads, and what it writes (pages-apart.ts). */
+  readonly apart?: readonly [ranges: number, found: number];
   /** False makes CRIU give up. */
   readonly onNotify?: (script: string, pid: number) => Promise<boolean>;
   /**
@@ -73,13 +75,15 @@ export class CriuFailure extends Error {
 }
 
 function engineArguments(
-  { program, keepNamespaces }: CriuHost,
+  { program, keepNamespaces, beside }: CriuHost,
   { cgroups, stage, guarded, carrier, apart, descriptors = [] }: CriuRun,
 ): string[] {
   const next = firstDescriptor + descriptors.length + (carrier ? 1 : 0);
   const args = [
     ...(guarded === undefined ? [] : ['--guard', guarded]),
-    ...(apart ? ['--apart', apart.map((_, at) => String(next + at)).join(':')] : []),
+    ...(beside
+      ? ['--beside', [...beside, ...(apart ?? [])].map((_, at) => String(next + at)).join(':')]
+      : []),
     ...['--init', program],
   ];
   for (const { mount, path, values } of cgroups) {
@@ -112,7 +116,7 @@ export async function runCriu(host: CriuHost, run: CriuRun, signal: AbortSignal)
       theirs,
       ...(run.descriptors ?? []),
       ...(run.carrier ? [run.carrier.pidfd] : []),
-      ...(run.apart ?? []),
+      ...(host.beside ? [...host.beside, ...(run.apart ?? [])] : []),
     ]);
   } catch (error) {
     socket.close();

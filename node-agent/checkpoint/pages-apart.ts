@@ -1,8 +1,8 @@
 // Memory of frozen processes that CRIU is not to look at, since it goes another way: CRIU pins every page that it leaves to somebody else
-// in a pipe, which takes as long as to copy it. So native/criu-pages, loaded into it, keeps these pages from it, and what it has kept is put
+// in a pipe, which takes as long as to copy it. So native/criu-beside, loaded into it, keeps these pages from it, and what it has kept is put
 // into CRIU's page maps afterwards, as pages that are not in the image: as if CRIU had named them itself. Whatever CRIU was not kept from
 // (a CRIU that cannot load the library, a kernel before 6.7) it has named. Only large mappings that a restore can bring later.
-import { closeSync, constants, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type { Native } from '../../native/addon/index.ts';
 import { errnoOf } from '../agent-error.ts';
 import { innermostPidOf } from '../monitor/process-text.ts';
@@ -32,7 +32,7 @@ export function anonymousRangesOf(maps: string): Range[] {
   return ranges;
 }
 
-/** As native/criu-pages reads it. */
+/** As native/criu-beside reads it. */
 export function apartTable(
   processes: readonly { readonly pid: number; readonly inner: number; readonly ranges: readonly Range[] }[],
 ): Buffer {
@@ -50,25 +50,19 @@ export function apartTable(
 
 export class PagesApart implements Disposable {
   readonly #native: Native;
-  /** Of the library, what it reads, and what it writes. */
-  readonly descriptors: readonly [library: number, ranges: number, found: number];
+  /** What the library reads, and what it writes. */
+  readonly descriptors: readonly [ranges: number, found: number];
 
-  /** `pids`: frozen. Null: there is nothing of the kind. */
-  static of(native: Native, nativeDir: string, pids: readonly number[]): PagesApart | null {
-    const table = apartTable(pids.flatMap(processOf));
-    const library = table.length === 0 ? null : openLibrary(`${nativeDir}/criu-pages.so`);
-    return library === null ? null : new PagesApart(native, library, table);
-  }
-
-  private constructor(native: Native, library: number, table: Buffer) {
+  /** `pids`: frozen. */
+  constructor(native: Native, pids: readonly number[]) {
     this.#native = native;
-    const found = native.memfd('found', Buffer.alloc(0), false);
-    this.descriptors = [library, native.memfd('ranges', table, true), found];
+    const table = apartTable(pids.flatMap(processOf));
+    this.descriptors = [native.memfd('ranges', table, true), native.memfd('found', Buffer.alloc(0), false)];
   }
 
   /** In the image, once CRIU has ended well. */
   note(directory: string): void {
-    const bytes = this.#native.readAll(this.descriptors[2], mostFoundBytes);
+    const bytes = this.#native.readAll(this.descriptors[1], mostFoundBytes);
     const found = new Map<number, MissingPages[]>();
     for (let at = 0; at + foundBytes <= bytes.length; at += foundBytes) {
       const pid = bytes.readUInt32LE(at);
@@ -90,10 +84,7 @@ export class PagesApart implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    const [library, ranges, found] = this.descriptors;
-    closeSync(library);
-    this.#native.close(ranges);
-    this.#native.close(found);
+    for (const descriptor of this.descriptors) this.#native.close(descriptor);
   }
 }
 
@@ -107,15 +98,6 @@ function processOf(pid: number): { pid: number; inner: number; ranges: Range[] }
     return ranges.length === 0 ? [] : [{ pid, inner, ranges }];
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ESRCH') return [];
-    throw error;
-  }
-}
-
-function openLibrary(path: string): number | null {
-  try {
-    return openSync(path, constants.O_RDONLY);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return null;
     throw error;
   }
 }

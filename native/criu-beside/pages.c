@@ -1,15 +1,11 @@
-/* Preloaded into a CRIU that dumps processes whose memory goes another way: of what the kernel tells CRIU of their pages (PAGEMAP_SCAN) it
- * takes out the ranges that the agent has named, and notes which pages those were. So CRIU does not see them; all it would do with pages
- * that it leaves to somebody else, pinning each in a pipe that nobody reads, is not done while ranks stand still. Whatever CRIU was not
- * told stands in the file before CRIU goes on: what cannot be noted fails the dump. A CRIU that reads page maps in another way, or that
- * cannot load this, sees all pages and names them in its image.
- *
- *   MUSTER_PAGES_APART=RANGES:FOUND   descriptors of `struct apart` lines, and of the file that gets `struct missing` lines
- *
- * It uses none but the oldest functions of a C library, and links with none: it is loaded beside whichever CRIU has.
+/* See beside.h. Of what the kernel tells CRIU of the pages of processes (PAGEMAP_SCAN) the ranges that the agent has named are taken out, and
+ * noted. All that CRIU would do with pages that it leaves to somebody else, pinning each in a pipe that nobody reads, is so not done while
+ * ranks stand still. What CRIU was not told stands in the file before CRIU goes on: what cannot be noted fails the dump. A CRIU that
+ * reads page maps in another way sees all pages, and names them in its image.
  */
+#include "beside.h"
+
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,11 +16,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "protocol.h"
-
 enum { PAGE = 4096, NOTES = 512 };
 /* Of Linux 6.7, newer than the headers that this is built with. */
-enum { IS_GUARD = 1 << 8 };
+enum { IS_FILE = 1 << 2, IS_GUARD = 1 << 8 };
 
 struct region {
   uint64_t start, end, categories;
@@ -45,30 +39,12 @@ static uint64_t kept_room;
 static struct missing notes[NOTES];
 static size_t note_count;
 
-/* Those that CRIU starts, and the shell that it may be started by, are none of its business. */
-static bool is_engine(void) {
-  char words[4096];
-  int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return false;
-  ssize_t length = read(fd, words, sizeof words - 1);
-  close(fd);
-  if (length <= 0) return false;
-  words[length] = 0;
-  for (char *word = words; word < words + length; word += strlen(word) + 1)
-    if (strcmp(word, "swrk") == 0) return true;
-  return false;
-}
-
-__attribute__((constructor)) static void begin(void) {
-  const char *descriptors = getenv("MUSTER_PAGES_APART");
-  char *rest;
-  if (!descriptors || !is_engine()) return;
-  int named = (int)strtol(descriptors, &rest, 10);
+void pages_begin(int named, int noted) {
   off_t bytes = lseek(named, 0, SEEK_END);
-  if (*rest != ':' || bytes <= 0) return;
-  found = (int)strtol(rest + 1, NULL, 10);
+  if (bytes <= 0) return;
   const void *at = mmap(NULL, (size_t)bytes, PROT_READ, MAP_PRIVATE, named, 0);
   if (at == MAP_FAILED) return;
+  found = noted;
   ranges = at;
   range_count = (size_t)bytes / sizeof *ranges;
 }
@@ -166,15 +142,28 @@ static long take_out(uint32_t pid, struct region *regions, uint64_t count, uint6
   return (long)left;
 }
 
-__attribute__((visibility("default"))) int ioctl(int fd, unsigned long request, ...) {
+/* Within one range all is anonymous. Whether a page is of a file the kernel would look up for each of them, which takes nearly all its time. */
+static struct scan simpler(const struct scan *scan, uint32_t pid) {
+  struct scan simple = *scan;
+  size_t range = range_at(pid, scan->start);
+  if (!reaches(range, pid, scan->start + 1)) return simple;
+  if (simple.end > ranges[range].end) simple.end = ranges[range].end;
+  simple.inverted &= ~(uint64_t)IS_FILE;
+  simple.all_of &= ~(uint64_t)IS_FILE;
+  return simple;
+}
+
+EXPORTED int ioctl(int fd, unsigned long request, ...) {
   va_list list;
   va_start(list, request);
   void *argument = va_arg(list, void *);
   va_end(list);
-  long result = syscall(SYS_ioctl, fd, request, argument);
-  if (result <= 0 || request != PAGEMAP_SCAN || range_count == 0) return (int)result;
-  const struct scan *scan = argument;
-  uint32_t pid = process_of(fd);
-  if (pid == 0 || scan->flags != 0) return (int)result;
+  struct scan *scan = argument;
+  uint32_t pid = request == PAGEMAP_SCAN && range_count > 0 && scan->flags == 0 ? process_of(fd) : 0;
+  if (pid == 0) return (int)syscall(SYS_ioctl, fd, request, argument);
+  struct scan simple = simpler(scan, pid);
+  long result = syscall(SYS_ioctl, fd, request, &simple);
+  scan->walk_end = simple.walk_end;
+  if (result <= 0) return (int)result;
   return (int)take_out(pid, (struct region *)(uintptr_t)scan->regions, (uint64_t)result, scan->region_count);
 }
