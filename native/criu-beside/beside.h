@@ -1,5 +1,5 @@
-/* Preloaded into CRIU, each time that the agent starts it: keeps from it what it need not look at (pages.c), and for it what it need not find
- * out again (kernel.c). A CRIU that cannot load this does without, and is slower.
+/* Preloaded into CRIU, each time that the agent starts it: keeps from it what it need not look at (pages.c), for it what it need not find
+ * out again (kernel.c), and has less done of what others do for it (tar.c). A CRIU that cannot load this does without, and is slower.
  *
  *   MUSTER_BESIDE=KERNEL[:RANGES:FOUND]   descriptors of the agent's: of what CRIU knows of the kernel; of `struct apart` lines, and of the
  *                                         file that gets `struct missing` lines. Numbers are of this machine's order. Said again in

@@ -4,12 +4,14 @@ import {
   closeSync,
   constants,
   existsSync,
+  fstatSync,
   mkdirSync,
   openSync,
   readFileSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { release } from 'node:os';
 import { setTimeout as after } from 'node:timers/promises';
 import { AgentError, messageOf } from '../agent-error.ts';
 import { cloneNewNet, manageCgroupsIgnore, networkLocks, type CriuOptions } from './criu-messages.ts';
@@ -17,7 +19,7 @@ import { complaintOf, firstDescriptor, runCriu, type CriuHost } from './criu-pro
 import { askAll } from './callbacks.ts';
 import { checkImageRights } from './image-rights.ts';
 import { withoutOuterSizes } from './outer-sizes.ts';
-import { PagesApart } from './pages-apart.ts';
+import { PagesApart, tellsOfPages } from './pages-apart.ts';
 import { hostPathOf } from './rollback.ts';
 import type { CheckpointEngine, DumpRequest, Probe, RestoreRequest, SettleRequest } from './engine.ts';
 
@@ -78,8 +80,9 @@ export class CriuEngine implements CheckpointEngine {
           version: null,
           why: `CRIU ${text} is too old, ${leastVersion.join('.')} or later is needed: "make setup" brings one`,
         };
-      // What it finds out of the kernel it knows then, before anybody stands still.
-      await runCriu(host, { type: 'features', options: null, cgroups: [] }, signal);
+      // What it finds out of the kernel it knows then, before anybody stands still. One that cannot say so here will say so in its turn.
+      if (host.beside)
+        await runCriu(host, { type: 'features', options: null, cgroups: [] }, signal).catch(() => undefined);
       return { version: `criu ${text}`, why: '' };
     } catch (error) {
       return { version: null, why: `${host.program} does not run: ${messageOf(error)}` };
@@ -104,8 +107,9 @@ export class CriuEngine implements CheckpointEngine {
     const host = this.#present();
     const directory = openSync(request.directory, constants.O_RDONLY | constants.O_DIRECTORY);
     const { withoutPages } = request;
-    const nobody = withoutPages ? closedSocket(host.native) : null;
-    using apart = withoutPages ? new PagesApart(host.native, withoutPages) : null;
+    const isApart = withoutPages !== undefined && this.#keepsApart;
+    using apart = isApart ? new PagesApart(host.native, withoutPages) : null;
+    const nobody = withoutPages && !isApart ? closedSocket(host.native) : null;
     try {
       const external = [
         ...request.mounts.map(({ target }) => `mnt[${target}]:${mountKey(target)}`),
@@ -200,6 +204,12 @@ export class CriuEngine implements CheckpointEngine {
     } finally {
       closeSync(directory);
     }
+  }
+
+  /** It has loaded the library: what it knows of the kernel is where that puts it. */
+  get #keepsApart(): boolean {
+    const [, kernel] = this.#host.beside ?? [];
+    return kernel !== undefined && fstatSync(kernel).size > 0 && tellsOfPages(release());
   }
 
   #present(): CriuHost {

@@ -51,18 +51,21 @@ export function missingPagesOf(bytes: Buffer): MissingPages[] {
     .map(({ address, fewPages, pages }) => ({ address, pages: pages > 0 ? pages : fewPages }));
 }
 
-/** The page map with these, too, as pages that are not in the image; what it names already stays as it is. */
+/** The page map with these, too, as pages that are not in the image, and every page that is in it to be there before anything runs. */
 export function withMissing(bytes: Buffer, missing: readonly MissingPages[]): Buffer {
   const [head, ...entries] = messagesOf(bytes);
   const named = entries.map(({ whole, content }) => {
-    const { address, fewPages, pages } = entryOf(content);
-    return { start: address, end: address + (pages > 0 ? pages : fewPages) * pageBytes, whole };
+    const { address, fewPages, flags, pages } = entryOf(content);
+    const count = pages > 0 ? pages : fewPages;
+    const isBoth = (flags & lazyFlag) !== 0 && (flags & presentFlag) !== 0;
+    const part = isBoth ? entryBytes(address, count, flags & ~lazyFlag) : whole;
+    return { start: address, end: address + count * pageBytes, part };
   });
   const parts: Buffer[] = [];
   let next = 0;
   /** What is named before the address. */
   const take = (address: number): void => {
-    for (; next < named.length && named[next]!.start < address; next++) parts.push(named[next]!.whole);
+    for (; next < named.length && named[next]!.start < address; next++) parts.push(named[next]!.part);
   };
   let until = 0;
   for (const { address, pages } of missing.toSorted((one, other) => one.address - other.address)) {
@@ -73,7 +76,7 @@ export function withMissing(bytes: Buffer, missing: readonly MissingPages[]): Bu
       take(start + 1);
       start = Math.max(start, named[next - 1]?.end ?? 0);
       const gapEnd = Math.min(end, named[next]?.start ?? end);
-      if (start < gapEnd) parts.push(missingEntry(start, (gapEnd - start) / pageBytes));
+      if (start < gapEnd) parts.push(entryBytes(start, (gapEnd - start) / pageBytes, lazyFlag));
       start = Math.max(start, gapEnd);
     }
   }
@@ -81,9 +84,9 @@ export function withMissing(bytes: Buffer, missing: readonly MissingPages[]): Bu
   return Buffer.concat([bytes.subarray(0, headerBytes), ...(head ? [head.whole] : []), ...parts]);
 }
 
-function missingEntry(address: number, pages: number): Buffer {
+function entryBytes(address: number, pages: number, flags: number): Buffer {
   const fewPages = Math.min(pages, 0xffff_ffff);
-  return framed(Buffer.from(entryMessage.encode({ address, fewPages, flags: lazyFlag, pages }).finish()));
+  return framed(Buffer.from(entryMessage.encode({ address, fewPages, flags, pages }).finish()));
 }
 
 const entryOf = (content: Buffer): EntryFields =>

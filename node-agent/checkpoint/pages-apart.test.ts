@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { anonymousRangesOf, apartTable } from './pages-apart.ts';
+import { anonymousRangesOf, apartTable, tellsOfPages } from './pages-apart.ts';
 
 const maps = `00400000-00500000 r-xp 00000000 08:01 1234 /bin/program
 01000000-01100000 rw-p 00000000 00:00 0          [heap]
@@ -19,6 +19,21 @@ it('takes large anonymous private mappings, and no others', () => {
     { start: 0x7f0000000000n, end: 0x7f0080000000n },
     { start: 0x7f0090000000n, end: 0x7f0090100000n },
   ]);
+});
+
+it('leaves locked memory to CRIU', () => {
+  const smaps = `7f0000000000-7f0080000000 rw-p 00000000 00:00 0 
+Size:            2097152 kB
+VmFlags: rd wr mr mw me lo ac sd 
+7f0090000000-7f0090100000 rw-p 00000000 00:00 0 
+VmFlags: rd wr mr mw me ac sd 
+`;
+  expect(anonymousRangesOf(smaps)).toEqual([{ start: 0x7f0090000000n, end: 0x7f0090100000n }]);
+});
+
+it('knows kernels that tell of pages', () => {
+  const releases = ['6.18.44-fc-v657', '6.7', '6.6.9', '5.15.0-generic', '7.0.1'];
+  expect(releases.map(tellsOfPages)).toEqual([true, true, false, false, true]);
 });
 
 it('writes ranges as the library reads them, by process', () => {

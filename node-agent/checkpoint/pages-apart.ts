@@ -1,14 +1,14 @@
 // Memory of frozen processes that CRIU is not to look at, since it goes another way: CRIU pins every page that it leaves to somebody else
 // in a pipe, which takes as long as to copy it. So native/criu-beside, loaded into it, keeps these pages from it, and what it has kept is put
-// into CRIU's page maps afterwards, as pages that are not in the image: as if CRIU had named them itself. Whatever CRIU was not kept from
-// (a CRIU that cannot load the library, a kernel before 6.7) it has named. Only large mappings that a restore can bring later.
+// into CRIU's page maps afterwards, as pages that are not in the image, as CRIU itself names them. What is small is in the image: ranks need
+// it at once. Only mappings that a restore can bring later.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type { Native } from '../../native/addon/index.ts';
 import { errnoOf } from '../agent-error.ts';
 import { innermostPidOf } from '../monitor/process-text.ts';
 import { processOfPagemap, withMissing, type MissingPages } from './pagemap.ts';
 
-/** Less is saved as soon as it is talked about. */
+/** Less comes as soon as it is asked for. */
 const worthBytes = 64 << 10;
 const rangeBytes = 24;
 const foundBytes = 16;
@@ -19,15 +19,19 @@ export interface Range {
   readonly end: bigint;
 }
 
-/** Anonymous private memory, of /proc/PID/maps. */
+/** Anonymous private memory, of /proc/PID/maps; of smaps none that is locked, which has to be there at once. */
 export function anonymousRangesOf(maps: string): Range[] {
   const ranges: Range[] = [];
+  let isLast = false;
   for (const line of maps.split('\n')) {
-    const found =
-      /^([0-9a-f]+)-([0-9a-f]+) ...p [0-9a-f]+ [0-9a-f]+:[0-9a-f]+ 0 *(\[heap\]|\[anon:.*)?$/.exec(line);
-    if (!found) continue;
-    const [start, end] = [BigInt(`0x${found[1] ?? '0'}`), BigInt(`0x${found[2] ?? '0'}`)];
-    if (end - start >= worthBytes) ranges.push({ start, end });
+    const head = /^([0-9a-f]+)-([0-9a-f]+) ...(.) [0-9a-f]+ [0-9a-f]+:[0-9a-f]+ (\d+) *(.*)$/.exec(line);
+    if (head) {
+      const [, from = '0', to = '0', sharing, inode, name = ''] = head;
+      const [start, end] = [BigInt(`0x${from}`), BigInt(`0x${to}`)];
+      const isAnonymous = sharing === 'p' && inode === '0' && /^($|\[heap\]|\[anon:)/.test(name);
+      isLast = isAnonymous && end - start >= worthBytes;
+      if (isLast) ranges.push({ start, end });
+    } else if (isLast && /^VmFlags:.* lo\b/.test(line)) ranges.pop();
   }
   return ranges;
 }
@@ -46,6 +50,12 @@ export function apartTable(
     table.writeBigUInt64LE(end, line * rangeBytes + 16);
   });
   return table;
+}
+
+/** Linux can tell of pages in a way that the library understands (PAGEMAP_SCAN). */
+export function tellsOfPages(release: string): boolean {
+  const [major = 0, minor = 0] = release.split('.').map(Number);
+  return major > 6 || (major === 6 && minor >= 7);
 }
 
 export class PagesApart implements Disposable {
@@ -72,10 +82,9 @@ export class PagesApart implements Disposable {
     }
     for (const name of readdirSync(directory)) {
       const pid = processOfPagemap(name);
-      const pages = pid === undefined ? undefined : found.get(pid);
-      if (pid === undefined || pages === undefined) continue;
+      if (pid === undefined) continue;
       const path = `${directory}/${name}`;
-      writeFileSync(path, withMissing(readFileSync(path), pages));
+      writeFileSync(path, withMissing(readFileSync(path), found.get(pid) ?? []));
       found.delete(pid);
     }
     const [lost] = found.keys();
@@ -88,13 +97,14 @@ export class PagesApart implements Disposable {
   }
 }
 
-/** None of one that has locked memory, which comes with it, or has ended. */
+/** Nothing of one that has ended. */
 function processOf(pid: number): { pid: number; inner: number; ranges: Range[] }[] {
   try {
     const status = readFileSync(`/proc/${String(pid)}/status`, 'utf8');
     const inner = innermostPidOf(status);
-    if (inner === null || !/^VmLck:\s+0 kB$/m.test(status)) return [];
-    const ranges = anonymousRangesOf(readFileSync(`/proc/${String(pid)}/maps`, 'utf8'));
+    if (inner === null) return [];
+    const maps = /^VmLck:\s+0 kB$/m.test(status) ? 'maps' : 'smaps';
+    const ranges = anonymousRangesOf(readFileSync(`/proc/${String(pid)}/${maps}`, 'utf8'));
     return ranges.length === 0 ? [] : [{ pid, inner, ranges }];
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ESRCH') return [];
