@@ -2,9 +2,10 @@
  * What the control plane counts for Prometheus: by the statuses that it sees change, so that nothing is counted that is not on
  * record, and what a new leader finds done already is not counted again. It outlives the leading of one term; it decides nothing.
  */
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { isTrue } from '../crds/conditions.ts';
-import { type ControllerMetric, controllerMetrics, type Metric, misnamedMetrics } from '../crds/metrics.ts';
+import { type ControllerMetric, controllerMetrics, type Metric } from '../crds/metrics.ts';
+import { collectProcessMetrics } from '../crds/process-metrics.ts';
 import type { Checkpoint, Migration, NodeMonitor, ProcessGroup } from '../crds/types.gen.ts';
 import type { Standing } from './hub/node-table.ts';
 import type { Clock } from './runtime/clock.ts';
@@ -44,8 +45,7 @@ export class PlaneMetrics {
       return [name, metric.type === 'counter' ? new Counter(options) : new Gauge(options)];
     });
     this.#metrics = Object.fromEntries(made) as Metrics;
-    collectDefaultMetrics({ register: registry });
-    for (const name of misnamedMetrics) registry.removeSingleMetric(name);
+    collectProcessMetrics(registry);
   }
 
   /** This process leads from now on; undefined: not any more. */

@@ -172,12 +172,5 @@ export const agentMetrics = {
   },
 } as const satisfies Record<string, Metric>;
 
-/** What prom-client tells of every process besides, under names that promise a counter and are none. */
-export const misnamedMetrics = [
-  'nodejs_active_handles_total',
-  'nodejs_active_requests_total',
-  'nodejs_active_resources_total',
-] as const;
-
 export type ControllerMetric = keyof typeof controllerMetrics;
 export type AgentMetric = keyof typeof agentMetrics;

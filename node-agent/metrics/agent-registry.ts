@@ -1,8 +1,9 @@
 // The agent's metrics as prom-client writes them, read from the monitor when somebody asks and never more often than once a second,
 // however many ask. Counters are the kernel's own: what an agent has not measured yet it does not tell, since a counter that began
 // at nothing would look as if all of it had happened at once.
-import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
-import { agentMetrics, type AgentMetric, misnamedMetrics } from '../../crds/metrics.ts';
+import { Counter, Gauge, Registry } from 'prom-client';
+import { agentMetrics, type AgentMetric } from '../../crds/metrics.ts';
+import { collectProcessMetrics } from '../../crds/process-metrics.ts';
 import type { Monitor } from '../monitor/monitor.ts';
 import type { Sandboxes } from '../sandboxes.ts';
 import { bounded, type SandboxFigures } from './sandbox-figures.ts';
@@ -24,8 +25,7 @@ export class AgentRegistry {
     this.#monitor = monitor;
     this.#sandboxes = sandboxes;
     this.contentType = this.#registry.contentType;
-    collectDefaultMetrics({ register: this.#registry });
-    for (const name of misnamedMetrics) this.#registry.removeSingleMetric(name);
+    collectProcessMetrics(this.#registry);
     for (const [name, { type, help, labels }] of Object.entries(agentMetrics)) {
       const options = { name, help, labelNames: [...labels], registers: [this.#registry] };
       this.#metrics.set(name as AgentMetric, type === 'counter' ? new Counter(options) : new Gauge(options));
