@@ -40,11 +40,14 @@ import { EventRecorder } from './runtime/event-recorder.ts';
 import { runReconciler } from './runtime/manager.ts';
 import { ObjectSource, pause } from './runtime/object-source.ts';
 import { keyOf, type Key } from './runtime/reconciler.ts';
+import { WatchedStore } from './runtime/watched-store.ts';
 import { WorkQueue } from './runtime/work-queue.ts';
 import { UnknownSandboxes, type DoubtfulStore } from './unknown-sandboxes.ts';
 
 export interface ControlPlaneOptions {
   readonly store: ObjectStore;
+  /** Asking the store is a way over the network: what is watched of it is read from memory. */
+  readonly isRemote?: boolean;
   /** The same store, where it can tell that objects may be missing from it. */
   readonly doubtful?: DoubtfulStore;
   /** `host:port` that agents dial; port 0 takes a free one. */
@@ -112,7 +115,9 @@ export async function runControlPlane(
   options: ControlPlaneOptions,
   signal: AbortSignal,
 ): Promise<ControlPlane> {
-  const { store, logger, clusterId, secrets, metrics, clock = systemClock } = options;
+  const { logger, clusterId, secrets, metrics, clock = systemClock } = options;
+  const watched = options.isRemote === true ? new WatchedStore(options.store) : undefined;
+  const store = watched ?? options.store;
   const traces = options.trace && new PlaneTraces(options.trace, clock);
   const stop = new AbortController();
   const both = AbortSignal.any([signal, stop.signal]);
@@ -193,6 +198,11 @@ export async function runControlPlane(
       if (!sameLabels(after, before)) offersChanged();
     },
   }); // prettier-ignore
+
+  watched?.watched(processGroupType, groups.objects);
+  watched?.watched(checkpointType, checkpoints.objects);
+  watched?.watched(migrationType, migrations.objects);
+  watched?.watched(nodeMonitorType, monitors.objects);
 
   const kubeNodes = options.followNodes
     ? new KubeNodes({

@@ -1,10 +1,11 @@
 import { createRequire } from 'node:module';
+import type * as perfHooks from 'node:perf_hooks';
 import { Registry } from 'prom-client';
 import { expect, test, vi } from 'vitest';
 import { collectProcessMetrics } from './process-metrics.ts';
 
 test('a process tells of itself without being woken for it', async () => {
-  const hooks = createRequire(import.meta.url)('node:perf_hooks') as typeof import('node:perf_hooks');
+  const hooks = createRequire(import.meta.url)('node:perf_hooks') as typeof perfHooks;
   const monitor = vi.spyOn(hooks, 'monitorEventLoopDelay');
   const registry = new Registry();
   collectProcessMetrics(registry);

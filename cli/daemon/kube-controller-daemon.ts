@@ -238,6 +238,7 @@ async function runReplica(options: KubeControllerOptions, parts: Parts, signal: 
       const plane = await runControlPlane(
         {
           store,
+          isRemote: true,
           doubtful: doubt,
           hubListen: listen,
           tls,
