@@ -20,7 +20,7 @@ import { Saves } from './checkpoint/saves.ts';
 import { cutStateOf, isDone } from './checkpoint/seen.ts';
 import { ClientLeaseBook } from './client-lease.ts';
 import { Hub, type HubTls } from './hub/hub.ts';
-import { groupKeyOf, MigrationReconciler } from './migration/reconcile.ts';
+import { MigrationReconciler } from './migration/reconcile.ts';
 import { isMoveDone, moveStateOf } from './migration/seen.ts';
 import { offersOf } from './node-monitor/offers.ts';
 import { KubeNodes } from './node-monitor/kube-nodes.ts';
@@ -35,6 +35,7 @@ import { PlaneTraces } from './plane-traces.ts';
 import { ProcessGroupReconciler } from './process-group/reconcile.ts';
 import { assignmentsOf } from './process-group/observe.ts';
 import { checkpointType, migrationType, nodeMonitorType, processGroupType } from './resource-types.ts';
+import { ByGroup, groupKeyOf } from './runtime/by-group.ts';
 import { systemClock, type Clock } from './runtime/clock.ts';
 import { EventRecorder } from './runtime/event-recorder.ts';
 import { runReconciler } from './runtime/manager.ts';
@@ -128,6 +129,8 @@ export async function runControlPlane(
   const events = new EventRecorder(store, clock, logger);
   const leases = new ClientLeaseBook(clock, options.clientLeaseMs);
   const waiting = new Set<Key>();
+  const checkpointsByGroup = new ByGroup<Checkpoint>();
+  const migrationsByGroup = new ByGroup<Migration>();
 
   const groups = new ObjectSource<ProcessGroup>({
     store, clock, logger,
@@ -148,11 +151,12 @@ export async function runControlPlane(
     type: checkpointType,
     changed: (key, after, before) => {
       checkpointQueue.add(key);
+      checkpointsByGroup.changed(key, after, before);
       metrics?.checkpointChanged(after, before);
       traces?.checkpointChanged(after);
       const object = after ?? before;
-      const { namespace = 'default' } = object?.metadata ?? {};
-      const group = keyOf({ metadata: { namespace, name: object?.spec.processGroupName ?? '' } });
+      if (!object) return;
+      const group = groupKeyOf(object);
       groupQueue.add(group);
       checkpointsOf(group);
       migrationsOf(group);
@@ -163,6 +167,7 @@ export async function runControlPlane(
     type: migrationType,
     changed: (key, after, before) => {
       migrationQueue.add(key);
+      migrationsByGroup.changed(key, after, before);
       tenants.lookAll();
       metrics?.migrationChanged(after, before);
       traces?.migrationChanged(after);
@@ -174,16 +179,13 @@ export async function runControlPlane(
   }); // prettier-ignore
   /** Those of a group that are not done. */
   const migrationsOf = (group: Key): void => {
-    for (const [key, migration] of migrations.objects)
-      if (groupKeyOf(migration) === group && !isMoveDone(moveStateOf({ migration }))) migrationQueue.add(key);
+    for (const [key, migration] of migrationsByGroup.of(group))
+      if (!isMoveDone(moveStateOf({ migration }))) migrationQueue.add(key);
   };
   /** Those of a group that are not done. */
   const checkpointsOf = (group: Key): void => {
-    for (const [key, object] of checkpoints.objects) {
-      const { namespace = 'default' } = object.metadata;
-      if (keyOf({ metadata: { namespace, name: object.spec.processGroupName } }) !== group) continue;
-      if (!isDone(cutStateOf({ checkpoint: object }))) checkpointQueue.add(key);
-    }
+    for (const [key, checkpoint] of checkpointsByGroup.of(group))
+      if (!isDone(cutStateOf({ checkpoint }))) checkpointQueue.add(key);
   };
   const offersChanged = (): void => {
     for (const key of waiting) groupQueue.add(key);
@@ -321,7 +323,11 @@ export async function runControlPlane(
       silentMs: (node) => hub.nodes.silentMs(node),
       ranksOn: (node) => hub.desired.ranksOn(node, exceptUid),
     });
-  const saves = new Saves({ checkpoints: checkpoints.objects, hub: () => hub });
+  const saves = new Saves({
+    checkpoints: checkpoints.objects,
+    ofGroup: (group) => checkpointsByGroup.of(keyOf(group)).values(),
+    hub: () => hub,
+  });
   const reconciler = new ProcessGroupReconciler({
     saves,
     store, hub, clock, leases, events, secrets, clusterId, logger, networks,
@@ -488,17 +494,16 @@ export async function runControlPlane(
   };
 }
 
-/** Every group that the first list showed has been visited without a failure, or is gone. */
+/** Every object that the first list showed has been visited without a failure; what is gone is visited too. */
 class FirstRound<T extends KubernetesObject> {
-  readonly #groups: ObjectSource<T>;
   readonly #visited = new Set<Key>();
   readonly #done = Promise.withResolvers<void>();
   #left: Set<Key> | undefined;
 
-  constructor(groups: ObjectSource<T>) {
-    this.#groups = groups;
-    void groups.listed.then(() => {
-      this.#left = new Set([...groups.objects.values()].map(keyOf).filter((key) => !this.#visited.has(key)));
+  constructor(source: ObjectSource<T>) {
+    void source.listed.then(() => {
+      this.#left = new Set([...source.objects.keys()].filter((key) => !this.#visited.has(key)));
+      this.#visited.clear();
       this.#check();
     });
   }
@@ -508,18 +513,12 @@ class FirstRound<T extends KubernetesObject> {
   }
 
   visited(key: Key): void {
-    if (this.#left?.size === 0) return;
-    this.#visited.add(key);
-    this.#left?.delete(key);
-    this.#check();
+    if (!this.#left) this.#visited.add(key);
+    else if (this.#left.delete(key)) this.#check();
   }
 
   #check(): void {
-    for (const key of this.#left ?? []) if (!this.#groups.objects.has(key)) this.#left?.delete(key);
-    if (this.#left?.size === 0) {
-      this.#visited.clear();
-      this.#done.resolve();
-    }
+    if (this.#left?.size === 0) this.#done.resolve();
   }
 }
 

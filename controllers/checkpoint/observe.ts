@@ -7,6 +7,7 @@ import type { Hub } from '../hub/hub.ts';
 import { expandPlacement, type Assignment } from '../placement/placement-status.ts';
 import { assignmentsOf } from '../process-group/observe.ts';
 import { restoredGroup, restoreNameOf } from '../process-group/restore.ts';
+import { groupKeyOf } from '../runtime/by-group.ts';
 import type { Clock } from '../runtime/clock.ts';
 import { keyOf, type Key } from '../runtime/reconciler.ts';
 import { candidatesFor, feature, isStartedAnew } from './candidates.ts';
@@ -95,10 +96,6 @@ function memberOf(uid: string, groupUid: string, assignment: Assignment, { hub }
     lost: hub.facts.loss(node, id) !== undefined || hub.facts.wasForgotten(node, id),
     fact: known?.checkpoint?.checkpointUid === uid ? known.checkpoint : undefined,
   };
-}
-
-export function groupKeyOf({ metadata, spec }: Checkpoint): Key {
-  return keyOf({ metadata: { namespace: metadata.namespace ?? 'default', name: spec.processGroupName } });
 }
 
 /** In the order in which they were asked for; but whoever has begun is the first. */

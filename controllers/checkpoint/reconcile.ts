@@ -15,12 +15,13 @@ import { stepOfCut, type CutState } from '../../wire/checkpoint-protocol.ts';
 import type { Hub } from '../hub/hub.ts';
 import { assignmentsOf } from '../process-group/observe.ts';
 import { checkpointType } from '../resource-types.ts';
+import { groupKeyOf } from '../runtime/by-group.ts';
 import type { EventRecorder } from '../runtime/event-recorder.ts';
 import { nameOf, settled, type Key, type Outcome, type Reconciler } from '../runtime/reconciler.ts';
 import { advanceOf, timeLeftMs, type Advance } from './advance.ts';
 import { copyWishes, removalWishes, storageOf } from './copies.ts';
 import { keepOrphans } from './orphans.ts';
-import { groupKeyOf, observe, type ObservePorts } from './observe.ts';
+import { observe, type ObservePorts } from './observe.ts';
 import { isDone, type CheckpointSeen } from './seen.ts';
 import { statusOf } from './status.ts';
 

@@ -12,6 +12,8 @@ import { cutStateOf } from './seen.ts';
 
 export interface SavesPorts {
   readonly checkpoints: ReadonlyMap<Key, Checkpoint>;
+  /** Of groups of this name, of now or before. */
+  readonly ofGroup: (group: ProcessGroup) => Iterable<Checkpoint>;
   readonly hub: () => Pick<Hub, 'facts' | 'nodes'>;
 }
 
@@ -27,10 +29,10 @@ export class Saves {
   }
 
   /** The one that a user asked for and that ends the group, once all is saved. */
-  stopOf({ metadata }: ProcessGroup): Checkpoint | undefined {
-    for (const checkpoint of this.#ports.checkpoints.values()) {
+  stopOf(group: ProcessGroup): Checkpoint | undefined {
+    for (const checkpoint of this.#ports.ofGroup(group)) {
       const { spec, status } = checkpoint;
-      if (spec.then !== 'Stop' || status?.processGroupUid !== metadata.uid) continue;
+      if (spec.then !== 'Stop' || status?.processGroupUid !== group.metadata.uid) continue;
       if (isPolicys(checkpoint) || checkpoint.metadata.deletionTimestamp !== undefined) continue;
       if (cutStateOf({ checkpoint }) === 'Ready') return checkpoint;
     }
@@ -49,18 +51,20 @@ export class Saves {
     );
   }
 
-  #restorableOf({ metadata }: ProcessGroup): Checkpoint[] {
+  #restorableOf(group: ProcessGroup): Checkpoint[] {
+    const { uid } = group.metadata;
     const cutOf = ({ status }: Checkpoint): string => status?.cutTime ?? '';
-    return [...this.#ports.checkpoints.values()]
-      .filter((checkpoint) => checkpoint.status?.processGroupUid === metadata.uid && isRestorable(checkpoint))
+    return [...this.#ports.ofGroup(group)]
+      .filter((checkpoint) => checkpoint.status?.processGroupUid === uid && isRestorable(checkpoint))
       .sort((a, b) => cutOf(a).localeCompare(cutOf(b)));
   }
 
   /** Those that the group's own policy made, oldest first. */
-  madeFor({ metadata }: ProcessGroup): Checkpoint[] {
-    return [...this.#ports.checkpoints.values()]
+  madeFor(group: ProcessGroup): Checkpoint[] {
+    const { uid } = group.metadata;
+    return [...this.#ports.ofGroup(group)]
       .filter((checkpoint) => isPolicys(checkpoint))
-      .filter(({ metadata: own }) => own.labels?.[labels.groupUid.name] === metadata.uid)
+      .filter(({ metadata }) => metadata.labels?.[labels.groupUid.name] === uid)
       .sort((a, b) => placeOf(a).localeCompare(placeOf(b)));
   }
 

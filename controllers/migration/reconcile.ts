@@ -15,8 +15,9 @@ import type { Entry, MoveWish } from '../hub/desired-book.ts';
 import type { Hub } from '../hub/hub.ts';
 import { migrationType, processGroupType } from '../resource-types.ts';
 import { assignmentsOf } from '../process-group/observe.ts';
+import { groupKeyOf } from '../runtime/by-group.ts';
 import type { EventRecorder } from '../runtime/event-recorder.ts';
-import { keyOf, nameOf, settled, type Key, type Outcome, type Reconciler } from '../runtime/reconciler.ts';
+import { nameOf, settled, type Key, type Outcome, type Reconciler } from '../runtime/reconciler.ts';
 import { advanceOf, timeLeftMs, type Advance } from './advance.ts';
 import { claimed, committed, isClaimable, released } from './claim.ts';
 import { observe, type ObservePorts } from './observe.ts';
@@ -234,9 +235,6 @@ export class MigrationReconciler implements Reconciler {
 function isToldOf({ movers }: MigrationSeen, entries: readonly Entry[]): boolean {
   return movers.every(({ move }) => (entries[move.ordinal]?.spec.id.incarnation ?? 0) >= move.incarnation);
 }
-
-export const groupKeyOf = ({ metadata, spec }: Migration): Key =>
-  keyOf({ metadata: { namespace: metadata.namespace ?? 'default', name: spec.processGroupName } });
 
 /** What both sides of each sandbox are told. Who comes begins together with the one who leaves: much can be done meanwhile. */
 function wishOf({ migration, movers, group }: MigrationSeen, to: 'Preparing' | 'Copying'): MoveWish {
