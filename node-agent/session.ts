@@ -155,7 +155,7 @@ export class HubSession {
       this.#again();
     };
     call.on('data', (message: HubMessage) => {
-      if (this.#call === call) this.#receive(message, client);
+      if (this.#call === call) this.#receive(message, client, address);
     });
     call.on('error', lost);
     call.on('end', lost);
@@ -169,7 +169,7 @@ export class HubSession {
     });
   }
 
-  #receive(message: HubMessage, client: HubClient): void {
+  #receive(message: HubMessage, client: HubClient, address: string): void {
     const { events, log } = this.#options;
     if (message.welcome) {
       this.#attempt = 0;
@@ -190,7 +190,8 @@ export class HubSession {
     else if (message.openStream) events.openStream(message.openStream, client);
     else if (message.shown) events.shown(message.shown);
     else if (message.refused) {
-      const { code, message: why, leader } = message.refused;
+      const { code, message: why } = message.refused;
+      const leader = message.refused.leader === address ? '' : message.refused.leader; // here, it does not
       this.#leader = leader;
       if (leader === '') this.#attempt = Math.max(this.#attempt, 6); // nothing to hurry for
       if (why !== this.#lastTrouble) log.error({ code, why, leader }, 'hub refuses this agent');

@@ -216,7 +216,11 @@ async function runReplica(options: KubeControllerOptions, parts: Parts, signal: 
         `the cluster was put back to an older state: the Lease ${namespace}/${controllerLease} was at version ${from} and is at ${to}`,
       ),
   });
-  const leader = (): string => election.leader?.about[annotations.hubAddress.name] ?? '';
+  /** For agents that come here while this replica waits: its own address is that of an earlier life, whose lease has yet to expire. */
+  const leader = (): string => {
+    const address = election.leader?.about[annotations.hubAddress.name] ?? '';
+    return address === own ? '' : address;
+  };
 
   let standby: Standby | undefined;
   const stand = async (): Promise<void> => {
