@@ -566,12 +566,15 @@ export interface PagesRequest {
   pid: number;
   address: number;
   bytes: number;
+  link: boolean;
 }
 
 export interface PagesChunk {
   pid: number;
   address: number;
   data: Buffer;
+  carried: number;
+  linkPort: number;
 }
 
 export interface ImageChunk {

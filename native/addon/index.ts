@@ -107,6 +107,8 @@ export interface Link {
   connect(id: number, host: string, port: number, name: string): void;
   send(id: number, fd: number, offset: bigint, length: bigint): void;
   receive(id: number, fd: number, offset: bigint, length: bigint): void;
+  /** Writes these bytes to a stream, and behind them so many that come over the link (none: it need not be connected). */
+  relay(id: number, fd: number, first: Uint8Array, length: bigint): void;
   onDone: ((id: number, errno: number, words: string) => void) | null;
   /** What is not done is not told any more. */
   close(): void;

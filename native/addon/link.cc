@@ -36,7 +36,7 @@ namespace {
 constexpr size_t kStackBytes = 512 * 1024;
 constexpr size_t kBufferBytes = 1u << 20;
 
-enum class What { kAccept, kConnect, kSend, kReceive };
+enum class What { kAccept, kConnect, kSend, kReceive, kRelay };
 
 struct Errand {
   uint32_t id;
@@ -46,6 +46,7 @@ struct Errand {
   uint32_t port = 0;
   int fd = -1;
   uint64_t offset = 0, length = 0;
+  std::vector<uint8_t> first; // goes ahead of what is received
 };
 
 struct Outcome {
@@ -219,6 +220,7 @@ private:
     case What::kConnect: return connect(errand);
     case What::kSend: return send(errand, buffer);
     case What::kReceive: return receive(errand, buffer);
+    case What::kRelay: return relay(errand, buffer);
     }
     return failed("link", EINVAL);
   }
@@ -325,6 +327,32 @@ private:
     return {};
   }
 
+  // To a stream that may be written to without waiting only.
+  Ended pass(int fd, const uint8_t *data, size_t length) {
+    for (size_t done = 0; done < length;) {
+      ssize_t count = ::send(fd, data + done, length - done, MSG_NOSIGNAL);
+      if (count > 0) done += static_cast<size_t>(count);
+      else if (count < 0 && errno == EAGAIN) {
+        if (!ready(fd, POLLOUT, silentMs_)) return failed("send", ETIMEDOUT);
+      } else if (count == 0 || errno != EINTR) return failed("send", count < 0 ? errno : EIO);
+    }
+    return {};
+  }
+
+  Ended relay(const Errand &errand, std::vector<uint8_t> *buffer) {
+    if (!ssl_ && errand.length > 0) return failed("link", ENOTCONN);
+    Ended passed = pass(errand.fd, errand.first.data(), errand.first.size());
+    for (uint64_t done = 0; passed.error == 0 && done < errand.length;) {
+      int want = static_cast<int>(std::min<uint64_t>(buffer->size(), errand.length - done));
+      errno = 0;
+      int got = SSL_read(ssl_, buffer->data(), want);
+      if (got <= 0) return tlsFailed("read", errno);
+      passed = pass(errand.fd, buffer->data(), static_cast<size_t>(got));
+      done += static_cast<uint64_t>(got);
+    }
+    return passed;
+  }
+
   // On the main loop.
   void deliver() {
     std::deque<Outcome> outcomes;
@@ -425,6 +453,24 @@ napi_value move(napi_env env, napi_callback_info info, What what) {
 napi_value sendRange(napi_env env, napi_callback_info info) { return move(env, info, What::kSend); }
 napi_value receiveRange(napi_env env, napi_callback_info info) { return move(env, info, What::kReceive); }
 
+napi_value relayTo(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  auto *link = Object::from<Link>(env, call.self);
+  Errand errand = {};
+  errand.what = What::kRelay;
+  int fd;
+  const uint8_t *first;
+  size_t bytes;
+  if (!link || !call.unsignedInteger(0, "id", &errand.id) || !call.integer(1, "fd", &fd) ||
+      !call.bytes(2, "first", &first, &bytes) || !call.bigint(3, "length", &errand.length))
+    return nullptr;
+  errand.first.assign(first, first + bytes);
+  errand.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  if (errand.fd < 0) return throwErrno(env, "fcntl", errno);
+  link->ask(std::move(errand));
+  return undefined(env);
+}
+
 napi_value closeLink(napi_env env, napi_callback_info info) {
   Call call(env, info);
   auto *link = Object::from<Link>(env, call.self);
@@ -438,8 +484,9 @@ napi_value closeLink(napi_env env, napi_callback_info info) {
 
 void defineLink(napi_env env, napi_value exports) {
   static const Method methods[] = {{"listen", listenAt}, {"accept", acceptFrom},    {"connect", connectTo},
-                                   {"send", sendRange},  {"receive", receiveRange}, {"close", closeLink}};
-  defineClass(Instance::of(env), kLink, "Link", methods, 6);
+                                   {"send", sendRange},  {"receive", receiveRange}, {"relay", relayTo},
+                                   {"close", closeLink}};
+  defineClass(Instance::of(env), kLink, "Link", methods, 7);
   method(env, exports, "link", link);
 }
 

@@ -38,7 +38,7 @@
 /* CRIU's word for it. */
 enum { RESTORE_FINISHED = 0x52535446 };
 /* Asked of the agent and not answered yet, beside what processes wait for. */
-enum { WINDOW_BYTES = 4 << 20 };
+enum { WINDOW_BYTES = 8 << 20 };
 
 static struct memory memory;
 static struct store store;

@@ -32,6 +32,6 @@ struct copy {
   uint64_t address, bytes, offset;
 };
 
-enum { BLOCK_BYTES = 256 << 10, MOST_DATA_BYTES = 1 << 20 };
+enum { BLOCK_BYTES = 1 << 20, MOST_DATA_BYTES = 1 << 20 };
 
 #endif

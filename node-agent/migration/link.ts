@@ -105,4 +105,9 @@ export class LinkClient extends LinkEnd {
   receive(fd: number, offset: number, length: number): Promise<void> {
     return this.ask((id) => this.link.receive(id, fd, BigInt(offset), BigInt(length)));
   }
+
+  /** To a stream: these bytes, and behind them so many that come. */
+  relay(fd: number, first: Buffer, length: number): Promise<void> {
+    return this.ask((id) => this.link.relay(id, fd, first, BigInt(length)));
+  }
 }

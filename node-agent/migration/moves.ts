@@ -68,8 +68,7 @@ export class Moves {
         return;
       }
       const leaving = this.#asked(call.request, asking);
-      const { native, tls, host } = this.#link;
-      using link = noLink ? null : LinkServer.open(native, tls, host, asking);
+      using link = noLink ? null : this.#linkFor(leaving.target);
       await sendDeparture(call, files.length > 0 ? filesOf(leaving, files) : leaving, link);
     } catch (error) {
       this.#log.warn({ err: error }, 'sandbox not handed over');
@@ -93,13 +92,18 @@ export class Moves {
         const leaving = this.#asked(first, certificateNode(call));
         if (!leaving.hasLeft())
           throw new Error(`MUSTER_NOT_LEFT: the sandbox stands on node ${this.#node} no more, or not yet`);
-        answer ??= servePages(call, () => leaving.pids());
+        answer ??= servePages(call, () => leaving.pids(), first.link ? this.#linkFor(leaving.target) : null);
         answer(request);
       } catch (error) {
         this.#log.warn({ err: error }, 'pages not handed over');
         call.destroy(error instanceof Error ? error : new Error(messageOf(error)));
       }
     });
+  }
+
+  #linkFor(node: string): LinkServer | null {
+    const { native, tls, host } = this.#link;
+    return LinkServer.open(native, tls, host, node);
   }
 
   #asked({ id, migrationUid }: Pick<LeaverRequest, 'id' | 'migrationUid'>, asking: string): LeavingSandbox {

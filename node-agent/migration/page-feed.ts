@@ -1,13 +1,16 @@
 // Carries what the pager of a sandbox asks for to the node that the sandbox left, over mutual TLS, and the pages back, until all of them
-// are there; of a pager that has all of them it hears how far it is, no more. Whenever one of the two connections breaks both are made anew: the pager asks again for all that it has not got, and the
-// other side remembers nothing. It never gives up by itself.
-import type { Socket } from 'node:net';
-import type { SandboxId } from '../../wire/agent-types.ts';
+// are there: over a link of their own where there is one, else by the call. Of a pager that has all of them it hears how far it is, no more.
+// Whenever one of the connections breaks all are made anew: the pager asks again for all that it has not got, and the other side
+// remembers nothing. It never gives up by itself.
+import type { PagesChunk, SandboxId } from '../../wire/agent-types.ts';
+import { hostOf } from '../../wire/endpoint.ts';
 import { errnoOf } from '../agent-error.ts';
 import type { Backend } from '../backend.ts';
 import type { Image } from '../checkpoint/image.ts';
 import { peerClient, peerCredentials } from '../peer-client.ts';
-import { connectPager, dataHead, goMessage, isDone, PagerReader } from './pager.ts';
+import { LinkClient } from './link.ts';
+import { PagePipe } from './page-pipe.ts';
+import { connectPager, dataHead, goMessage, isDone, PagerReader, type Wanted } from './pager.ts';
 
 export interface PageOrigin {
   readonly node: string;
@@ -36,6 +39,8 @@ export class PageFeed {
   #say: ((bytes: Buffer) => void) | null = null;
   #goes = false;
   #stopped = false;
+  /** The last link brought nothing: the next connection does without. */
+  #noLink = false;
 
   /** `origin`: null, all pages are in the image. */
   constructor(backend: Backend, image: Image, origin: PageOrigin | null, events: PageFeedEvents) {
@@ -96,30 +101,28 @@ export class PageFeed {
     }
     const { log } = this.#backend;
     const { node = '' } = this.#origin ?? {};
-    const call = this.#origin && this.#ask(this.#origin, socket);
+    const ending = new DisposableStack();
     const drop = (error?: unknown): void => {
       if (this.#drop !== drop) return;
       this.#drop = null;
       this.#say = null;
-      socket.destroy();
-      call?.cancel();
+      ending.dispose();
       if (error !== undefined) log.info({ err: error, node }, 'connection for pages broken');
       if (isDone(this.#image)) this.#finish();
       else this.#again();
     };
+    ending.adopt(socket, (each) => each.destroy());
+    const pipe = new PagePipe(socket, drop);
+    const ask = this.#origin && this.#ask(this.#origin, pipe, ending, drop);
     this.#drop = drop;
-    this.#say = (bytes) => void socket.write(bytes);
+    this.#say = (bytes) => pipe.write(bytes);
     if (this.#goes) this.#say(goMessage());
     const reader = new PagerReader({
-      wanted: (wanted) => {
-        call?.write(wanted);
-      },
+      wanted: (wanted) => ask?.(wanted),
       left: (bytes) => {
         this.#events.left(bytes);
       },
     });
-    call?.on('error', drop);
-    call?.on('end', drop);
     socket.on('data', (bytes: Buffer) => {
       reader.receive(bytes);
     });
@@ -129,17 +132,34 @@ export class PageFeed {
     });
   }
 
-  #ask({ node, address, id, migrationUid }: PageOrigin, socket: Socket) {
-    const { wire, tls } = this.#backend;
-    const call = peerClient(wire, peerCredentials(tls), { node, address }).pages();
-    call.on('data', ({ pid, address: at, data }) => {
-      socket.cork();
-      socket.write(dataHead(pid, at, data.length));
-      socket.write(data);
-      socket.uncork();
-    });
-    call.write({ id, migrationUid });
-    return call;
+  /** Gives what asks the other side for pages; they go into the pipe as they come. */
+  #ask(
+    { node, address, id, migrationUid }: PageOrigin,
+    pipe: PagePipe,
+    ending: DisposableStack,
+    drop: (error?: unknown) => void,
+  ): (wanted: Wanted) => void {
+    const { wire, tls, native } = this.#backend;
+    const client = ending.adopt(peerClient(wire, peerCredentials(tls), { node, address }), (each) =>
+      each.close(),
+    );
+    const call = ending.adopt(client.pages(), (each) => each.cancel());
+    let link: LinkClient | null = null;
+    const take = ({ pid, address: at, data, carried, linkPort }: PagesChunk): void => {
+      if (ending.disposed) return;
+      if (linkPort > 0) {
+        link = LinkClient.open(native, tls, { host: hostOf(address), port: linkPort, node });
+        if (link) ending.use(link);
+        this.#noLink = link !== null; // until it has brought something
+      } else if (carried === 0) pipe.write(dataHead(pid, at, data.length), data);
+      else if (link) pipe.carry(link, dataHead(pid, at, carried), carried, () => (this.#noLink = false));
+      else drop(new Error('pages come over a link that there is not'));
+    };
+    call.on('data', take);
+    call.on('error', drop);
+    call.on('end', drop);
+    call.write({ id, migrationUid, link: !this.#noLink });
+    return (wanted) => void call.write(wanted);
   }
 
   #finish(): void {

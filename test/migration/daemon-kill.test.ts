@@ -77,7 +77,7 @@ test('after all of it ranks move as ever', async () => {
 
 test('when pages are lost where ranks left the group goes back to its last checkpoint, and is told why', async () => {
   await ring.done(['kill', '--now', 'ring']);
-  const args = ['--seconds', '600', '--report-every', '1', '--bytes', String(8 << 20)];
+  const args = ['--seconds', '600', '--report-every', '1', '--bytes', String(64 << 20)];
   const spec = {
     size: 2,
     processes: [{ name: 'main', ranks: '0-1', command: [program('ring'), ...args] }],
