@@ -201,8 +201,11 @@ export class ProcessGroupReconciler implements Reconciler {
       normalized({ ...status, usage: {} }),
     );
     const nowMs = this.#ports.clock.steady();
-    if (onlyUsage && nowMs - (this.#usageMs.get(uid) ?? 0) < usageEveryMs) return group;
+    const writtenMs = this.#usageMs.get(uid);
+    if (onlyUsage && writtenMs !== undefined && nowMs - writtenMs < usageEveryMs) return group;
     this.#usageMs.set(uid, nowMs);
+    // An agent's first word must not cost a write that whoever starts the ranks waits for.
+    if (onlyUsage && writtenMs === undefined) return group;
     return store.updateStatus<ProcessGroup>(processGroupType, { ...group, status }, signal);
   }
 

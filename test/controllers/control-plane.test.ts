@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { systemClock, type Clock } from '../../controllers/runtime/clock.ts';
 import { runControlPlane, type ControlPlane } from '../../controllers/control-plane.ts';
 import { requestEnd } from '../../controllers/process-group/end-request.ts';
 import { issue, makeAuthority, type KeyAndCertificate } from '../../controllers/pki/certificate.ts';
@@ -41,7 +42,20 @@ async function eventually<T>(look: () => T | Promise<T>): Promise<T> {
   return vi.waitFor(look, { timeout: 60_000, interval: 2 });
 }
 
-async function startPlane(more: { leaseMs?: number; doubtful?: DoubtfulStore } = {}): Promise<void> {
+/** Of a control plane that has run for an hour. */
+const hourMs = 3_600_000;
+const hourOn: Clock = {
+  ...systemClock,
+  steady: () => systemClock.steady() + hourMs,
+  after: (delayMs, then) => {
+    const timer = systemClock.after(delayMs, then);
+    return { dueMs: timer.dueMs + hourMs, [Symbol.dispose]: () => timer[Symbol.dispose]() };
+  },
+};
+
+async function startPlane(
+  more: { leaseMs?: number; doubtful?: DoubtfulStore; clock?: Clock } = {},
+): Promise<void> {
   authority ??= await makeAuthority('test');
   const tls = { ca: authority.cert, ...(await issue(authority, { kind: 'server', names: ['127.0.0.1'] })) };
   const secrets = { get: async () => Promise.resolve({ env: [{ name: 'SECRET', value: 's' }] }) };
@@ -226,7 +240,7 @@ describe('control plane', () => {
           });
         },
       });
-      await startPlane();
+      await startPlane({ clock: hourOn });
       await plane.ready;
       listening = store.foretell((type, object, isNew) => {
         if (isNew && type.kind === 'ProcessGroup') plane.foresee(object as ProcessGroup);
@@ -241,6 +255,13 @@ describe('control plane', () => {
       isSlow = true;
       const created = create('a', { size: 2 }, held);
       await eventually(() => expect([...one.held.values()][0]?.spec.want).toBe('Prepare'));
+      const id = [...one.held.values()][0]!.spec.id!;
+      // What the agent says meanwhile costs no write before the ranks are started.
+      await eventually(() => expect(plane.hub.facts.get('node1', id)).toBeDefined());
+      const phases: (string | undefined)[] = [];
+      using _ = store.foretell((type, object) => {
+        if (type.kind === 'ProcessGroup') phases.push((object as ProcessGroup).status?.phase);
+      });
       expect([...one.starts.values()]).toEqual([]);
       expect(isStoreError(await get('a').catch((error: unknown) => error), 'NotFound')).toBe(true);
       isSlow = false;
@@ -249,6 +270,7 @@ describe('control plane', () => {
       const { metadata } = await created;
       expect(await placed).toEqual([{ ordinal: 0, nodes: 'node1', incarnation: 1, ranks: '0-1' }]);
       await reaches('a', 'Running');
+      expect(phases[0]).toBe('Running');
       expect([...one.starts]).toEqual([[`${metadata.uid}/0/1`, 1]]);
       one.finish(metadata.uid!);
       expect((await reaches('a', 'Succeeded')).status?.ranks?.summary).toBe('2/2');
