@@ -174,9 +174,10 @@ export interface Native {
   netlinkOpen(netns: number, protocol: number): number;
   /**
    * Sends messages and gives all that the kernel answers; each asks for an acknowledgement or a dump, but for the marks of a batch. One call at a
-   * time a socket; no more messages than its buffer has room for acknowledgements of (about 200).
+   * time a socket; no more messages than its buffer has room for acknowledgements of (about 200). Then the same with another socket,
+   * whose answers follow.
    */
-  netlinkRequest(fd: number, messages: Uint8Array): Promise<Buffer>;
+  netlinkRequest(fd: number, messages: Uint8Array, then?: number, itsMessages?: Uint8Array): Promise<Buffer>;
   /**
    * Gives back what malloc(3) holds free, and pages of programs and libraries that were touched, as most are by the start alone; says
    * how many bytes of the latter. Those that are touched again come back from the kernel's cache of the file.

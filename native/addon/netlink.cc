@@ -128,9 +128,14 @@ size_t headers(const uint8_t *bytes, size_t length, const std::function<void(con
 }
 
 // Messages on their way together: they may wait for the kernel's lock on links, some ten milliseconds while others are removed.
-struct Request {
-  int fd;
+struct Step {
+  int fd = -1;
   std::vector<uint8_t> message;
+};
+
+struct Request {
+  Step steps[2];
+  size_t count = 1;
   std::vector<uint8_t> answers;
   const char *call = nullptr;
   int error = 0;
@@ -140,27 +145,25 @@ struct Request {
 
 // The kernel answers while send(2) runs, and ends its answer to each message that asks for one with NLMSG_ERROR (an acknowledgement
 // too) or NLMSG_DONE. What begins and ends a batch of the packet filter asks for none.
-void perform(napi_env, void *data) {
-  Request *request = static_cast<Request *>(data);
+bool carryOut(const Step &step, Request *request) {
   auto fail = [&](const char *call, int error) {
     request->call = call;
     request->error = error;
+    return false;
   };
   sockaddr_nl kernel = {};
   kernel.nl_family = AF_NETLINK;
   ssize_t sent;
-  do
-    sent = sendto(request->fd, request->message.data(), request->message.size(), 0, reinterpret_cast<sockaddr *>(&kernel),
-                  sizeof kernel);
+  do sent = sendto(step.fd, step.message.data(), step.message.size(), 0, reinterpret_cast<sockaddr *>(&kernel), sizeof kernel);
   while (sent < 0 && errno == EINTR);
   if (sent < 0) return fail("sendto", errno);
   std::vector<uint8_t> packet(1 << 16);
   size_t left = 0;
-  headers(request->message.data(), request->message.size(), [&](const nlmsghdr &header) {
+  headers(step.message.data(), step.message.size(), [&](const nlmsghdr &header) {
     if ((header.nlmsg_flags & (NLM_F_ACK | NLM_F_DUMP)) != 0) left++;
   });
   while (left > 0) {
-    ssize_t got = recv(request->fd, packet.data(), packet.size(), 0);
+    ssize_t got = recv(step.fd, packet.data(), packet.size(), 0);
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return fail("recv", got < 0 ? errno : EPIPE);
     headers(packet.data(), static_cast<size_t>(got), [&](const nlmsghdr &header) {
@@ -168,6 +171,13 @@ void perform(napi_env, void *data) {
     });
     request->answers.insert(request->answers.end(), packet.begin(), packet.begin() + got);
   }
+  return true;
+}
+
+void perform(napi_env, void *data) {
+  Request *request = static_cast<Request *>(data);
+  for (size_t i = 0; i < request->count; i++)
+    if (!carryOut(request->steps[i], request)) return;
 }
 
 void settle(napi_env env, napi_status, void *data) {
@@ -182,11 +192,14 @@ void settle(napi_env env, napi_status, void *data) {
 
 napi_value netlinkRequest(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  const uint8_t *message;
-  size_t length;
   auto request = std::make_unique<Request>();
-  if (!call.integer(0, "fd", &request->fd) || !call.bytes(1, "message", &message, &length)) return nullptr;
-  request->message.assign(message, message + length);
+  request->count = call.isAbsent(2) ? 1 : 2;
+  for (size_t i = 0; i < request->count; i++) {
+    const uint8_t *message;
+    size_t length;
+    if (!call.integer(2 * i, "fd", &request->steps[i].fd) || !call.bytes(2 * i + 1, "message", &message, &length)) return nullptr;
+    request->steps[i].message.assign(message, message + length);
+  }
   napi_value promise, name;
   if (napi_create_string_utf8(env, "netlink", NAPI_AUTO_LENGTH, &name) != napi_ok ||
       napi_create_promise(env, &request->deferred, &promise) != napi_ok ||

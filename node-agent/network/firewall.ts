@@ -232,7 +232,7 @@ export class Firewall implements AsyncDisposable {
     const stale = isThere ? [...this.#applied].filter((element) => !wanted.has(element)) : [];
     const standing = isKnown ? this.#applied : new Set(stale);
     const text = (isThere ? '' : tableText(this.#names, this.#port)) + changeText(table, standing, wanted);
-    const begun = await this.#netfilter.generation();
+    const begun = isKnown ? before : await this.#netfilter.generation();
     if (text !== '' && !(isThere && (await this.#changeSets(standing, wanted)))) await this.#nft.apply(text);
     this.#applied = wanted;
     const now = await this.#netfilter.generation();

@@ -11,7 +11,7 @@ import {
   addAddress, addVeth, removeGroup, removeLink, setAlias, setDefaultRoute, setForwarding, setMaster, setNeighbour,
   setStaticPort, setUp, type Change,
 } from './link-changes.ts'; // prettier-ignore
-import { LinkError, Links, type Link } from './links.ts';
+import { LinkError, Links, type Link, type Route } from './links.ts';
 import { networkNames, type NetworkNames } from './names.ts';
 import { Namespaces } from './namespaces.ts';
 import type { NetworkKey } from './network-key.ts';
@@ -65,6 +65,11 @@ const attemptsMost = 20;
 const checkEveryMs = 30_000;
 /** Of a node without groups the rules go too, but not between one group and the next. */
 const idleMs = 2_000;
+
+const endsOf = (subnet: string): string[] => {
+  const { first, prefix } = parseSubnet(subnet);
+  return [dotted(first), dotted(first + 2 ** (32 - prefix) - 1)];
+};
 
 const leavesBySix = ({ egress, subnet6 }: GroupNetwork): boolean =>
   egress && subnet6 !== '' && canForwardSix();
@@ -166,10 +171,12 @@ export class JobNetwork implements AsyncDisposable {
   async #attach(plug: Plug, group: GroupNetwork): Promise<void> {
     const allowed = this.#open(group);
     allowed.catch(() => undefined); // waited for below
+    await using inside = new Links(this.#native, plug.netns);
     try {
       for (let attempt = 1; ; attempt++) {
         try {
-          await this.#apply(group, [...(await this.#joining(group)), ...this.#plugging(plug, group)]);
+          const changes = [...(await this.#joining(group)), ...this.#plugging(plug, group)];
+          await this.#apply(group, changes, { links: inside, changes: this.#settling(plug, group) });
           break;
         } catch (error) {
           // Another agent of this machine took the bridge away: it saw nobody on it.
@@ -178,7 +185,6 @@ export class JobNetwork implements AsyncDisposable {
         }
       }
       if (plug.isReachable) await this.#noteReach(this.#names.port(plug.key), plug.ordinal, group.groupUid);
-      await this.#settle(plug, group);
       await allowed;
     } catch (error) {
       await this.#noteReach(this.#names.port(plug.key), null, group.groupUid).catch(() => undefined);
@@ -232,10 +238,15 @@ export class JobNetwork implements AsyncDisposable {
     await Promise.all([this.#open(group), joined]);
   }
 
-  async #apply(group: GroupNetwork, changes: readonly Change[]): Promise<void> {
+  async #apply(
+    group: GroupNetwork,
+    changes: readonly Change[],
+    inside?: { readonly links: Links; readonly changes: readonly Change[] },
+  ): Promise<void> {
     if (changes.length === 0) return;
     try {
-      await this.#links.apply(changes);
+      if (inside) await this.#links.applyAndThen(changes, inside.links, inside.changes);
+      else await this.#links.apply(changes);
     } catch (error) {
       this.#joined.delete(group.groupUid);
       throw error;
@@ -299,10 +310,11 @@ export class JobNetwork implements AsyncDisposable {
   /** To bridge and tunnel as the group is now: nothing, when that is how they were made. */
   async #joining(group: GroupNetwork): Promise<Change[]> {
     const [bridge, tunnel] = [this.#names.bridge(group.groupUid), this.#names.vxlan(group.groupUid)];
-    const isThere = (await this.#links.find(bridge)) !== null;
+    const { link, routes } = await this.#links.findWithRoutes(bridge, endsOf(group.subnet));
+    const isThere = link !== null;
     const told = JSON.stringify(group);
     if (isThere && this.#joined.get(group.groupUid) === told) return [];
-    if (!isThere) await this.#checkRoutes(group);
+    if (!isThere) await this.#checkRoutes(group, routes);
     await this.#changeShortCuts(group.groupUid); // members may be behind other links from now on
     this.#joined.set(group.groupUid, told);
     const elsewhere = this.#elsewhere(group);
@@ -355,10 +367,8 @@ export class JobNetwork implements AsyncDisposable {
   }
 
   /** An address of a job must not be one that this node reaches elsewhere. */
-  async #checkRoutes({ subnet, groupUid }: GroupNetwork): Promise<void> {
-    const { first, prefix } = parseSubnet(subnet);
-    for (const ip of [dotted(first), dotted(first + 2 ** (32 - prefix) - 1)]) {
-      const route = await this.#links.routeTo(ip);
+  async #checkRoutes({ subnet, groupUid }: GroupNetwork, routes: readonly (Route | null)[]): Promise<void> {
+    for (const route of routes) {
       if (!route || route.destination.endsWith('/0')) continue;
       const name = (await this.#links.list()).find(({ index }) => index === route.outInterface)?.name;
       // Gone already, or made meanwhile by another agent of this machine.
@@ -392,7 +402,7 @@ export class JobNetwork implements AsyncDisposable {
   }
 
   /** Inside: addresses and neighbours. */
-  async #settle({ netns, ordinal }: Plug, group: GroupNetwork): Promise<void> {
+  #settling({ ordinal }: Plug, group: GroupNetwork): Change[] {
     const { subnet: text, subnet6, members, egress } = group;
     const subnet = parseSubnet(text);
     const own = addressOf(subnet, ordinal);
@@ -407,8 +417,7 @@ export class JobNetwork implements AsyncDisposable {
       subnet6 === ''
         ? []
         : [addAddress('eth0', six(own), 64), ...sixes.map((ip) => setNeighbour('eth0', six(ip), macOf(ip)))];
-    await using inside = new Links(this.#native, netns);
-    await inside.apply([
+    return [
       setUp('lo'),
       addAddress('eth0', own, subnet.prefix),
       setUp('eth0'),
@@ -416,7 +425,7 @@ export class JobNetwork implements AsyncDisposable {
       ...bySix,
       ...(egress ? [setDefaultRoute(gateway)] : []),
       ...(outBySix ? [setDefaultRoute(six(gateway))] : []),
-    ]);
+    ];
   }
 
   async #detach(own: string, groupUid: string): Promise<void> {

@@ -77,19 +77,26 @@ export class Links implements AsyncDisposable {
 
   async list(): Promise<Link[]> {
     const message = { type: type.getLink, flags: flags.dump, fixed: Buffer.alloc(16), attributes: [] };
-    return (await this.#ask('list links', message)).map(({ body }) => decodeLink(body));
+    const [answers] = await this.#ask([{ what: 'list links', message }]);
+    return answers!.map(({ body }) => decodeLink(body));
   }
 
   /** Null when there is none of that name. */
   async find(name: string): Promise<Link | null> {
-    const message: Message = {
-      type: type.getLink,
-      flags: flags.ack,
-      fixed: Buffer.alloc(16),
-      attributes: [[link.name, name]],
-    };
-    const [answer] = await this.#ask(`find link ${name}`, message, 'ENODEV');
+    const [[answer] = []] = await this.#ask([questionOfLink(name)]);
     return answer ? decodeLink(answer.body) : null;
+  }
+
+  /** In one step: a link, and the route that packets to each of these addresses take; null where there is none. */
+  async findWithRoutes(
+    name: string,
+    ips: readonly string[],
+  ): Promise<{ link: Link | null; routes: (Route | null)[] }> {
+    const [link = [], ...routes] = await this.#ask([questionOfLink(name), ...ips.map(questionOfRoute)]);
+    return {
+      link: link[0] ? decodeLink(link[0].body) : null,
+      routes: routes.map(([answer]) => (answer ? decodeRoute(answer.body) : null)),
+    };
   }
 
   /** IPv4 routes of the main table. */
@@ -97,54 +104,91 @@ export class Links implements AsyncDisposable {
     const fixed = Buffer.alloc(12);
     fixed[0] = inet;
     const message = { type: type.getRoute, flags: flags.dump, fixed, attributes: [] };
-    return (await this.#ask('list routes', message)).flatMap(({ body }) =>
-      body[4] === mainTable ? [decodeRoute(body)] : [],
-    );
-  }
-
-  /** The route that packets to this address take; null when there is none. */
-  async routeTo(ip: string): Promise<Route | null> {
-    const fixed = Buffer.alloc(12); // struct rtmsg
-    fixed[0] = inet;
-    fixed[1] = 32;
-    fixed.writeUInt32LE(routeMatched, 8);
-    const attributes = [[route.destination, addressBytes(ip)]] as const;
-    const message = { type: type.getRoute, flags: flags.ack, fixed, attributes };
-    const [answer] = await this.#ask(`find the route to ${ip}`, message, 'ENETUNREACH');
-    return answer ? decodeRoute(answer.body) : null;
+    const [answers] = await this.#ask([{ what: 'list routes', message }]);
+    return answers!.flatMap(({ body }) => (body[4] === mainTable ? [decodeRoute(body)] : []));
   }
 
   /** Does these one after another in as few steps as can be; each is tried, whatever became of those before it. */
   async apply(changes: readonly Change[]): Promise<void> {
     for (let at = 0; at < changes.length; at += mostAtOnce) {
       const some = changes.slice(at, at + mostAtOnce);
-      const { refusals } = await this.#send(some.map(({ message }) => message));
-      for (const { sequence, errno, text } of refusals) {
-        const { what, unless } = some[sequence]!;
-        const code = getSystemErrorName(-errno);
-        if (code !== unless) throw new LinkError(what, code, text);
-      }
+      refuse(some, await this.#send(some.map(({ message }) => message)));
     }
+  }
+
+  /** As `apply`, and then what is to be done in another namespace, by the same step where both are few. */
+  async applyAndThen(changes: readonly Change[], other: Links, further: readonly Change[]): Promise<void> {
+    if (changes.length > mostAtOnce || further.length > mostAtOnce) {
+      await this.apply(changes);
+      return other.apply(further);
+    }
+    const all = [...changes, ...further];
+    const messages = all.map(({ message }) => message);
+    refuse(all, await this.#send(messages, { links: other, from: changes.length }));
   }
 
   remove(name: string): Promise<void> {
     return this.apply([removeLink(name)]);
   }
 
-  async #ask(what: string, message: Message, nothing?: string): Promise<Answer[]> {
-    const { answers, refusals } = await this.#send([message]);
-    for (const { errno, text } of refusals) {
+  /** Answers by question. */
+  async #ask(questions: readonly Question[]): Promise<Answer[][]> {
+    const { answers, refusals } = await this.#send(questions.map(({ message }) => message));
+    for (const { sequence, errno, text } of refusals) {
+      const { what, nothing } = questions[sequence]!;
       const code = getSystemErrorName(-errno);
       if (code !== nothing) throw new LinkError(what, code, text);
     }
-    return answers;
+    return questions.map((_, index) => answers.filter(({ sequence }) => sequence === index));
   }
 
-  async #send(messages: readonly Message[]): Promise<Answers> {
-    const bytes = Buffer.concat(messages.map(encodeMessage));
-    const asked = this.#last.then(() => this.#native.netlinkRequest(this.#socket, bytes));
+  /** Those from `from` on go to another socket, which nobody else uses meanwhile. */
+  async #send(messages: readonly Message[], other?: { links: Links; from: number }): Promise<Answers> {
+    const encoded = messages.map(encodeMessage);
+    const bytes = Buffer.concat(encoded.slice(0, other?.from));
+    const asked = this.#last.then(() =>
+      other
+        ? this.#native.netlinkRequest(this.#socket, bytes, other.links.#socket, Buffer.concat(encoded.slice(other.from))) // prettier-ignore
+        : this.#native.netlinkRequest(this.#socket, bytes),
+    );
     this.#last = asked.catch(() => undefined);
     return decodeAnswers(await asked);
+  }
+}
+
+interface Question {
+  readonly what: string;
+  readonly message: Message;
+  /** By which the kernel says that there is none. */
+  readonly nothing?: string;
+}
+
+const questionOfLink = (name: string): Question => ({
+  what: `find link ${name}`,
+  message: {
+    type: type.getLink,
+    flags: flags.ack,
+    fixed: Buffer.alloc(16),
+    attributes: [[link.name, name]],
+  },
+  nothing: 'ENODEV',
+});
+
+function questionOfRoute(ip: string): Question {
+  const fixed = Buffer.alloc(12); // struct rtmsg
+  fixed[0] = inet;
+  fixed[1] = 32;
+  fixed.writeUInt32LE(routeMatched, 8);
+  const attributes = [[route.destination, addressBytes(ip)]] as const;
+  const message = { type: type.getRoute, flags: flags.ack, fixed, attributes };
+  return { what: `find the route to ${ip}`, message, nothing: 'ENETUNREACH' };
+}
+
+function refuse(changes: readonly Change[], { refusals }: Answers): void {
+  for (const { sequence, errno, text } of refusals) {
+    const { what, unless } = changes[sequence]!;
+    const code = getSystemErrorName(-errno);
+    if (code !== unless) throw new LinkError(what, code, text);
   }
 }
 

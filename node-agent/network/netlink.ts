@@ -85,6 +85,7 @@ export const textOf = (value: Buffer | undefined): string =>
   value?.toString('utf8').replace(/\0.*$/s, '') ?? '';
 
 export interface Answer {
+  readonly sequence: number;
   readonly type: number;
   readonly body: Buffer;
 }
@@ -109,12 +110,13 @@ export function decodeAnswers(bytes: Buffer): Answers {
     if (length < headerBytes || at + length > bytes.length) break;
     const type = bytes.readUInt16LE(at + 4);
     const body = bytes.subarray(at + headerBytes, at + length);
+    const sequence = bytes.readUInt32LE(at + 8);
     if (type === errorType || type === doneType) {
       const errno = body.length >= 4 ? -body.readInt32LE(0) : 0;
-      const [text, sequence] = [refusalText(body, bytes.readUInt16LE(at + 6)), bytes.readUInt32LE(at + 8)];
+      const text = refusalText(body, bytes.readUInt16LE(at + 6));
       if (errno !== 0) refusals.push({ sequence, errno, text });
     } else {
-      answers.push({ type, body });
+      answers.push({ sequence, type, body });
     }
     at += aligned(length);
   }
