@@ -483,9 +483,8 @@ napi_value closeLink(napi_env env, napi_callback_info info) {
 } // namespace
 
 void defineLink(napi_env env, napi_value exports) {
-  static const Method methods[] = {{"listen", listenAt}, {"accept", acceptFrom},    {"connect", connectTo},
-                                   {"send", sendRange},  {"receive", receiveRange}, {"relay", relayTo},
-                                   {"close", closeLink}};
+  static const Method methods[] = {{"listen", listenAt},      {"accept", acceptFrom}, {"connect", connectTo}, {"send", sendRange},
+                                   {"receive", receiveRange}, {"relay", relayTo},     {"close", closeLink}};
   defineClass(Instance::of(env), kLink, "Link", methods, 7);
   method(env, exports, "link", link);
 }

@@ -82,11 +82,28 @@ static int stage_root(struct failure *failure) {
   return 0;
 }
 
+/* Goes on in a child that is born in its cgroup, or in this process where there is none of that kind. What is left behind holds nothing open
+ * that would keep others from seeing the child's end, and ends as it does. */
+static void be_born_inside(void) {
+  int status;
+  if (cgroups.unified < 0) return;
+  pid_t pid = cgroups_clone(&cgroups, 0);
+  if (pid < 0) return; /* it enters them as it is */
+  if (pid == 0) {
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() == 1) _exit(1);
+    return;
+  }
+  close_range(3, ~0U, 0);
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
+  _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+}
+
 static int become_engine(struct failure *failure) {
   if (!options.keep_namespaces &&
       (enter_host("cgroup", CLONE_NEWCGROUP, failure) < 0 || enter_host("mnt", CLONE_NEWNS, failure) < 0))
     return -1;
   if (cgroups_make(&options, &cgroups, failure) < 0) return -1;
+  be_born_inside();
   if (cgroups_enter(&cgroups, &options, failure) < 0) return -1;
   if (options.mounts_count > 0 && stage_root(failure) < 0) return -1;
   /* A limit on its files makes it give up by itself, and tidy up: a SIGKILL would leave the ranks half attached. */
