@@ -29,7 +29,7 @@ function end(files: Record<string, number>, version = manifestVersion): ImageChu
 
 /** What becomes of all of these, the link carrying 'x'. */
 async function arrived(...chunks: ImageChunk[]): Promise<number> {
-  await using arrival = new Arrival({
+  using arrival = new Arrival({
     pathOf,
     onLink: () => undefined,
     receive: (fd, offset, length) => {
@@ -38,7 +38,7 @@ async function arrived(...chunks: ImageChunk[]): Promise<number> {
     },
   });
   for (const each of chunks) await arrival.take(each);
-  expect((await arrival.finish()).stillUs).toBe(7);
+  expect(arrival.finish().stillUs).toBe(7);
   return arrival.bytes;
 }
 

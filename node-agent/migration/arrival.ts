@@ -1,12 +1,14 @@
 // The files of a sandbox that comes, as they are sent (departure.ts): each from its beginning to its end, several by turns, and last
 // the manifest, by which all that came must be all that there is. Logs go to where the sandbox will have them, beside the image. It
 // knows neither who sends nor what becomes of it.
-import { constants } from 'node:fs';
-import { open, type FileHandle } from 'node:fs/promises';
+import { closeSync, constants, openSync, write, writeSync } from 'node:fs';
 import type { ImageChunk } from '../../wire/agent-types.ts';
 import { AgentError, errnoOf } from '../agent-error.ts';
 import { isFileName, manifestVersion } from '../checkpoint/image.ts';
 import { endName, linkName, type Departed } from './journey.ts';
+
+/** Written sooner than another thread could be asked to, while ranks stand still. */
+const smallBytes = 64 << 10;
 
 export interface ArrivalOptions {
   readonly pathOf: (name: string) => string;
@@ -16,9 +18,9 @@ export interface ArrivalOptions {
   readonly receive: (fd: number, offset: number, length: number) => Promise<void>;
 }
 
-export class Arrival implements AsyncDisposable {
+export class Arrival implements Disposable {
   readonly #options: ArrivalOptions;
-  readonly #files = new Map<string, { handle: FileHandle; bytes: number }>();
+  readonly #files = new Map<string, { fd: number; bytes: number }>();
   readonly #end: Buffer[] = [];
   #bytes = 0;
 
@@ -38,7 +40,7 @@ export class Arrival implements AsyncDisposable {
   }
 
   /** Throws AgentError with the other's own words when the sandbox stays where it is. */
-  async finish(): Promise<Omit<Extract<Departed, { kind: 'left' }>, 'kind'>> {
+  finish(): Omit<Extract<Departed, { kind: 'left' }>, 'kind'> {
     if (this.#end.length === 0) throw new Error('it ended in the middle');
     const departed = JSON.parse(Buffer.concat(this.#end).toString('utf8')) as Departed;
     if (departed.kind === 'stayed') {
@@ -52,7 +54,7 @@ export class Arrival implements AsyncDisposable {
         `it speaks version ${String(manifest.version)} of images, not ${String(manifestVersion)}`,
       );
     for (const { name, bytes } of manifest.files) {
-      const came = (this.#files.get(name) ?? (await this.#create(name))).bytes;
+      const came = (this.#files.get(name) ?? this.#create(name)).bytes;
       if (came !== bytes) throw new Error(`${name} ended after ${String(came)} of ${String(bytes)} bytes`);
     }
     if (this.#files.size !== manifest.files.length)
@@ -60,18 +62,20 @@ export class Arrival implements AsyncDisposable {
     return { manifest, files, stillUs };
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const { handle } of this.#files.values()) await handle.close();
+  [Symbol.dispose](): void {
+    for (const { fd } of this.#files.values()) closeSync(fd);
     this.#files.clear();
   }
 
   async #write(name: string, offset: number, data: Buffer, carried: number): Promise<void> {
-    const file = this.#files.get(name) ?? (await this.#create(name));
+    const file = this.#files.get(name) ?? this.#create(name);
     if (offset !== file.bytes) throw new Error(`it sends ${name} out of its order`);
     try {
-      if (carried > 0) await this.#options.receive(file.handle.fd, offset, carried);
-      for (let done = 0; done < data.length;)
-        done += (await file.handle.write(data, done, data.length - done, offset + done)).bytesWritten;
+      if (carried > 0) await this.#options.receive(file.fd, offset, carried);
+      for (let done = 0; done < data.length;) {
+        const part = [data, done, data.length - done, offset + done] as const;
+        done += data.length <= smallBytes ? writeSync(file.fd, ...part) : await written(file.fd, ...part);
+      }
     } catch (error) {
       if (errnoOf(error) !== 'ENOSPC' && errnoOf(error) !== 'EDQUOT') throw error;
       throw new AgentError(
@@ -86,11 +90,17 @@ export class Arrival implements AsyncDisposable {
     this.#bytes += carried + data.length;
   }
 
-  async #create(name: string): Promise<{ handle: FileHandle; bytes: number }> {
+  #create(name: string): { fd: number; bytes: number } {
     if (!isFileName(name)) throw new Error(`it sends a file ${JSON.stringify(name)}`);
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
-    const file = { handle: await open(this.#options.pathOf(name), flags, 0o600), bytes: 0 };
+    const file = { fd: openSync(this.#options.pathOf(name), flags, 0o600), bytes: 0 };
     this.#files.set(name, file);
     return file;
   }
+}
+
+function written(fd: number, data: Buffer, from: number, length: number, at: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    write(fd, data, from, length, at, (error, bytes) => (error ? reject(error) : resolve(bytes)));
+  });
 }

@@ -100,7 +100,7 @@ async function fetchOnce(
   const cancel = (): void => call.cancel();
   signal.addEventListener('abort', cancel);
   ending.defer(() => signal.removeEventListener('abort', cancel));
-  await using arrival = new Arrival({
+  using arrival = new Arrival({
     pathOf,
     onLink: (port) => {
       link = LinkClient.open(native, tls, { host: hostOf(address), port, node });
@@ -118,7 +118,7 @@ async function fetchOnce(
   } catch (error) {
     throw isSilent ? new Error('nothing is heard of it any more', { cause: error }) : error;
   }
-  return { ...(await arrival.finish()), bytes: arrival.bytes };
+  return { ...arrival.finish(), bytes: arrival.bytes };
 }
 
 /**
