@@ -1,9 +1,9 @@
 /**
- * How long it takes to run on 1 to 16 hosts, one rank each: `hostname`, then `cpi`, the two tables of the MPD papers. Hosts
+ * How long it takes to run on 1 to 64 hosts, one rank each: `hostname`, then `cpi`, the two tables of the MPD papers. Hosts
  * are namespaces on this machine (network, mounts, processes) with an agent each and a bridge between them. The peer is
  * mpiexec.hydra with a launcher that enters the namespaces: hydra without what ssh costs, the best that it can be (`hostname` only).
  * It uses the hosts' own network, as a job does with `--network host`; a network for each job is made by one kernel here for all hosts.
- * `MUSTER_BENCH_HOSTS` (a list, up to 64) and `MUSTER_BENCH_ROUNDS` change what is measured.
+ * `MUSTER_BENCH_HOSTS` (a list) and `MUSTER_BENCH_ROUNDS` change what is measured.
  */
 import { chmodSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -13,8 +13,9 @@ import { timed, type Command } from './kit/command.ts';
 import { hydra } from './kit/hydra.ts';
 import { interleaved, median, print, printPair, rounded } from './kit/report.ts';
 
-const counts = (process.env['MUSTER_BENCH_HOSTS'] ?? '1,4,8,16').split(',').map(Number);
-const rounds = Number(process.env['MUSTER_BENCH_ROUNDS'] ?? 5);
+const counts = (process.env['MUSTER_BENCH_HOSTS'] ?? '1,4,8,16,64').split(',').map(Number);
+const roundsOf = (hosts: number): number =>
+  Number(process.env['MUSTER_BENCH_ROUNDS'] ?? (hosts >= 64 ? 3 : 5));
 const words = { hostname: ['hostname'], cpi: [path.join(programs, 'cpi')] };
 
 await using cluster = await Cluster.make(Array.from({ length: Math.max(...counts) + 1 }, () => ({})));
@@ -59,7 +60,7 @@ function theirs(count: number, program: readonly string[]): Command {
 
 for (const network of ['host', 'isolated'] as const)
   for (const count of counts) {
-    const pair = await interleaved(rounds, {
+    const pair = await interleaved(roundsOf(count), {
       ours: async () => timed(ours(count, words.hostname, network), count),
       theirs: async () => timed(theirs(count, words.hostname), count),
     });
@@ -69,7 +70,8 @@ for (const network of ['host', 'isolated'] as const)
 // hydra's ranks do not find one another here without a name service; cpi stands alone.
 for (const count of counts) {
   const times: number[] = [];
-  for (let round = 0; round < rounds; round += 1) times.push(await timed(ours(count, words.cpi), count + 1));
+  for (let round = 0; round < roundsOf(count); round += 1)
+    times.push(await timed(ours(count, words.cpi), count + 1));
   const parameters = { program: 'cpi', network: 'isolated', hosts: count, ranks: count };
   print({ bench: 'hosts', ...parameters, value: rounded(median(times)), unit: 'ms' });
 }
