@@ -2,6 +2,9 @@
 import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { setTimeout as after } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Cgroups, parseHierarchies } from '../../node-agent/cgroups.ts';
+import { engineCgroupOf } from '../../node-agent/checkpoint/criu-process.ts';
+import { defaultNodeConfig } from '../../node-agent/config.ts';
 import { programs } from '../agent/harness.ts';
 import { eventually } from '../contract/eventually.ts';
 import { Scene, type Job } from './scene.ts';
@@ -23,22 +26,10 @@ const ring = (seconds: number): string[] => [
 
 /** Processes of engines, as the kernel knows them. */
 function enginePids(key: string): number[] {
-  const found: number[] = [];
-  const root = '/sys/fs/cgroup/unified/muster.slice';
-  for (const agent of readdirSync(root)) {
-    try {
-      const text = readFileSync(`${root}/${agent}/criu-${key}/cgroup.procs`, 'utf8');
-      found.push(
-        ...text
-          .split('\n')
-          .filter((line) => line !== '')
-          .map(Number),
-      );
-    } catch {
-      continue;
-    }
-  }
-  return found;
+  const hierarchies = parseHierarchies(readFileSync('/proc/self/mountinfo', 'utf8'));
+  return scene.agents.flatMap(({ stateDir, node }) =>
+    new Cgroups(hierarchies, defaultNodeConfig.cgroupParent, stateDir, node).of(engineCgroupOf(key)).pids(),
+  );
 }
 
 function killEngine(key: string): void {

@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parseHierarchies } from '../../node-agent/cgroups.ts';
 import { eventually } from '../e2e/cluster.ts';
 
 const checkout = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
@@ -21,7 +22,8 @@ const units = join(checkout, 'examples/systemd');
 const read = (name: string): string => readFileSync(join(units, name), 'utf8');
 const hasAnalyze = spawnSync('systemd-analyze', ['--version']).status === 0;
 const isRoot = process.getuid?.() === 0;
-const unified = /(\S+) \S+ - cgroup2 /.exec(readFileSync('/proc/self/mountinfo', 'utf8'))?.[1] ?? '';
+const hierarchies = parseHierarchies(readFileSync('/proc/self/mountinfo', 'utf8'));
+const unified = hierarchies.find((each) => each.version === 2)?.mount ?? '';
 
 describe('the units', () => {
   let directory: string;
