@@ -1,6 +1,6 @@
 # Everything a developer or CI does. `make` alone lists it. Targets set up what they need themselves.
 .DEFAULT_GOAL := help
-.PHONY: help setup build generate demo test lint format verify bench soak clean
+.PHONY: help setup build generate demo test lint format verify bench soak guest clean
 MAKEFLAGS += --no-print-directory
 node = $(shell scripts/node-path.sh)
 
@@ -44,6 +44,10 @@ bench: build ## measure, as JSON lines on standard output; T=NAME runs one, GRID
 soak: build ## run the long tests for MINUTES (default 30)
 	@scripts/setup.sh test
 	@MUSTER_SOAK_MINUTES=$(or $(MINUTES),30) scripts/test.sh test/soak
+
+guest: build ## run the tests of nodes with control groups of version 2 or 1 alone, in emulated machines (minutes)
+	@scripts/setup.sh test
+	@scripts/test.sh test/guest
 
 clean: ## remove what was built in the checkout (the cache of MPICH and CRIU stays)
 	rm -rf build bin

@@ -1,8 +1,8 @@
 /**
- * Five sets of tests. `unit` lies beside the code and runs in parallel; `system` is test/: it starts processes, makes network
+ * Six sets of tests. `unit` lies beside the code and runs in parallel; `system` is test/: it starts processes, makes network
  * namespaces and measures time, so its files run one after another, after the others. `kube` is what of it needs a Kubernetes
  * cluster, `pods` what needs a kubelet besides, which takes longest to build, and `model` what SPIN checks; scripts/test.sh runs
- * these three beside the others, since they mostly wait.
+ * these three beside the others, since they mostly wait. `guest` is what `make guest` runs: nodes in virtual machines.
  */
 import { defineConfig } from 'vitest/config';
 
@@ -41,7 +41,7 @@ export default defineConfig({
         test: {
           name: 'system',
           include: ['test/**/*.test.ts'],
-          exclude: [...kube, 'test/model/**'],
+          exclude: [...kube, 'test/{model,guest}/**'],
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 120_000,
@@ -67,6 +67,14 @@ export default defineConfig({
           testTimeout: 120_000,
           hookTimeout: 120_000,
           sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        test: {
+          name: 'guest',
+          include: ['test/guest/**/*.test.ts'],
+          fileParallelism: false,
+          sequence: { groupOrder: 4 },
         },
       },
       {
