@@ -1,7 +1,7 @@
 // What lies outside of a sandbox's processes and belongs to them all the same, taken while they are frozen: output spooled so
 // far, input not yet read, files of the host open for writing. Segments of logs are linked into the image at once and copied
 // once the ranks run again: what has been written of a log never changes.
-import { fstatSync, linkSync, readFileSync, readdirSync, readlinkSync, statSync } from 'node:fs';
+import { fstatSync, linkSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { copyFile, constants, open, rename, rm, truncate } from 'node:fs/promises';
 import { arch, release } from 'node:os';
 import type { Native } from '../../native/addon/index.ts';
@@ -13,6 +13,7 @@ import type { Usage } from '../cgroups.ts';
 import type { InputSpool } from '../input.ts';
 import { scanLogs, streamName } from '../log-stream.ts';
 import { parseMountinfo } from '../mounts.ts';
+import type { Descriptor } from './descriptors.ts';
 import type { OuterFile, OuterMount } from './engine.ts';
 import type { OpenFile } from './snapshots.ts';
 import {
@@ -127,6 +128,7 @@ export async function cutOf(options: {
   streams: readonly SavedStream[];
   input: SavedInput | null;
   pids: readonly number[];
+  descriptors: readonly Descriptor[];
   openFiles: readonly SavedFile[];
   ranksStartedNs: number;
   usage: Usage;
@@ -144,7 +146,7 @@ export async function cutOf(options: {
     cpuFeatures: cpuFeatures(),
     spec: { ...spec, frontToken: '', checkpoint: null, restore: null },
     root: mounts.root,
-    mounts: markUsed(mounts.binds, options.pids, spec),
+    mounts: markUsed(mounts.binds, options, spec),
     outerFiles: outer.keys.map(({ key }) => key),
     streams,
     input,
@@ -159,15 +161,15 @@ export async function cutOf(options: {
 /** Which mounts hold a file that is open, mapped or run, a working directory, or a program of the spec. */
 function markUsed(
   mounts: readonly OuterMount[],
-  pids: readonly number[],
+  { pids, descriptors }: { readonly pids: readonly number[]; readonly descriptors: readonly Descriptor[] },
   spec: SandboxSpec,
 ): readonly SavedMount[] {
   const paths = new Set(spec.programs.flatMap(({ argv, workingDir }) => [argv[0] ?? '', workingDir]));
+  for (const { target } of descriptors) paths.add(target);
   for (const pid of pids) {
     try {
       const process = `/proc/${String(pid)}`;
       for (const link of ['cwd', 'exe', 'root']) paths.add(readlinkSync(`${process}/${link}`));
-      for (const fd of readdirSync(`${process}/fd`)) paths.add(readlinkSync(`${process}/fd/${fd}`));
       for (const [path] of readFileSync(`${process}/maps`, 'utf8').matchAll(/\/.*$/gm)) paths.add(path);
     } catch {
       continue; // ended meanwhile
@@ -195,7 +197,7 @@ const regularFile = 0o100000;
 const typeMask = 0o170000;
 
 /** Files outside of the sandbox's private file systems that a process may write. */
-export async function openFilesOf(pids: readonly number[], initPid: number): Promise<OpenFile[]> {
+export function openFilesOf(descriptors: readonly Descriptor[], initPid: number): OpenFile[] {
   const found = new Map<string, OpenFile>();
   const privateTypes = new Set(['tmpfs', 'proc', 'sysfs', 'devpts', 'mqueue']);
   const mounts = new Map(
@@ -204,29 +206,19 @@ export async function openFilesOf(pids: readonly number[], initPid: number): Pro
       mount,
     ]),
   );
-  for (const pid of pids) {
-    await Promise.resolve();
-    let names: string[];
+  for (const { pid, fd, target: path } of descriptors) {
+    if (!path.startsWith('/') || path.endsWith(' (deleted)') || found.has(path)) continue;
     try {
-      names = readdirSync(`/proc/${String(pid)}/fd`);
+      const info = readFileSync(`/proc/${String(pid)}/fdinfo/${fd}`, 'utf8');
+      const flags = parseInt(/^flags:\s*(\d+)/m.exec(info)?.[1] ?? '0', 8);
+      const mount = mounts.get(Number(/^mnt_id:\s*(\d+)/m.exec(info)?.[1] ?? 0));
+      if ((flags & writable) === 0 || !mount || privateTypes.has(mount.fsType)) continue;
+      const held = `/proc/${String(pid)}/fd/${fd}`;
+      const stat = statSync(held);
+      if ((stat.mode & typeMask) !== regularFile) continue;
+      found.set(path, { file: { path, bytes: stat.size, inode: stat.ino, ...idsOf(pid) }, held });
     } catch {
-      continue;
-    }
-    for (const name of names) {
-      try {
-        const path = readlinkSync(`/proc/${String(pid)}/fd/${name}`);
-        if (!path.startsWith('/') || path.endsWith(' (deleted)') || found.has(path)) continue;
-        const info = readFileSync(`/proc/${String(pid)}/fdinfo/${name}`, 'utf8');
-        const flags = parseInt(/^flags:\s*(\d+)/m.exec(info)?.[1] ?? '0', 8);
-        const mount = mounts.get(Number(/^mnt_id:\s*(\d+)/m.exec(info)?.[1] ?? 0));
-        if ((flags & writable) === 0 || !mount || privateTypes.has(mount.fsType)) continue;
-        const stat = statSync(`/proc/${String(pid)}/fd/${name}`);
-        if ((stat.mode & typeMask) !== regularFile) continue;
-        const file = { path, bytes: stat.size, inode: stat.ino, ...idsOf(pid) };
-        found.set(path, { file, held: `/proc/${String(pid)}/fd/${name}` });
-      } catch {
-        continue; // closed, or ended, meanwhile
-      }
+      continue; // closed, or ended, meanwhile
     }
   }
   return [...found.values()];

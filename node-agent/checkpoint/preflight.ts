@@ -1,6 +1,6 @@
 // Whether a sandbox can be saved at all, found out before anything is touched and again once nothing moves: each refusal
 // names the process and what it holds, so that people know what to change. It looks, and changes nothing.
-import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { setTimeout as after } from 'node:timers/promises';
 import type { Native } from '../../native/addon/index.ts';
 import type { SandboxSpec } from '../../wire/agent-types.ts';
@@ -10,14 +10,14 @@ import type { CarrierRecord } from '../carrier.ts';
 import { isPrivatePath, parseMountinfo } from '../mounts.ts';
 import { placesOfCarrier } from './carried-trees.ts';
 import { openFilesOf } from './cut.ts';
+import type { Descriptor } from './descriptors.ts';
 import type { OuterMount } from './engine.ts';
 import { heldSockets, outerConnections, unixSockets } from './sockets.ts';
 import {
   endTcpConnections,
   outerTcpConnections,
   peerOf,
-  tcpConnections,
-  tcpListeners,
+  tcpSockets,
   type TcpSocket,
 } from './tcp-connections.ts';
 
@@ -31,8 +31,8 @@ export interface PreflightSubject {
   readonly adopted: AdoptedSandbox;
   readonly carrier: CarrierRecord | null;
   readonly mounts: { readonly root: string; readonly binds: readonly OuterMount[] } | null;
-  /** Its processes, as of the moment. */
-  readonly pids: () => readonly number[];
+  /** What its processes have open, as of the moment. */
+  readonly descriptors: () => readonly Descriptor[];
   readonly when: 'before' | 'frozen';
   /** False: ranks save themselves, and have again what they hold once they are started anew. */
   readonly savesProcesses?: boolean;
@@ -50,7 +50,7 @@ export async function preflight(subject: PreflightSubject): Promise<void> {
   const trouble = [
     ...carrierTrouble(subject),
     ...roomTrouble(subject),
-    ...(await openFileTrouble(subject)),
+    ...openFileTrouble(subject),
     ...(subject.savesProcesses === false ? [] : await processTrouble(subject)),
   ];
   if (trouble.length === 0) return;
@@ -95,13 +95,13 @@ async function connectionTrouble(subject: PreflightSubject): Promise<string[]> {
 }
 
 async function connectionsNow(subject: PreflightSubject): Promise<string[]> {
-  const { native, adopted, pids, spec, when } = subject;
+  const { native, adopted, descriptors, spec, when } = subject;
   const pidfd = native.pidfdOpen(adopted.identity.pid);
   let netns: number | null = null;
   try {
     netns = native.netnsOf(pidfd);
-    const sockets = await unixSockets(native, netns);
-    const held = heldSockets(pids());
+    const [sockets, tcp] = await Promise.all([unixSockets(native, netns), tcpSockets(native, netns)]);
+    const held = heldSockets(descriptors());
     const unix = outerConnections(sockets, held).map(
       ({ pid, peerName, accepted }) =>
         `${nameOf(pid)} ${accepted ? 'is connected' : 'is being connected'} to ${peerName === '' ? 'a socket' : peerName} outside of the sandbox: close the connection first`,
@@ -109,10 +109,8 @@ async function connectionsNow(subject: PreflightSubject): Promise<string[]> {
     const subnets = [spec.network?.subnet, spec.network?.subnet6].filter(
       (each) => (each ?? '') !== '',
     ) as string[];
-    const [connections, listeners] = [await tcpConnections(native, netns), await tcpListeners(native, netns)];
-    const outer = outerTcpConnections(connections, listeners, { held, subnets });
-    if (spec.carrier && !spec.network)
-      unix.push(...podAddressTrouble([...listeners, ...connections], spec.carrier.address, held));
+    const outer = outerTcpConnections(tcp, { held, subnets });
+    if (spec.carrier && !spec.network) unix.push(...podAddressTrouble(tcp, spec.carrier.address, held));
     if (subject.externalConnections !== 'Reset')
       return [...unix, ...outer.map((each) => tcpText(each, held))];
     if (when === 'before') return unix;
@@ -143,9 +141,9 @@ function podAddressTrouble(
   );
 }
 
-async function openFileTrouble({ openFiles, pids, adopted }: PreflightSubject): Promise<string[]> {
+function openFileTrouble({ openFiles, descriptors, adopted }: PreflightSubject): string[] {
   if (openFiles !== 'Refuse') return [];
-  const open = await openFilesOf(pids(), adopted.identity.pid);
+  const open = openFilesOf(descriptors(), adopted.identity.pid);
   return open.map(
     ({ file }) =>
       `file ${file.path} is open for writing, and openFiles is Refuse: close it, or use Truncate or Snapshot`,
@@ -183,26 +181,12 @@ const unsavable: readonly (readonly [RegExp, string])[] = [
 ];
 const usualDevices = /^\/dev\/(?:null|zero|full|random|urandom|tty|ptmx|pts(?:\/.*)?|shm\/.*)$/;
 
-function* descriptorTrouble({ pids }: PreflightSubject): Generator<string> {
-  for (const pid of pids()) {
-    let names: string[];
-    try {
-      names = readdirSync(`/proc/${String(pid)}/fd`);
-    } catch {
-      continue;
-    }
-    for (const name of names) {
-      let target: string;
-      try {
-        target = readlinkSync(`/proc/${String(pid)}/fd/${name}`);
-      } catch {
-        continue;
-      }
-      const why = unsavable.find(([pattern]) => pattern.test(target))?.[1];
-      if (why !== undefined) yield `${nameOf(pid)} uses ${why}`;
-      else if (target.startsWith('/dev/') && !usualDevices.test(target) && !target.endsWith(' (deleted)'))
-        yield `${nameOf(pid)} has the device ${target} open, whose state cannot be saved`;
-    }
+function* descriptorTrouble({ descriptors }: PreflightSubject): Generator<string> {
+  for (const { pid, target } of descriptors()) {
+    const why = unsavable.find(([pattern]) => pattern.test(target))?.[1];
+    if (why !== undefined) yield `${nameOf(pid)} uses ${why}`;
+    else if (target.startsWith('/dev/') && !usualDevices.test(target) && !target.endsWith(' (deleted)'))
+      yield `${nameOf(pid)} has the device ${target} open, whose state cannot be saved`;
   }
 }
 

@@ -16,6 +16,7 @@ import type { SandboxDirectory } from '../sandbox-directory.ts';
 import type { SandboxLimits } from '../sandbox-limits.ts';
 import { hostRoot, saveTrees } from './carried-trees.ts';
 import { cutOf, keepLogs, openFilesOf, outerFilesOf, saveInput, settleLogs, type OuterFiles } from './cut.ts';
+import { type Descriptor, descriptorsOf } from './descriptors.ts';
 import type { CheckpointEngine } from './engine.ts';
 import type { Image } from './image.ts';
 import { engineCgroupOf } from './criu-process.ts';
@@ -78,6 +79,8 @@ export class SandboxCheckpoint {
   #stop = new AbortController();
   /** An earlier agent was in the middle of it. */
   #interrupted: boolean;
+  /** What its processes have open, which stays so while they are frozen. */
+  #open: readonly Descriptor[] | null = null;
   /** It could not even be given up: tried again then, not before. */
   #againAtMs = 0;
 
@@ -301,7 +304,10 @@ export class SandboxCheckpoint {
     this.#update({ engine: version, held: true, frozenNs, thawedNs: 0 });
     await this.#sandbox.freezer.freeze('checkpoint');
     this.#sandbox.processes?.pause();
-    await this.#sandbox.setPlugged(false);
+    const unplugged = this.#sandbox.setPlugged(false);
+    unplugged.catch(() => undefined); // waited for below
+    this.#open = descriptorsOf(cgroup.pids());
+    await unplugged;
     signal.throwIfAborted();
     await this.#check(adopted, 'frozen');
     this.#update({ state: 'Prepared' });
@@ -339,6 +345,7 @@ export class SandboxCheckpoint {
     const { spec, directory, cgroup, carrier } = this.#sandbox;
     const { checkpoints, config } = this.#backend;
     const { savesProcesses } = this.#engine;
+    const open = when === 'frozen' ? this.#open : null;
     await preflight({
       native: this.#backend.native,
       node: config.node,
@@ -346,7 +353,7 @@ export class SandboxCheckpoint {
       adopted,
       carrier: carrier.record,
       mounts: directory.read('mounts'),
-      pids: () => cgroup?.pids() ?? [],
+      descriptors: () => open ?? descriptorsOf(cgroup?.pids() ?? []),
       when,
       savesProcesses,
       externalConnections: this.#record?.externalConnections ?? '',
@@ -367,49 +374,54 @@ export class SandboxCheckpoint {
     const engine = this.#engine;
     const saves = this.#saves;
     const outer = engine.savesProcesses ? outerFilesOf(adopted, this.#backend.native) : noOuterFiles;
-    const streams = keepLogs(directory.logs, image);
-    const savedInput = engine.savesProcesses ? saveInput(input, outer, image) : null;
-    const open = await openFilesOf(cgroup.pids(), adopted.identity.pid);
-    const openFiles =
-      record.openFiles === 'Snapshot' ? await takeSnapshots(open, image) : open.map(({ file }) => file);
-    const cut = await cutOf({
-      backend: this.#backend,
-      spec,
-      record,
-      mounts,
-      outer,
-      streams,
-      input: savedInput,
-      pids: cgroup.pids(),
-      openFiles,
-      ranksStartedNs: this.#sandbox.processes?.startedNs ?? 0,
-      usage: this.#sandbox.limits.now(),
-    });
+    const pids = cgroup.pids();
+    const descriptors = this.#open ?? descriptorsOf(pids);
+    const written = () => openFilesOf(descriptors, adopted.identity.pid);
+    const snapshots = record.openFiles === 'Snapshot' ? await takeSnapshots(written(), image) : undefined;
     if (carrier.record && spec.carrier) {
       const { scratch } = spec.carrier;
       await saveTrees(carrier.record, { scratch, hostRoot: hostRoot() }, image, signal);
     }
     const began = performance.now();
+    const dumping = engine.dump(
+      {
+        pid: adopted.identity.pid,
+        directory: image.path,
+        frozenCgroup: cgroup.freezer,
+        cgroups: this.#backend.cgroups?.requestsFor(engineCgroupOf(key), unlimited) ?? [],
+        mounts: mounts.binds,
+        files: outer.keys,
+        netns: netnsOf(adopted.identity.pid),
+        ...(saves === null ? {} : { saves: { path: saves } }),
+      },
+      signal,
+    );
+    // While the engine is at work: the ranks stand still for it anyway.
+    const cut = async () =>
+      cutOf({
+        backend: this.#backend,
+        spec,
+        record,
+        mounts,
+        outer,
+        streams: keepLogs(directory.logs, image),
+        input: engine.savesProcesses ? saveInput(input, outer, image) : null,
+        pids,
+        descriptors,
+        openFiles: snapshots ?? written().map(({ file }) => file),
+        ranksStartedNs: this.#sandbox.processes?.startedNs ?? 0,
+        usage: this.#sandbox.limits.now(),
+      });
+    const cutting = cut();
+    cutting.catch(() => undefined); // waited for below
     try {
-      await engine.dump(
-        {
-          pid: adopted.identity.pid,
-          directory: image.path,
-          frozenCgroup: cgroup.freezer,
-          cgroups: this.#backend.cgroups?.requestsFor(engineCgroupOf(key), unlimited) ?? [],
-          mounts: mounts.binds,
-          files: outer.keys,
-          netns: netnsOf(adopted.identity.pid),
-          ...(saves === null ? {} : { saves: { path: saves } }),
-        },
-        signal,
-      );
+      await dumping;
     } finally {
       await clearEngine(this.#backend, this.#sandbox.key);
     }
     const dumpUs = Math.round((performance.now() - began) * 1000);
     signal.throwIfAborted();
-    image.writeCut(cut);
+    image.writeCut(await cutting);
     this.#update({ state: 'Dumped', dumpUs, bytes: image.bytes() });
   }
 
@@ -458,6 +470,7 @@ export class SandboxCheckpoint {
 
   async #releaseNow(): Promise<void> {
     if (this.#record?.held !== true) return;
+    this.#open = null;
     const { adopted, processes } = this.#sandbox;
     if (adopted && !adopted.isGone) {
       await this.#sandbox.setPlugged(true);

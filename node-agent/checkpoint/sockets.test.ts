@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { expect, test } from 'vitest';
 import { native } from '../../native/addon/index.ts';
+import { descriptorsOf } from './descriptors.ts';
 import { heldSockets, outerConnections, unixSockets } from './sockets.ts';
 
 test('the kernel tells both ends of a connection', async () => {
@@ -15,7 +16,7 @@ test('the kernel tells both ends of a connection', async () => {
     const client: Socket = connect(path);
     const [served] = (await once(server, 'connection')) as [Socket];
     const sockets = await unixSockets(native(), -1);
-    const own = heldSockets([process.pid]);
+    const own = heldSockets(descriptorsOf([process.pid]));
     const accepted = sockets.find(({ name, state }) => name === path && state === 1);
     expect(own.has(accepted?.inode ?? 0)).toBe(true);
     expect(own.has(accepted?.peer ?? 0)).toBe(true);

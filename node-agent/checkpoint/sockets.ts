@@ -1,9 +1,9 @@
 // Unix sockets of a sandbox whose other end is outside of it, as the kernel tells of all sockets of a network namespace
 // (sock_diag(7)). Such a connection cannot be restored; one that its listener has not accepted yet would even be saved without
 // a word and fail the restore. It only looks.
-import { readdirSync, readlinkSync } from 'node:fs';
 import type { Native } from '../../native/addon/index.ts';
 import { decodeAnswers, decodeAttributes, encodeMessage, flags, textOf } from '../network/netlink.ts';
+import type { Descriptor } from './descriptors.ts';
 
 const sockDiagProtocol = 4;
 const byFamily = 20;
@@ -57,18 +57,12 @@ export async function unixSockets(native: Native, netns: number): Promise<UnixSo
   }
 }
 
-/** Sockets that these processes hold, each with the first of them that does. */
-export function heldSockets(pids: readonly number[]): Map<number, number> {
+/** Sockets that processes hold, each with the first of them that does. */
+export function heldSockets(descriptors: readonly Descriptor[]): Map<number, number> {
   const held = new Map<number, number>();
-  for (const pid of pids) {
-    try {
-      for (const name of readdirSync(`/proc/${String(pid)}/fd`)) {
-        const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${String(pid)}/fd/${name}`))?.[1];
-        if (inode !== undefined && !held.has(Number(inode))) held.set(Number(inode), pid);
-      }
-    } catch {
-      continue; // ended, or closed, meanwhile
-    }
+  for (const { pid, target } of descriptors) {
+    const inode = /^socket:\[(\d+)\]$/.exec(target)?.[1];
+    if (inode !== undefined && !held.has(Number(inode))) held.set(Number(inode), pid);
   }
   return held;
 }

@@ -5,7 +5,8 @@ const socket = (local: string, remote: string, inode: number): TcpSocket => {
   const [localAddress = '', localPort = ''] = local.split(' ');
   const [remoteAddress = '', remotePort = ''] = remote.split(' ');
   const ports = { localPort: Number(localPort), remotePort: Number(remotePort) };
-  return { family: 2, localAddress, remoteAddress, ...ports, inode, id: Buffer.alloc(48) };
+  const isListening = Number(remotePort) === 0;
+  return { family: 2, isListening, localAddress, remoteAddress, ...ports, inode, id: Buffer.alloc(48) };
 };
 
 test('in a network of its own only what leaves the group is outside', () => {
@@ -16,7 +17,7 @@ test('in a network of its own only what leaves the group is outside', () => {
   const listener = socket('0.0.0.0 80', '0.0.0.0 0', 4);
   const held = new Map([[4, 1]]);
   expect(
-    outerTcpConnections([inside, loop, outside, waiting], [listener], { held, subnets: ['10.1.0.0/28'] }),
+    outerTcpConnections([inside, loop, outside, waiting, listener], { held, subnets: ['10.1.0.0/28'] }),
   ).toEqual([outside, waiting]);
 });
 
@@ -29,9 +30,9 @@ test("on the node's network connections count that ranks hold, unless both ends 
   const listener = socket('127.0.0.1 6000', '0.0.0.0 0', 4);
   const held = new Map([1, 2, 3, 4].map((inode) => [inode, 100]));
   expect(
-    outerTcpConnections([one, other, outer, strangers, waiting], [listener], { held, subnets: [] }),
+    outerTcpConnections([one, other, outer, strangers, waiting, listener], { held, subnets: [] }),
   ).toEqual([outer, waiting]);
-  expect(outerTcpConnections([strangers], [], { held, subnets: [] })).toEqual([]);
+  expect(outerTcpConnections([strangers], { held, subnets: [] })).toEqual([]);
 });
 
 test('addresses are compared by the length of the network', () => {

@@ -13,13 +13,15 @@ const families = { inet: 2, inet6: 10 } as const;
 const tcp = 6;
 /** All but TIME_WAIT, CLOSE and LISTEN: who is connected, or is being connected. */
 const connectedStates = 0xfff & ~((1 << 6) | (1 << 7) | (1 << 10));
-const listenStates = 1 << 10;
+const listening = 10;
+const states = connectedStates | (1 << listening);
 const idBytes = 48;
 const requestBytes = 8 + idBytes;
 const answerBytes = 72;
 
 export interface TcpSocket {
   readonly family: number;
+  readonly isListening: boolean;
   readonly localAddress: string;
   readonly localPort: number;
   readonly remoteAddress: string;
@@ -30,7 +32,7 @@ export interface TcpSocket {
   readonly id: Buffer;
 }
 
-export function encodeTcpRequest(family: number, states = connectedStates): Buffer {
+export function encodeTcpRequest(family: number): Buffer {
   const fixed = Buffer.alloc(requestBytes);
   fixed.writeUInt8(family, 0);
   fixed.writeUInt8(tcp, 1);
@@ -65,6 +67,7 @@ export function decodeTcpSockets(bytes: Buffer): TcpSocket[] {
       const id = Buffer.from(body.subarray(4, 4 + idBytes));
       return {
         family,
+        isListening: body.readUInt8(1) === listening,
         localPort: id.readUInt16BE(0),
         remotePort: id.readUInt16BE(2),
         localAddress: addressOf(family, id.subarray(4, 20)),
@@ -84,20 +87,13 @@ async function withSocket<T>(native: Native, netns: number, use: (fd: number) =>
   }
 }
 
-async function dump(native: Native, netns: number, states: number): Promise<TcpSocket[]> {
-  const found: TcpSocket[] = [];
-  for (const family of Object.values(families)) {
-    const request = encodeTcpRequest(family, states);
-    const bytes = await withSocket(native, netns, (fd) => native.netlinkRequest(fd, request));
-    found.push(...decodeTcpSockets(bytes));
-  }
-  return found;
+/** All of a network namespace, by family. */
+export async function tcpSockets(native: Native, netns: number): Promise<TcpSocket[]> {
+  const answers = Object.values(families).map((family) =>
+    withSocket(native, netns, (fd) => native.netlinkRequest(fd, encodeTcpRequest(family))),
+  );
+  return (await Promise.all(answers)).flatMap((bytes) => decodeTcpSockets(bytes));
 }
-
-export const tcpConnections = (native: Native, netns: number): Promise<TcpSocket[]> =>
-  dump(native, netns, connectedStates);
-export const tcpListeners = (native: Native, netns: number): Promise<TcpSocket[]> =>
-  dump(native, netns, listenStates);
 
 /** Gives the errno of those that could not be ended. */
 export async function endTcpConnections(
@@ -135,13 +131,14 @@ export interface GroupNetwork {
 
 /** Connections with an end elsewhere; of those on the node's own network only the ones that its processes hold. */
 export function outerTcpConnections(
-  connections: readonly TcpSocket[],
-  listeners: readonly TcpSocket[],
+  sockets: readonly TcpSocket[],
   { held, subnets }: GroupNetwork,
 ): TcpSocket[] {
   const endOf = (address: string, port: number): string => `${address} ${String(port)}`;
   const wayOf = (from: string, to: string): string => `${from} ${to}`;
   const isOwn = ({ inode }: TcpSocket): boolean => subnets.length > 0 || held.has(inode);
+  const connections = sockets.filter(({ isListening }) => !isListening);
+  const listeners = sockets.filter(({ isListening }) => isListening);
   const listening = new Set(listeners.filter(isOwn).map(({ localPort }) => localPort));
   // Who has not been accepted yet is nobody's: it is its listener's.
   const own = connections.filter(

@@ -25,6 +25,7 @@ import {
   outerFilesOf,
   type OuterFiles,
 } from '../checkpoint/cut.ts';
+import { type Descriptor, descriptorsOf } from '../checkpoint/descriptors.ts';
 import {
   cutName,
   isFileName,
@@ -224,14 +225,14 @@ export class Leaving {
         'MUSTER_NETWORK_HOST',
         `node ${config.node}: the ranks use the node's own addresses, which cannot move: use network Isolated`,
       );
-    await this.#check('before');
+    await this.#check('before', () => descriptorsOf(cgroup.pids()));
     signal.throwIfAborted();
     if (!this.#measures) return;
     const rate = await dirtyBytesPerSecond(config.nativeDir, cgroup.pids(), signal);
     this.#update({ dirtyBytesPerSecond: rate });
   }
 
-  async #check(when: 'before' | 'frozen'): Promise<void> {
+  async #check(when: 'before' | 'frozen', descriptors: () => readonly Descriptor[]): Promise<void> {
     const { adopted, spec, directory, cgroup, carrier } = this.#sandbox;
     const { moves, config, native } = this.#backend;
     if (!adopted) throw endedError();
@@ -242,7 +243,7 @@ export class Leaving {
       adopted,
       carrier: carrier.record,
       mounts: directory.read('mounts'),
-      pids: () => cgroup?.pids() ?? [],
+      descriptors,
       when,
       openFiles: '',
       externalConnections: this.#record?.externalConnections ?? 'Refuse',
@@ -273,7 +274,8 @@ export class Leaving {
     await sandbox.setPlugged(false);
     phases.end('unplug');
     signal.throwIfAborted();
-    await this.#check('frozen');
+    const descriptors = descriptorsOf(cgroup.pids());
+    await this.#check('frozen', () => descriptors);
     phases.end('check');
     await copier?.last(cgroup.pids());
     phases.end('copy');
@@ -288,7 +290,8 @@ export class Leaving {
       streams: [...scanLogs(directory.logs).values()],
       input: takeInput(sandbox, outer, image),
       pids: cgroup.pids(),
-      openFiles: (await openFilesOf(cgroup.pids(), adopted.identity.pid)).map(({ file }) => file),
+      descriptors,
+      openFiles: openFilesOf(descriptors, adopted.identity.pid).map(({ file }) => file),
       ranksStartedNs: sandbox.processes?.startedNs ?? 0,
       usage: sandbox.limits.now(),
     });
