@@ -1,7 +1,9 @@
 // Processes that were frozen while they started another one by vfork(2): until that has become a program of its own its parent cannot
 // be stopped by anybody, nor saved. Of what is frozen nothing else is in that state (D in proc(5)), but what version 1 of control groups
 // has frozen, all of which is: it waits in the kernel's refrigerator.
-import { readdirSync, readFileSync } from 'node:fs';
+// And processes that are to become ranks and were frozen before they did: they are still pid 1's own program, with its rights, and an
+// image of them would ask for more than the group may have.
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
 export const isForking = (pids: readonly number[]): boolean => pids.some(hasForkingThread);
 
@@ -15,6 +17,19 @@ function hasForkingThread(pid: number): boolean {
     );
   } catch {
     return false; // it has ended
+  }
+}
+
+export function isStarting(pids: readonly number[], initPid: number): boolean {
+  const own = programOf(initPid);
+  return own !== undefined && pids.some((pid) => pid !== initPid && programOf(pid) === own);
+}
+
+function programOf(pid: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/${String(pid)}/exe`);
+  } catch {
+    return undefined; // it has ended
   }
 }
 

@@ -4,7 +4,7 @@
 import { setTimeout as after } from 'node:timers/promises';
 import type { AdoptedSandbox } from './adopted-sandbox.ts';
 import type { SandboxCgroup } from './cgroups.ts';
-import { isForking } from './forking.ts';
+import { isForking, isStarting } from './forking.ts';
 import type { SandboxDirectory } from './sandbox-directory.ts';
 import { until } from './until.ts';
 
@@ -35,8 +35,9 @@ async function freezeAll(cgroup: SandboxCgroup): Promise<void> {
 }
 
 /** None of them in the middle of starting another: nobody could save it like that. */
-async function freezeWhole(cgroup: SandboxCgroup): Promise<void> {
-  for (let attempt = 0; attempt < mostTries && isForking(cgroup.pids()); attempt++) {
+async function freezeWhole(cgroup: SandboxCgroup, initPid: number): Promise<void> {
+  const isPartial = (pids: readonly number[]) => isForking(pids) || isStarting(pids, initPid);
+  for (let attempt = 0; attempt < mostTries && isPartial(cgroup.pids()); attempt++) {
     cgroup.freeze(false);
     await after(Math.min(firstPauseMs * 2 ** attempt, longestPauseMs));
     await freezeAll(cgroup);
@@ -79,7 +80,7 @@ export class Freezer {
     const { cgroup, adopted } = this.#sandbox;
     if (cgroup?.canFreeze === true) {
       await freezeAll(cgroup);
-      if (this.holders.every((each) => each === holder)) await freezeWhole(cgroup);
+      if (this.holders.every((each) => each === holder)) await freezeWhole(cgroup, adopted?.identity.pid ?? 0);
     } else await adopted?.request('stop');
   }
 
