@@ -117,7 +117,10 @@ export async function runControlPlane(
   signal: AbortSignal,
 ): Promise<ControlPlane> {
   const { logger, clusterId, secrets, metrics, clock = systemClock } = options;
-  const watched = options.isRemote === true ? new WatchedStore(options.store) : undefined;
+  const watched =
+    options.isRemote === true
+      ? new WatchedStore(options.store, [processGroupType, checkpointType, migrationType])
+      : undefined;
   const store = watched ?? options.store;
   const traces = options.trace && new PlaneTraces(options.trace, clock);
   const stop = new AbortController();

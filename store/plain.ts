@@ -12,6 +12,17 @@ export function frozenCopy<T>(value: T): T {
   return copy(value, true, '', 0) as T;
 }
 
+/**
+ * What JSON.parse made and nobody else holds, frozen as it is: the same as a frozen copy, in half the time. It is deep already, so it
+ * holds nothing that JSON cannot hold but a field named `__proto__`.
+ */
+export function frozenParsed<T>(value: T): T {
+  if (typeof value !== 'object' || value === null) return value;
+  if (Object.hasOwn(value, '__proto__')) throw notJson('', 'a field named __proto__');
+  for (const field of Object.values(value)) frozenParsed(field);
+  return Object.freeze(value);
+}
+
 /** A deep copy that may be changed. */
 export function plainCopy<T>(value: T): T {
   return copy(value, false, '', 0) as T;

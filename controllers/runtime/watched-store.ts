@@ -31,9 +31,12 @@ interface WatchedKind {
 export class WatchedStore implements ObjectStore {
   readonly #store: ObjectStore;
   readonly #kinds = new Map<string, WatchedKind>();
+  readonly #authorless: ReadonlySet<ResourceType>;
 
-  constructor(store: ObjectStore) {
+  /** `authorless`: of these who wrote which field is not kept, which would be half of what memory holds. */
+  constructor(store: ObjectStore, authorless: readonly ResourceType[] = []) {
     this.#store = store;
+    this.#authorless = new Set(authorless);
   }
 
   /** Objects of the kind, as somebody watches them. */
@@ -67,20 +70,23 @@ export class WatchedStore implements ObjectStore {
     }
   }
 
-  list<T extends KubernetesObject = AnyObject>(
+  async list<T extends KubernetesObject = AnyObject>(
     type: ResourceType,
     options?: ListOptions,
     signal?: AbortSignal,
   ): Promise<ObjectList<T>> {
-    return this.#store.list<T>(type, options, signal);
+    const list = await this.#store.list<T>(type, options, signal);
+    return this.#authorless.has(type) ? { ...list, items: list.items.map(withoutAuthors) } : list;
   }
 
-  watch<T extends KubernetesObject = AnyObject>(
+  async *watch<T extends KubernetesObject = AnyObject>(
     type: ResourceType,
     options?: WatchOptions,
     signal?: AbortSignal,
-  ): AsyncIterable<WatchEvent<T>> {
-    return this.#store.watch<T>(type, options, signal);
+  ): AsyncGenerator<WatchEvent<T>> {
+    const isAuthorless = this.#authorless.has(type);
+    for await (const event of this.#store.watch<T>(type, options, signal))
+      yield isAuthorless ? { ...event, object: withoutAuthors(event.object) } : event;
   }
 
   create<T extends KubernetesObject = AnyObject>(
@@ -158,6 +164,11 @@ function keyIn(
   }: { readonly namespace?: string | undefined; readonly name?: string | undefined },
 ): Key {
   return keyOf({ metadata: type.namespaced ? { namespace, name } : { name } });
+}
+
+function withoutAuthors<T extends KubernetesObject>(object: T): T {
+  const { managedFields: _authors, ...metadata } = object.metadata;
+  return Object.freeze({ ...object, metadata: Object.freeze(metadata) });
 }
 
 /** Versions of a cluster are numbers that grow; what is none is equal or not. */

@@ -21,7 +21,7 @@ import type {
   WatchEvent,
   WatchOptions,
 } from '../object-store.ts';
-import { frozenCopy } from '../plain.ts';
+import { frozenParsed } from '../plain.ts';
 import { apiVersionOf, type ResourceType } from '../resource.ts';
 import { StoreError, type Status } from '../store-error.ts';
 
@@ -82,7 +82,7 @@ export class HttpStore implements ObjectStore, Disposable {
     key: ObjectKey,
     signal?: AbortSignal,
   ): Promise<T> {
-    return frozenCopy(await this.requestJson({ method: 'GET', path: pathOf(type, key) }, signal)) as T;
+    return frozenParsed(await this.requestJson({ method: 'GET', path: pathOf(type, key) }, signal)) as T;
   }
 
   async list<T extends KubernetesObject = AnyObject>(
@@ -101,7 +101,7 @@ export class HttpStore implements ObjectStore, Disposable {
     const { resourceVersion, continue: token, remainingItemCount } = answer.metadata;
     const kind = { apiVersion: apiVersionOf(type), kind: type.kind };
     return {
-      items: answer.items.map((item) => frozenCopy({ ...kind, ...item })),
+      items: answer.items.map((item) => frozenParsed({ ...kind, ...item })),
       resourceVersion,
       ...(token === undefined || token === '' ? {} : { continue: token }),
       ...(remainingItemCount === undefined ? {} : { remainingItemCount }),
@@ -130,7 +130,7 @@ export class HttpStore implements ObjectStore, Disposable {
         for await (const line of this.requestLines({ method: 'GET', path, query }, signal)) {
           const event = JSON.parse(line) as { type: string; object: unknown };
           if (event.type === 'ERROR') throw StoreError.fromStatus(event.object as Partial<Status>, 500);
-          const object = frozenCopy(event.object) as T;
+          const object = frozenParsed(event.object) as T;
           const bookmark = event.type === 'BOOKMARK';
           const endOfInitial =
             bookmark && object.metadata.annotations?.['k8s.io/initial-events-end'] === 'true';
@@ -156,7 +156,7 @@ export class HttpStore implements ObjectStore, Disposable {
     const { namespace } = object.metadata ?? {};
     const path = pathOf(type, { namespace: type.namespaced ? (namespace ?? 'default') : undefined });
     const request = { method: 'POST', path, query: strictly(), body: object };
-    return frozenCopy(await this.requestJson(request, signal)) as T;
+    return frozenParsed(await this.requestJson(request, signal)) as T;
   }
 
   update<T extends KubernetesObject = AnyObject>(
@@ -190,7 +190,7 @@ export class HttpStore implements ObjectStore, Disposable {
     }
     const contentType = patchTypes[patch.type];
     const request = { method: 'PATCH', path, query, body: patch.patch, contentType };
-    return frozenCopy(await this.requestJson(request, signal)) as T;
+    return frozenParsed(await this.requestJson(request, signal)) as T;
   }
 
   async delete<T extends KubernetesObject = AnyObject>(
@@ -209,7 +209,7 @@ export class HttpStore implements ObjectStore, Disposable {
     const answer = await this.requestJson({ method: 'DELETE', path: pathOf(type, key), body }, signal);
     const status = answer as Partial<Status>;
     if (status.kind === 'Status') return { gone: true, uid: status.details?.uid ?? '' };
-    return { gone: false, object: frozenCopy(answer) as T };
+    return { gone: false, object: frozenParsed(answer) as T };
   }
 
   async #put<T extends KubernetesObject>(
@@ -223,7 +223,7 @@ export class HttpStore implements ObjectStore, Disposable {
     const path = `${pathOf(type, { name, namespace })}${subresource}`;
     const query = subresource === '/status' ? new URLSearchParams() : strictly();
     const request = { method: 'PUT', path, query, body: object };
-    return frozenCopy(await this.requestJson(request, signal)) as T;
+    return frozenParsed(await this.requestJson(request, signal)) as T;
   }
 
   /** Any request of the API; throws the StoreError of a failed one. */

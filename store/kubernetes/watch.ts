@@ -8,7 +8,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { type ApiRequest, pathOf } from '../client/http-store.ts';
 import type { KubernetesObject, ObjectList, WatchEvent, WatchOptions } from '../object-store.ts';
-import { frozenCopy } from '../plain.ts';
+import { frozenCopy, frozenParsed } from '../plain.ts';
 import { apiVersionOf, resourceNameOf, type ResourceType } from '../resource.ts';
 import { isStoreError, StoreError, type Status } from '../store-error.ts';
 import { retryDelayMs } from './retry.ts';
@@ -141,7 +141,7 @@ function eventOf<T extends KubernetesObject>(line: string): WatchEvent<T> {
     case 'MODIFIED':
     case 'DELETED':
     case 'BOOKMARK':
-      return { type: event.type, object: frozenCopy(event.object) as T };
+      return { type: event.type, object: frozenParsed(event.object) as T };
     case 'ERROR':
       throw StoreError.fromStatus(event.object as Partial<Status>, 500);
     default:

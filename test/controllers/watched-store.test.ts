@@ -33,15 +33,14 @@ const read = (): Promise<ProcessGroup> => watched.get<ProcessGroup>(processGroup
 const tell = async (): Promise<void> =>
   void memory.set(name, await store.get<ProcessGroup>(processGroupType, key));
 
-async function make(): Promise<ProcessGroup> {
-  const object: ProcessGroup = {
-    apiVersion: 'muster.dev/v1alpha1',
-    kind: 'ProcessGroup',
-    metadata: key,
-    spec: { size: 1 },
-  };
-  return watched.create<ProcessGroup>(processGroupType, object);
-}
+const group = {
+  apiVersion: 'muster.dev/v1alpha1',
+  kind: 'ProcessGroup',
+  metadata: key,
+  spec: { size: 1 },
+} satisfies ProcessGroup;
+
+const make = (): Promise<ProcessGroup> => watched.create<ProcessGroup>(processGroupType, group);
 
 describe('a store whose watched kinds are read from memory', () => {
   it('asks once for what was just made, and not again when the watch has told of it', async () => {
@@ -102,6 +101,22 @@ describe('a store whose watched kinds are read from memory', () => {
     first.resolve(undefined);
     await slow;
     expect((await read()).status?.phase).toBe('Running');
+  });
+
+  it('lists and watches without the authors of fields where nobody asks for them', async () => {
+    const slim = new WatchedStore(store, [processGroupType]);
+    await store.patch<ProcessGroup>(processGroupType, key, {
+      type: 'apply',
+      patch: group,
+      fieldManager: 'somebody',
+    });
+    expect((await store.get<ProcessGroup>(processGroupType, key)).metadata.managedFields).toBeDefined();
+    const [listed] = (await slim.list<ProcessGroup>(processGroupType)).items;
+    expect(listed).toMatchObject(group);
+    expect(listed?.metadata.managedFields).toBeUndefined();
+    const events = slim.watch<ProcessGroup>(processGroupType, {})[Symbol.asyncIterator]();
+    expect((await events.next()).value).toEqual({ type: 'ADDED', object: listed });
+    await events.return?.(undefined);
   });
 
   it('knows that what was deleted is gone, and that another one of the name is another one', async () => {
