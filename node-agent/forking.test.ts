@@ -17,6 +17,7 @@ it('tells who is still the program that started it from who is one of its own', 
     spawn(process.execPath, ['--eval', 'process.stdin.resume(); process.stdout.write("x")']),
     spawn('/bin/sh', ['-c', 'echo x; read line']),
   ];
+  const ended = Promise.all([same, other].map((child) => once(child, 'exit')));
   try {
     await Promise.all([once(same.stdout, 'data'), once(other.stdout, 'data')]);
     expect(isStarting([process.pid, same.pid!], process.pid)).toBe(true);
@@ -24,6 +25,6 @@ it('tells who is still the program that started it from who is one of its own', 
   } finally {
     same.stdin.end();
     other.stdin.end();
-    await Promise.all([same, other].map((child) => child.exitCode ?? once(child, 'exit')));
+    await ended;
   }
 });

@@ -80,7 +80,8 @@ export class Freezer {
     const { cgroup, adopted } = this.#sandbox;
     if (cgroup?.canFreeze === true) {
       await freezeAll(cgroup);
-      if (this.holders.every((each) => each === holder)) await freezeWhole(cgroup, adopted?.identity.pid ?? 0);
+      if (this.holders.every((each) => each === holder))
+        await freezeWhole(cgroup, adopted?.identity.pid ?? 0);
     } else await adopted?.request('stop');
   }
 
