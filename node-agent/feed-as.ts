@@ -2,21 +2,17 @@
 import { spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { shellAs, type HostUser } from './host-root.ts';
 
 /** Feeds `content`, which is closed however it goes, to the script. Throws with what the shell says when it fails. */
 export async function feedAs(
-  { uid, gid }: { readonly uid: number; readonly gid: number },
+  user: HostUser,
   script: string,
   args: readonly string[],
   content: Readable,
 ): Promise<void> {
-  const shell = spawn('/bin/sh', ['-ec', script, 'sh', ...args], {
-    cwd: '/',
-    uid,
-    gid,
-    env: {},
-    stdio: ['pipe', 'ignore', 'pipe'],
-  });
+  const [file, words, options] = shellAs(user, script, args);
+  const shell = spawn(file, words, { ...options, stdio: ['pipe', 'ignore', 'pipe'] });
   let said = '';
   shell.stderr.setEncoding('utf8').on('data', (text: string) => {
     said += text.slice(0, 1000);

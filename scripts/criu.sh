@@ -1,10 +1,8 @@
 #!/usr/bin/env bash
 # Brings CRIU 4.2 or later, once a machine, and prints the path of a `criu` to run. Debian 12's is too old for current
 # kernels, so the one of Debian sid is unpacked into the cache with every library it needs, its C library included, and run
-# through its own dynamic loader: nothing of it is installed, nothing on the machine changes. In what the wrapper starts:
-#  - a `gzip` that only copies comes first in PATH: CRIU packs the files of a tmpfs with `tar --gzip`, which costs 30 times
-#    the time of the dump itself;
-#  - where root lacks CAP_SYS_RESOURCE, native/criu-shim lets CRIU read resource limits all the same.
+# through its own dynamic loader: nothing of it is installed, nothing on the machine changes. The folder is whole in itself, wherever it
+# is copied to, and needs neither a shell nor tar of the machine (native/criu-shim/run.c): agents in containers put it on their nodes.
 set -euo pipefail
 cd "$(dirname "$0")"
 . ./progress.sh
@@ -16,7 +14,7 @@ link() {
   mkdir -p ../build
   [ "$(readlink ../build/criu)" = "$prefix" ] || ln -sfn "$prefix" ../build/criu
 }
-prefix=$MUSTER_CACHE/criu-$(cat criu.sh ../native/criu-shim/shim.c | sha256sum | cut -c1-12)
+prefix=$MUSTER_CACHE/criu-$(cat criu.sh ../native/criu-shim/{run,shim}.c | sha256sum | cut -c1-12)
 if [ -x "$prefix/bin/criu" ]; then
   link
   echo "$prefix/bin/criu"
@@ -38,9 +36,9 @@ started=$SECONDS
 say 'fetching CRIU and its libraries from Debian sid (15 MB, about 10 s, once)'
 debian_view "$work/apt" sid deb
 
-# Everything criu depends on, however far; what is no real package, and what holds no library, is left out.
+# Everything criu and tar depend on, however far; what is no real package, and what holds no library, is left out.
 needed() {
-  debian_cache "$work/apt" depends --recurse --important criu |
+  debian_cache "$work/apt" depends --recurse --important criu tar |
     awk '/^[a-z0-9]/ && !/^(gcc-[0-9]+-base|libc-gconv-modules-extra)$/' | sort -u
 }
 mapfile -t packages < <(needed)
@@ -55,32 +53,14 @@ rm -rf "$work/new/root/usr/share" "$work"/new/root/usr/lib/*/gconv "$work/new/ro
 triplet=$(gcc -print-multiarch)
 loader=$(cd "$work/new" && find root -name 'ld-linux*.so.*' -path "*$triplet*" | head -n 1)
 [ -n "$loader" ] || fail "the C library of Debian sid holds no dynamic loader for $triplet"
-gcc -std=gnu17 -D_GNU_SOURCE -O2 -Wall -Wextra -Wconversion -Werror -shared -fPIC -fvisibility=default \
-  ../native/criu-shim/shim.c -o "$work/new/shim.so" -ldl
+compile() {
+  gcc -std=gnu17 -D_GNU_SOURCE -O2 -Wall -Wextra -Wconversion -Werror "$@"
+}
+compile -shared -fPIC -fvisibility=default ../native/criu-shim/shim.c -o "$work/new/shim.so" -ldl
+compile -static -s -DLOADER="\"$loader\"" -DLIBRARIES="\"root/usr/lib/$triplet\"" ../native/criu-shim/run.c -o "$work/new/bin/criu"
+ln "$work/new/bin/criu" "$work/new/tools/tar"
 
-cat >"$work/new/tools/gzip" <<'END'
-#!/bin/sh
-exec cat
-END
-cat >"$work/new/bin/criu" <<END
-#!/bin/sh
-# CRIU of Debian sid, through its own dynamic loader. Descriptors are handed on, as \`criu swrk FD\` needs it.
-here=$prefix
-loader=\$here/$loader
-libraries=\$here/root/usr/lib/$triplet:\$here/root/usr/lib
-END
-cat >>"$work/new/bin/criu" <<'END'
-export PATH="$here/tools:$PATH"
-shim=
-while read -r key value; do
-  # CAP_SYS_RESOURCE is bit 24.
-  if [ "$key" = CapEff: ] && [ $((0x$value >> 24 & 1)) -eq 0 ]; then shim="--preload $here/shim.so"; fi
-done </proc/self/status
-exec "$loader" --library-path "$libraries" $shim "$here/root/usr/sbin/criu" "$@"
-END
-chmod +x "$work/new/bin/criu" "$work/new/tools/gzip"
-
-version=$(sed "s|^here=.*|here=$work/new|" "$work/new/bin/criu" | sh -s -- --version | awk '/^Version:/ { print $2 }')
+version=$("$work/new/bin/criu" --version | awk '/^Version:/ { print $2 }')
 dpkg --compare-versions "${version:-0}" ge "$least" || fail "CRIU $least or later is needed; Debian sid on this mirror has ${version:-none that starts}"
 mv -T "$work/new" "$prefix"
 link

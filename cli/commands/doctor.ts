@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Cgroups, parseHierarchies } from '../../node-agent/cgroups.ts';
 import { defaultNodeConfig } from '../../node-agent/config.ts';
 import { CriuEngine } from '../../node-agent/checkpoint/criu-engine.ts';
+import { CriuPrograms } from '../../node-agent/checkpoint/criu-programs.ts';
 import type { Probe } from '../../node-agent/checkpoint/engine.ts';
 import { trackerTrouble } from '../../node-agent/migration/copier.ts';
 import { pagerTrouble } from '../../node-agent/migration/pager.ts';
@@ -64,7 +65,7 @@ export async function doctor(config: Config, _args: string[], options: DoctorOpt
     uid,
     cgroups,
     noNetwork,
-    await engineProbe(native, built.length > 0),
+    await engineProbe(native, nodeStateOf(config.home, 'doctor'), built.length > 0),
     { pagerTrouble: pagerTrouble(native), trackerTrouble: trackerTrouble(native) },
   );
   cgroups.close();
@@ -137,8 +138,9 @@ function isFresh({ spec }: Lease, nowMs: number): boolean {
 }
 
 /** What CRIU says of itself here. */
-function engineProbe(nativeDir: string, isBroken: boolean): Promise<Probe> {
+function engineProbe(nativeDir: string, stateDir: string, isBroken: boolean): Promise<Probe> {
   if (isBroken) return Promise.resolve({ version: null, why: 'native programs are missing' });
-  const host = { native: loadNative(), nativeDir, programs: criuPrograms(), keepNamespaces: false };
+  const programs = new CriuPrograms(criuPrograms(), `${stateDir}/criu`);
+  const host = { native: loadNative(), nativeDir, programs, keepNamespaces: false };
   return new CriuEngine(host).probe(AbortSignal.timeout(probeWithinMs));
 }

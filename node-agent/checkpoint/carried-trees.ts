@@ -1,16 +1,7 @@
 // File systems that go with a carrier Pod: its root, as far as it is not what the image had, and its volumes that nobody else has.
 // What a sandbox wrote there is listed and copied into its image while nothing moves, and put into the Pod that it is brought back in
 // (carried-restore.ts). Of an overlay only what its upper layer has is looked at: the rest is the image's, and is there again.
-import {
-  accessSync,
-  closeSync,
-  constants,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  type Stats,
-} from 'node:fs';
+import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync, type Stats } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { AgentError, messageOf } from '../agent-error.ts';
 import type { CarrierRecord } from '../carrier.ts';
@@ -82,17 +73,6 @@ export const placesOfCarrier = ({ pid }: CarrierRecord): CarriedPlaces =>
 /** Its root as the node's root sees it, held open. */
 export const openRoot = ({ pid }: CarrierRecord): number =>
   openSync(`/proc/${String(pid)}/root`, constants.O_RDONLY | constants.O_DIRECTORY);
-
-/** Where the node's own root is, for an agent that may be in a container; one that may not look there is taken to be in none. */
-export function hostRoot(): string {
-  const path = '/proc/1/root';
-  try {
-    accessSync(`${path}/`);
-    return path;
-  } catch {
-    return '';
-  }
-}
 
 /** What the waiting program is in is no part of the image, nor of the sandbox. */
 const notCarried = new Set(['/.muster']);

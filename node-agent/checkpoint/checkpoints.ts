@@ -8,6 +8,7 @@ import { fetchImage } from './image-transfer.ts';
 import type { Native } from '../../native/addon/index.ts';
 import { ApplicationEngine } from './application-engine.ts';
 import { CriuEngine } from './criu-engine.ts';
+import { CriuPrograms } from './criu-programs.ts';
 import type { CheckpointEngine, Probe } from './engine.ts';
 import { ImageKeeper } from './image-keeper.ts';
 import {
@@ -48,7 +49,7 @@ export class Checkpoints {
     this.engine = new CriuEngine({
       native,
       nativeDir,
-      programs: criu ?? [],
+      programs: new CriuPrograms(criu ?? [], `${stateDir}/criu`),
       keepNamespaces: keepNamespaces ?? false,
     });
     this.#storages = nodeConfig.storages;

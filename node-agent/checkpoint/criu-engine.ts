@@ -16,6 +16,7 @@ import { setTimeout as after } from 'node:timers/promises';
 import { AgentError, messageOf } from '../agent-error.ts';
 import { cloneNewNet, manageCgroupsIgnore, networkLocks, type CriuOptions } from './criu-messages.ts';
 import { complaintOf, firstDescriptor, runCriu, type CriuHost } from './criu-process.ts';
+import type { CriuPrograms } from './criu-programs.ts';
 import { askAll } from './callbacks.ts';
 import { checkImageRights } from './image-rights.ts';
 import { withoutOuterSizes } from './outer-sizes.ts';
@@ -42,8 +43,7 @@ const common = {
   networkLock: networkLocks.nftables,
 } as const satisfies Partial<CriuOptions>;
 
-/** Where CRIU may be, in order. */
-export type CriuPlaces = Omit<CriuHost, 'program'> & { readonly programs: readonly string[] };
+export type CriuPlaces = Omit<CriuHost, 'program'> & { readonly programs: CriuPrograms };
 
 const missing = 'there is no CRIU on this node: "make setup" brings one';
 
@@ -58,19 +58,17 @@ export class CriuEngine implements CheckpointEngine {
     this.#host = { ...host, beside: host.beside ?? besideOf(host) };
   }
 
-  /** Changes when another probe may find something else: the program came, went or was replaced. */
+  /** Changes when another probe may find something else. */
   get identity(): string {
-    for (const program of this.#host.programs) {
-      const stat = statSync(program, { throwIfNoEntry: false });
-      if (stat) return `${program} ${String(stat.ino)} ${String(stat.mtimeMs)}`;
-    }
-    return '';
+    return this.#host.programs.identity;
   }
 
   async probe(signal: AbortSignal): Promise<Probe> {
-    const host = this.#find();
-    if (host === null) return { version: null, why: missing };
+    let name = 'CRIU';
     try {
+      const host = await this.#find();
+      if (host === null) return { version: null, why: missing };
+      name = host.program;
       const { version } = await runCriu(host, { type: 'version', options: null, cgroups: [] }, signal);
       const [major, minor] = [version?.major ?? 0, version?.minor ?? 0];
       const text = `${String(major)}.${String(minor)}${version?.sublevel ? `.${String(version.sublevel)}` : ''}`;
@@ -85,7 +83,7 @@ export class CriuEngine implements CheckpointEngine {
         await runCriu(host, { type: 'features', options: null, cgroups: [] }, signal).catch(() => undefined);
       return { version: `criu ${text}`, why: '' };
     } catch (error) {
-      return { version: null, why: `${host.program} does not run: ${messageOf(error)}` };
+      return { version: null, why: `${name} does not run: ${messageOf(error)}` };
     }
   }
 
@@ -104,7 +102,7 @@ export class CriuEngine implements CheckpointEngine {
   }
 
   async dump(request: DumpRequest, signal: AbortSignal): Promise<void> {
-    const host = this.#present();
+    const host = await this.#present();
     const directory = openSync(request.directory, constants.O_RDONLY | constants.O_DIRECTORY);
     const { withoutPages } = request;
     const isApart = withoutPages !== undefined && this.#keepsApart;
@@ -146,7 +144,7 @@ export class CriuEngine implements CheckpointEngine {
   }
 
   async restore(request: RestoreRequest, signal: AbortSignal): Promise<number> {
-    const host = this.#present();
+    const host = await this.#present();
     const { root, mounts } = request;
     await checkImageRights(
       request.directory,
@@ -212,16 +210,16 @@ export class CriuEngine implements CheckpointEngine {
     return kernel !== undefined && fstatSync(kernel).size > 0 && tellsOfPages(release());
   }
 
-  #present(): CriuHost {
-    const host = this.#find();
+  async #present(): Promise<CriuHost> {
+    const host = await this.#find();
     if (host !== null) return host;
     throw new AgentError('refused', 'EngineMissing', 'MUSTER_CRIU_MISSING', missing);
   }
 
-  #find(): CriuHost | null {
+  async #find(): Promise<CriuHost | null> {
     const { programs, ...host } = this.#host;
-    const program = programs.find((path) => existsSync(path));
-    return program === undefined ? null : { ...host, program };
+    const program = await programs.find();
+    return program === null ? null : { ...host, program };
   }
 }
 

@@ -2,9 +2,10 @@
 // say yes; else the user himself tries it, since access lists, or a server of files, may say yes where modes do not. A name that leads
 // elsewhere, over a link, is no answer to who may have what is there.
 import { execFile } from 'node:child_process';
-import { realpathSync, statSync, type Stats } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { dirname } from 'node:path';
 import { errnoOf } from '../agent-error.ts';
+import { realHostPath, shellAs, statOnHost } from '../host-root.ts';
 
 export interface FileDemand {
   /** On this node. */
@@ -48,7 +49,7 @@ const words = { read: 'reading', write: 'writing', both: 'reading and writing', 
 
 function realOf(path: string): string | undefined {
   try {
-    return realpathSync.native(path);
+    return realHostPath(path);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined;
     return path; // root sees less than the user may: he tries it himself
@@ -78,7 +79,7 @@ function permissionsOf({ mode, uid, gid }: Stats, user: FileUser): number {
 
 function statOf(path: string): Stats | undefined {
   try {
-    return statSync(path);
+    return statOnHost(path);
   } catch {
     return undefined;
   }
@@ -87,12 +88,13 @@ function statOf(path: string): Stats | undefined {
 function mayByTrial(
   path: string,
   wanted: readonly Letter[],
-  { uid, gid }: FileUser,
+  user: FileUser,
   signal: AbortSignal,
 ): Promise<boolean> {
   const script = wanted.map((letter) => `[ -${letter} "$1" ]`).join(' && ');
+  const [file, args, options] = shellAs(user, script, [path]);
   return new Promise((resolve, reject) => {
-    execFile('/bin/sh', ['-c', script, 'sh', path], { cwd: '/', uid, gid, env: {}, signal }, (error) => {
+    execFile(file, args, { ...options, signal }, (error) => {
       if (error?.name === 'AbortError') reject(new Error('given up', { cause: error }));
       else resolve(error === null);
     });

@@ -3,10 +3,10 @@
 // wrote them, so a link put in a file's place leads nowhere that its owner could not write anyway. Those of a carrier Pod are another
 // file's business.
 import { execFile } from 'node:child_process';
-import { lstatSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { AgentError, messageOf } from '../agent-error.ts';
 import type { CarrierRecord } from '../carrier.ts';
+import { shellAs, statOnHost } from '../host-root.ts';
 import { rollBackCarried } from './carried-rollback.ts';
 import type { OuterMount } from './engine.ts';
 import type { Image, Manifest, SavedFile } from './image.ts';
@@ -50,7 +50,7 @@ export async function rollBack(
       });
       continue;
     }
-    const now = lstatSync(path, { throwIfNoEntry: false });
+    const now = statOnHost(path);
     if (!now?.isFile() || now.size <= file.bytes) continue; // what is missing or short the engine tells
     if (policy === 'Refuse')
       throw failure(
@@ -58,8 +58,7 @@ export async function rollBack(
         `it has grown since the checkpoint, and openFiles is Refuse: move it away, or use Truncate`,
       );
     try {
-      const args = ['-ec', script, 'sh', path, `${path}.after-${checkpointUid}`, String(file.bytes)];
-      await run('/bin/sh', args, { cwd: '/', uid: file.uid, gid: file.gid, env: {} });
+      await run(...shellAs(file, script, [path, `${path}.after-${checkpointUid}`, String(file.bytes)]));
     } catch (cause) {
       throw failure(
         file,

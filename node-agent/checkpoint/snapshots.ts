@@ -1,10 +1,11 @@
 // Whole copies of files of the host's that ranks had open for writing (openFiles Snapshot): taken while nothing moves, put
 // back before the ranks are. They share blocks with the file where its file system and that of the images are one that can.
 // What a file is when it is put back stays beside it; all of it is written with the rights of the rank that wrote it.
-import { constants, createReadStream, lstatSync, openSync } from 'node:fs';
+import { constants, createReadStream, openSync } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import { AgentError, errnoOf, messageOf } from '../agent-error.ts';
 import { feedAs } from '../feed-as.ts';
+import { hostPath, statOnHost } from '../host-root.ts';
 import { digestFile } from './digests.ts';
 import type { Image, Manifest, SavedFile } from './image.ts';
 
@@ -46,12 +47,12 @@ export async function putBack(
   { checkpointUid, files }: Manifest,
   signal: AbortSignal,
 ): Promise<void> {
-  const now = lstatSync(path, { throwIfNoEntry: false });
+  const now = statOnHost(path);
   if (now && !now.isFile()) throw new Error('it is no plain file any more');
   const expected = files.find(({ name }) => name === copy);
   if (!expected) throw new Error('the image has no copy of it');
   if (now?.size === expected.bytes) {
-    const { sha256 } = await digestFile(path, signal);
+    const { sha256 } = await digestFile(hostPath(path), signal);
     if (sha256 === expected.sha256) return;
   }
   // What is there is kept, not copied: the name gets a new file.

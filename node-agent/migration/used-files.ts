@@ -7,6 +7,7 @@ import { idsOf } from '../checkpoint/cut.ts';
 import type { OuterMount } from '../checkpoint/engine.ts';
 import { nameOf } from '../checkpoint/preflight.ts';
 import { hostPathOf } from '../checkpoint/rollback.ts';
+import { hostPath, statOnHost } from '../host-root.ts';
 import { isPrivatePath, parseMountinfo } from '../mounts.ts';
 import { bootId } from '../process-table.ts';
 
@@ -113,7 +114,7 @@ export function lackedFiles(
 ): LackedFile[] {
   return files.flatMap((file) => {
     const path = hostPathOf(file.path, root, mounts);
-    const stat = statOf(path);
+    const stat = statOnHost(path);
     if (stat?.isFile() && (file.self === selfOf(stat) || isOfNetwork(path) || isSame(file, stat))) return [];
     return [{ file, path, isThere: stat !== undefined }];
   });
@@ -126,7 +127,7 @@ const networkTypes = new Set([
   0x6969, 0xff534d42, 0xfe534d42, 0x0bd00bd0, 0x00c36400, 0x47504653, 0x01021997, 0x65735546, 0x5346414f,
   0x7461636f, 0x01161970, 0x19830326, 0xaad7aaea,
 ]);
-const isOfNetwork = (path: string): boolean => networkTypes.has(statfsSync(path).type);
+const isOfNetwork = (path: string): boolean => networkTypes.has(statfsSync(hostPath(path)).type);
 
 const isSame = ({ bytes, mtimeMs, isWritten }: UsedFile, stat: Stats): boolean =>
   stat.size === bytes && (!isWritten || Math.floor(stat.mtimeMs) === mtimeMs);

@@ -84,8 +84,9 @@ interface SecurityContext {
 }
 
 const capabilityNumbers: Readonly<Record<string, number>> = {
-  CHOWN: 0, DAC_OVERRIDE: 1, FOWNER: 3, KILL: 5, SETGID: 6, SETUID: 7, SETPCAP: 8, NET_ADMIN: 12, SYS_CHROOT: 18, SYS_PTRACE: 19,
-  SYS_ADMIN: 21, SYS_NICE: 23, SYS_RESOURCE: 24, MKNOD: 27, CHECKPOINT_RESTORE: 40,
+  CHOWN: 0, DAC_OVERRIDE: 1, DAC_READ_SEARCH: 2, FOWNER: 3, KILL: 5, SETGID: 6, SETUID: 7, SETPCAP: 8, NET_ADMIN: 12, IPC_LOCK: 14,
+  IPC_OWNER: 15, SYS_CHROOT: 18, SYS_PTRACE: 19, SYS_ADMIN: 21, SYS_NICE: 23, SYS_RESOURCE: 24, SYS_TIME: 25, MKNOD: 27,
+  CHECKPOINT_RESTORE: 40,
 }; // prettier-ignore
 
 /** A machine that is a container itself may lack one of them, and a container cannot have it then. */

@@ -2,7 +2,6 @@
  * Carrier Pods on a real kubelet and containerd: ranks in a user's image, beside the containers of their Pods. What the image holds
  * is all that they see; when their Pod goes, so do they, and it is said.
  */
-import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -11,46 +10,11 @@ import { podType, type Pod } from '../../controllers/carrier/pod.ts';
 import { conditionOf } from '../../crds/conditions.ts';
 import { parseNodeList } from '../../crds/node-list.ts';
 import { eventually } from '../contract/eventually.ts';
-import { checkout, program } from '../e2e/cluster.ts';
 import { agentPod } from './agent-pod.ts';
+import { images } from './carrier-images.ts';
 import { KubeCluster } from './cluster.ts';
-import { librariesOf } from './images.ts';
 import { controllerNamespace, groupOf, MusterOnKube } from './muster.ts';
 import { KubeNode, nodeTrouble } from './node.ts';
-
-const waiter = `${checkout}/build/native/carrier-wait`;
-const imageRoot = join(checkout, 'build/image-root');
-execFileSync('scripts/image-root.sh', [imageRoot]);
-// What the image takes from Debian's packages: the libraries of Node.
-const nodeLibraries = Object.fromEntries(
-  librariesOf(execFileSync('scripts/node-path.sh', { encoding: 'utf8' }).trim()).map((path) => [path, path]),
-);
-const shellTools = ['sh', 'cat', 'sleep', 'id', 'ls', 'mount', 'touch', 'hostname', 'mkdir', 'dd', 'stat'];
-const images = {
-  'local/pause:1': { files: { '/pause': waiter }, entrypoint: ['/pause'] },
-  'local/muster:1': {
-    trees: { '/opt/muster': imageRoot },
-    files: {
-      '/bin/sh': '/bin/sh',
-      '/usr/sbin/ip': '/usr/sbin/ip',
-      '/usr/sbin/nft': '/usr/sbin/nft',
-      ...nodeLibraries,
-    },
-    entrypoint: ['/opt/muster/bin/muster'],
-  },
-  'local/user:1': {
-    files: {
-      ...Object.fromEntries(shellTools.map((name) => [`/bin/${name}`, `/bin/${name}`])),
-      '/bin/id': '/usr/bin/id',
-      '/bin/stat': '/usr/bin/stat',
-      '/opt/cpi': program('cpi'),
-      '/opt/ring': program('ring'),
-      '/opt/holder': program('holder'),
-    },
-    directories: ['home', 'work'],
-    texts: { '/etc/image': 'the user’s own\n', '/etc/passwd': 'worker:x:65534:65534::/home:/bin/sh\n' },
-  },
-};
 
 /** More than Pods of these tests take on a machine that is busy. */
 const carrierTimeoutSeconds = 60;
@@ -124,9 +88,11 @@ describe.skipIf(trouble !== undefined)(
       expect(group.status).toMatchObject({ ranks: { succeeded: 4 }, nodeCount: 1 });
     });
 
+    /** Where the first node's agent keeps its state. */
+    let agentHome = (): string => muster.home;
     /** Of the last rank of a group of four in two sandboxes, as its node keeps it. */
     const outputOf = (uid = '', incarnation: number): string => {
-      const logs = join(muster.home, `nodes/node1/state/sandboxes/${uid}-1-${incarnation}/logs`);
+      const logs = join(agentHome(), `nodes/node1/state/sandboxes/${uid}-1-${incarnation}/logs`);
       return readdirSync(logs)
         .filter((name) => name.startsWith('3.out.'))
         .sort()
@@ -367,44 +333,59 @@ describe.skipIf(trouble !== undefined)(
       await cluster.kubectl('delete', 'node', 'node2');
     });
 
-    it('are found and built by an agent that is itself a Pod, as the chart has it, and outlive it', async () => {
+    const agentsPod = (...args: readonly string[]): Promise<string> =>
+      cluster.kubectl(args[0]!, 'pod', 'agent', '-n', controllerNamespace, ...args.slice(1));
+    let pod: object;
+    const startAgentPod = async (): Promise<void> => {
+      await cluster.kubectlWith({ input: JSON.stringify(pod) }, 'apply', '-f', '-');
+      const path = 'jsonpath={.status.conditions[?(@.type=="Ready")].status} {.status.node.bootId}';
+      await eventually(
+        async () => expect(await cluster.kubectl('get', 'nm', 'node1', '-o', path)).toMatch(/^True/),
+        60_000,
+      ).catch(withAgentsLog);
+    };
+    const withAgentsLog = async (error: unknown): Promise<never> => {
+      const status = await agentsPod('get', '-o', 'jsonpath={.status}');
+      throw new Error(`${(error as Error).message}\n${status}\n${node.podLog('agent')}`, { cause: error });
+    };
+
+    /** All that a process can hold, until it finds itself in another cgroup. */
+    const holding =
+      'before=$(cat /proc/self/cgroup); /opt/holder keep & ' +
+      'while [ "$(cat /proc/self/cgroup)" = "$before" ]; do sleep 0.1; done; kill -USR1 $!; wait $!';
+
+    it('are found and built by an agent that is itself a Pod, as the chart has it, which saves them', async () => {
       await nothingLeft(); // which only the agent that had it can take away
       await muster.stopAgent('node1');
-      const pod = await agentPod(cluster, muster, node);
-      await cluster.kubectlWith({ input: JSON.stringify(pod) }, 'apply', '-f', '-');
-      const ready = async (): Promise<void> => {
-        const path = 'jsonpath={.status.conditions[?(@.type=="Ready")].status} {.status.node.bootId}';
-        expect(await cluster.kubectl('get', 'nm', 'node1', '-o', path)).toMatch(/^True/);
-      };
-      await muster.apply(carried('podded', sh('trap "exit 0" TERM; while :; do sleep 0.1; done')));
-      await muster.until('podded', 'Running', 90_000).catch(async (error: unknown) => {
-        const status = await cluster.kubectl(
-          'get',
-          'pod',
-          'agent',
-          '-n',
-          controllerNamespace,
-          '-o',
-          'jsonpath={.status}',
-        );
-        throw new Error(`${(error as Error).message}\n${status}\n${node.podLog('agent')}`, { cause: error });
-      });
-      await ready();
-      await cluster.kubectl('delete', 'pod', 'agent', '-n', controllerNamespace, '--timeout=120s');
-      expect((await muster.group('podded')).status?.phase).toBe('Running');
-      await cluster.kubectlWith({ input: JSON.stringify(pod) }, 'apply', '-f', '-');
-      await eventually(ready, 60_000);
-      await cluster.kubectl('delete', 'pg', 'podded', '--timeout=60s');
-      await cluster.kubectl(
-        'delete',
-        'pod',
-        'agent',
-        '-n',
-        controllerNamespace,
-        '--grace-period=1',
-        '--wait=false',
-      );
+      pod = await agentPod(cluster, muster, node);
+      agentHome = () => join(node.directory, 'agent');
+      await startAgentPod();
+      await muster.apply(carried('podded', saved.command, { pmi: 'PMI1' }, saved.template));
+      await muster.apply(carried('holds', sh(holding), { ...goesBack, size: 1 }));
+      await untilAtWork('podded').catch(withAgentsLog);
+      await muster.until('holds', 'Running', 60_000);
+      const save = (name: string) => muster.command('checkpoint', name, '--name', `${name}-1`);
+      await Promise.all(['podded', 'holds'].map(save)).catch(withAgentsLog);
+      await suspend(true, 'podded', 'Checkpoint');
+      await cluster.kubectl('wait', '--for=create', '--timeout=60s', 'ckpt/podded-suspend-1');
+      await cluster.kubectl('wait', '--for=condition=Ready', '--timeout=60s', 'ckpt/podded-suspend-1');
     }, 240_000);
+
+    it('outlive it, and it brings them back where they were', async () => {
+      // As a rolling update does.
+      await agentsPod('delete', '--timeout=120s');
+      expect((await muster.group('holds')).status?.phase).toBe('Running');
+      await startAgentPod();
+      await killContainer('holds');
+      await muster.until('podded', 'Suspended', 110_000).catch(withAgentsLog);
+      await suspend(false, 'podded', 'Checkpoint');
+      const held = await muster.until('holds', 'Succeeded', 110_000).catch(withAgentsLog);
+      expect(held.status).toMatchObject({ restarts: 1, restore: { checkpointName: 'holds-1' } });
+      const done = await muster.until('podded', 'Succeeded', 110_000).catch(withAgentsLog);
+      expect(done.status).toMatchObject({ ranks: { succeeded: 4 } });
+      expectWhole(done.metadata.uid, 2);
+      await agentsPod('delete', '--grace-period=1', '--wait=false');
+    }, 300_000);
 
     const nothingLeft = (): Promise<void> =>
       eventually(() => {

@@ -2,7 +2,8 @@
  *
  * usage: holder uring            an io_uring, which cannot be saved
  *        holder connect PATH     a connection to a unix socket
- *        holder keep             threads, a timer, pipes, sockets, files in memory with and without a name, shared memory;
+ *        holder keep             threads, a timer, pipes, sockets, files in memory with and without a name, shared memory and
+ *                                semaphores and messages of System V, memory that is locked, a watch on a directory;
  *                                at SIGUSR1 it looks whether all is as it was: `whole`, exit 0, or what is not, exit 1
  *        holder full             connections between two processes, each full in both directions; at SIGUSR1 both read what was
  *                                sent: `whole N`, N being the bytes, exit 0, or what is not, exit 1
@@ -21,7 +22,13 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/msg.h>
+#include <sys/resource.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -75,10 +82,59 @@ static void expect_text(int fd, const char *text, const char *what) {
   expect(pread(fd, found, sizeof found - 1, 0) == (ssize_t)strlen(text) && strcmp(found, text) == 0, what);
 }
 
+enum { locked_bytes = 1 << 20 };
+
+struct message {
+  long type;
+  char text[16];
+};
+
+/* Nobody else may read them. */
+static struct ipc {
+  int memory, semaphores, messages, watch;
+  char *segment, *locked;
+} ipc;
+
+static void make_ipc(void) {
+  const struct message message = {1, "in a queue"};
+  ipc.memory = shmget(IPC_PRIVATE, 1 << 20, IPC_CREAT | 0600);
+  ipc.semaphores = semget(IPC_PRIVATE, 2, IPC_CREAT | 0600);
+  ipc.messages = msgget(IPC_PRIVATE, IPC_CREAT | 0600);
+  expect(ipc.memory >= 0 && ipc.semaphores >= 0 && ipc.messages >= 0, "shmget, semget, msgget");
+  ipc.segment = shmat(ipc.memory, NULL, 0);
+  expect(ipc.segment != (char *)-1, "shmat");
+  strcpy(ipc.segment + 70000, "in a segment");
+  expect(semctl(ipc.semaphores, 1, SETVAL, 5) == 0, "semctl");
+  expect(msgsnd(ipc.messages, &message, sizeof message.text, 0) == 0, "msgsnd");
+  struct rlimit most;
+  expect(getrlimit(RLIMIT_MEMLOCK, &most) == 0, "getrlimit");
+  most.rlim_cur = most.rlim_max;
+  expect(setrlimit(RLIMIT_MEMLOCK, &most) == 0, "setrlimit");
+  ipc.locked = mmap(NULL, locked_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  expect(ipc.locked != MAP_FAILED && mlock(ipc.locked, locked_bytes) == 0, "mlock");
+  ipc.watch = inotify_init1(IN_NONBLOCK);
+  expect(ipc.watch >= 0 && inotify_add_watch(ipc.watch, "/tmp", IN_CREATE) >= 0, "inotify");
+}
+
+static void expect_ipc(void) {
+  struct message message = {0};
+  char event[sizeof(struct inotify_event) + 256];
+  expect(strcmp(ipc.segment + 70000, "in a segment") == 0, "a segment of shared memory");
+  expect(semctl(ipc.semaphores, 1, GETVAL) == 5, "a semaphore");
+  expect(msgrcv(ipc.messages, &message, sizeof message.text, 0, IPC_NOWAIT) == sizeof message.text, "a message");
+  expect(strcmp(message.text, "in a queue") == 0, "a message");
+  close(file_of("/tmp/watched", 0, "a"));
+  expect(read(ipc.watch, event, sizeof event) > 0, "a watch on a directory");
+  shmctl(ipc.memory, IPC_RMID, NULL);
+  semctl(ipc.semaphores, 0, IPC_RMID);
+  msgctl(ipc.messages, IPC_RMID, NULL);
+}
+
 static void keep(void) {
   pthread_t threads[4];
   for (int i = 0; i < 4; i++) expect(pthread_create(&threads[i], NULL, count, &counts[i]) == 0, "threads");
 
+  make_ipc();
   int linked = file_of("/dev/shm/linked", 0, "linked in memory");
   int unlinked = file_of("/tmp/unlinked", O_APPEND, "without a name");
   expect(unlink("/tmp/unlinked") == 0 && flock(linked, LOCK_EX) == 0, "unlink, flock");
@@ -119,6 +175,7 @@ static void keep(void) {
   long before = atomic_load(&counts[0]);
   usleep(100000);
   expect(atomic_load(&counts[0]) > before, "a thread stands still");
+  expect_ipc();
   expect(kill(child, SIGUSR1) == 0 && waitpid(child, &status, 0) == child && WEXITSTATUS(status) == 42, "a child");
   printf("whole\n");
   fflush(stdout);
