@@ -37,6 +37,19 @@ describe('what a sandbox enters', () => {
     expect(entered([v2(), v1('cpu', 'memory'), v1('pids')])).toEqual([mount, '/v1/cpu', '/v1/pids pids.max']);
   });
 
+  test('all that an agent in a container would have left it in, which end with that: its Pod’s, or none', () => {
+    const hierarchies = [...separate, v1('devices'), v1('devices')];
+    const cgroups = new Cgroups(hierarchies, 'muster.slice', '/state', 'node1', true);
+    const others = (pod?: Record<string, string>) =>
+      cgroups
+        .requestsFor('key', { memoryBytes: 0, cpuMilli: 0, processes: 0 }, pod)
+        .slice(3)
+        .map((request) => `${request.mount} ${request.path}`);
+    expect(others()).toEqual(['/v1/cpu .', '/v1/devices .']);
+    const pod = Object.fromEntries(cgroups.mounts.map((each) => [each, 'kubepods/pod1']));
+    expect(others(pod)).toEqual(['/v1/cpu kubepods/pod1', '/v1/devices kubepods/pod1']);
+  });
+
   test('the freezer of version 1 and its count of processor time where version 2 is not mounted', () => {
     expect(entered([v1('freezer'), v1('cpu', 'cpuacct'), v1('pids')])).toEqual([
       '/v1/freezer',

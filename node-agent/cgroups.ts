@@ -61,9 +61,17 @@ export class Cgroups {
   readonly #cpuacct: Hierarchy | null;
   readonly #limiting = new Map<Limiting, Hierarchy>();
   readonly #hierarchies: readonly Hierarchy[];
+  /** Others of version 1 in which the agent is in a group that is ended with its container. */
+  readonly #left: readonly string[];
   readonly #prefix: string;
 
-  constructor(hierarchies: readonly Hierarchy[], parent: string, stateDir: string, node: string) {
+  constructor(
+    hierarchies: readonly Hierarchy[],
+    parent: string,
+    stateDir: string,
+    node: string,
+    isInContainer = false,
+  ) {
     const agent = createHash('sha256').update(stateDir).digest('hex').slice(0, 8);
     this.#prefix = `${parent}/${agent}-${node}`;
     this.unified = hierarchies.find((h) => h.version === 2) ?? null;
@@ -80,6 +88,8 @@ export class Cgroups {
     }
     const used = new Set([this.freezer, this.#cpuacct, ...this.#limiting.values()]);
     this.#hierarchies = [...used].filter((h) => h !== null);
+    const left = isInContainer ? hierarchies.filter(({ version }) => version === 1) : [];
+    this.#left = [...new Set(left.map(({ mount }) => mount))];
   }
 
   canLimit(controller: Limiting): boolean {
@@ -89,7 +99,7 @@ export class Cgroups {
   /**
    * What launch makes for a sandbox; a limit whose controller is missing is the caller's to refuse. A v1 hierarchy of processors that
    * does nothing else is entered for a limit only: in a group of its own a job of many ranks would get no more of a busy machine
-   * than one process.
+   * than one process. Those in which it would stay in a container's it leaves: for its Pod's, or for none.
    */
   requestsFor(key: string, limits: SandboxLimits, carrier?: CarrierPlaces): CgroupRequest[] {
     const settings = new Map<Hierarchy, (readonly [string, string])[]>(
@@ -120,16 +130,18 @@ export class Cgroups {
       !cpu.controllers.some(limitsElse)
     )
       settings.delete(cpu);
-    return [...settings].map(([{ mount }, values]) => ({
+    const own = [...settings].map(([{ mount }, values]) => ({
       mount,
       path: this.#path(mount, key, carrier),
       values,
     }));
+    const left = this.#left.filter((mount) => own.every((each) => each.mount !== mount));
+    return [...own, ...left.map((mount) => ({ mount, path: carrier?.[mount] ?? '.', values: [] }))];
   }
 
   /** Mount points of all that sandboxes are in. */
   get mounts(): readonly string[] {
-    return this.#hierarchies.map(({ mount }) => mount);
+    return [...new Set([...this.#hierarchies.map(({ mount }) => mount), ...this.#left])];
   }
 
   /** Beside the Pod's containers, not below one: a container's cgroup is emptied when it is started anew. */

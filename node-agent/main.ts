@@ -14,6 +14,7 @@ import { serveImage } from './checkpoint/image-transfer.ts';
 import type { AgentConfig } from './config.ts';
 import { parseUidList } from './credentials.ts';
 import { featuresOf } from './features.ts';
+import { isOnNode } from './host-root.ts';
 import { findTopology } from './hwloc.ts';
 import { InputSpools } from './input.ts';
 import { JobTree } from './job-tree.ts';
@@ -304,7 +305,7 @@ function findCgroups(config: AgentConfig): Cgroups | null {
   if (hierarchies.length === 0) return null;
   const { cgroupParent } = config.nodeConfig;
   writeFileSync(cgroupParentFileOf(config.stateDir), cgroupParent); // for whoever sweeps up after the agent
-  return new Cgroups(hierarchies, cgroupParent, config.stateDir, config.node);
+  return new Cgroups(hierarchies, cgroupParent, config.stateDir, config.node, !isOnNode('/'));
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

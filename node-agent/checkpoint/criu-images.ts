@@ -108,6 +108,10 @@ export class Entry {
     return this.#one(number)?.toString('utf8');
   }
 
+  entries(number: number): Entry[] {
+    return this.#all(number, false).map(({ content }) => new Entry(content, this.#what));
+  }
+
   entry(number: number): Entry | undefined {
     const content = this.#one(number);
     return content && new Entry(content, this.#what);

@@ -35,6 +35,8 @@ const dead = 2;
 const stopped = 3;
 const alive = 1;
 const filterMode = 2;
+const filtersName = 'seccomp.img';
+const forAllThreads = 1;
 /** Anybody may set it; without capabilities it keeps none. */
 const keepCapabilities = 1 << 4;
 /** proc, sysfs, tmpfs, devpts, mqueue: each sandbox's own. */
@@ -145,23 +147,24 @@ class CriuImage {
 function checkProcesses(image: CriuImage, rights: Rights): void {
   const [foreign] = image.all(/^(?:creds-|userns-|apparmor)/);
   if (foreign !== undefined) throw excess(`it brings users of its own (${foreign})`);
-  const roots = image.entries('pstree.img').filter((entry) => (entry.number(2) ?? 0) === 0);
+  const processes = image.entries('pstree.img');
+  const roots = processes.filter((entry) => (entry.number(2) ?? 0) === 0);
   if (roots.length !== 1 || roots[0]?.number(1) !== firstPid || roots[0].numbers(5).length !== 1)
     throw excess('its first process is not pid 1 alone');
   for (const name of image.all(/^core-/)) checkCore(image.entry(name), name, rights);
+  if (rights.filtered) checkFilters(image, processes);
 }
 
 function checkCore(core: Entry, name: string, rights: Rights): void {
   const [task, thread] = [core.entry(3), core.entry(5)];
   const pid = Number(/^core-(\d+)\.img$/.exec(name)?.[1]);
-  const who = `process ${String(pid)} (${task?.text(6) ?? thread?.text(13) ?? '?'})`;
+  const who = nameOf(core, pid);
   const state = task?.number(1);
   if (state !== undefined && ![alive, dead, stopped].includes(state))
     throw excess(`${who} is in a state of its own`);
   if (state === dead && !thread) return; // runs nothing, and has nothing
   const creds = thread?.entry(10);
   if (!thread || !creds) throw excess(`${who} has no users`);
-  checkFilter(thread, task, who, rights);
   checkUsers(creds, who, pid === firstPid ? { ...rights, uid: 0, gid: 0 } : rights);
   const none = pid === firstPid ? [9, 12, 19] : [9, 10, 11, 12, 19];
   if (none.some((field) => creds.numbers(field).some((bits) => bits !== 0)))
@@ -171,10 +174,28 @@ function checkCore(core: Entry, name: string, rights: Rights): void {
     throw excess(`${who} would have secure bits ${String(creds.number(13))}`);
 }
 
-function checkFilter(thread: Entry, task: Entry | undefined, who: string, { filtered }: Rights): void {
-  const mode = task?.number(11) ?? thread.number(11);
-  if (filtered && (mode !== filterMode || thread.number(11) !== filterMode))
-    throw excess(`${who} would run without the filter of system calls that ranks in Pods have`);
+const nameOf = (core: Entry, pid: number): string =>
+  `process ${String(pid)} (${core.entry(3)?.text(6) ?? core.entry(5)?.text(13) ?? '?'})`;
+
+/** Threads that have the filter of their process's first one are said to have none: it is put on all of them (TSYNC). */
+function checkFilters(image: CriuImage, processes: readonly Entry[]): void {
+  const filters = image.names.includes(filtersName) ? image.entry(filtersName).entries(1) : [];
+  for (const process of processes) {
+    const pid = process.number(1) ?? 0;
+    const first = image.entry(`core-${String(pid)}.img`);
+    if (first.entry(3)?.number(1) === dead && !first.entry(5)) continue; // runs nothing
+    const isForAll = ((filters[first.entry(5)?.number(12) ?? -1]?.number(3) ?? 0) & forAllThreads) !== 0;
+    for (const tid of new Set([pid, ...process.numbers(5)])) {
+      const core = tid === pid ? first : image.entry(`core-${String(tid)}.img`);
+      const [task, thread] = [core.entry(3), core.entry(5)];
+      const modes = [task?.number(11) ?? thread?.number(11), thread?.number(11)];
+      if (modes.every((mode) => mode === filterMode)) continue;
+      if (tid !== pid && isForAll && modes.every((mode) => mode === undefined)) continue;
+      throw excess(
+        `${nameOf(core, tid)} would run without the filter of system calls that ranks in Pods have`,
+      );
+    }
+  }
 }
 
 function checkUsers(creds: Entry, who: string, { uid, gid, groups }: Rights): void {

@@ -3,6 +3,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import type { Native } from '../../native/addon/index.ts';
+import { hostPath } from '../host-root.ts';
 import { Links } from './links.ts';
 
 export interface Underlay {
@@ -55,7 +56,8 @@ export const canForwardSix = (): boolean =>
 export function forwardFrom(link: string, family: Family, on: boolean): void {
   if (family === 'ipv6' && forwardsAll('ipv6')) return;
   const file = `${settings}/${family}/conf/${link}/${family === 'ipv4' ? 'forwarding' : 'force_forwarding'}`;
-  if (existsSync(file)) writeFileSync(file, on ? '1' : '0');
+  // In a container /proc/sys is read-only; the node's own is not.
+  if (existsSync(file)) writeFileSync(hostPath(file), on ? '1' : '0');
 }
 
 const settings = '/proc/sys/net';

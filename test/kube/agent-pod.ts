@@ -1,7 +1,6 @@
 /**
  * The agent as a Pod, by the chart's DaemonSet, for a node of the tests: no more rights, no other volumes.
  */
-import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { render } from '../chart/helm.ts';
@@ -16,7 +15,7 @@ export async function agentPod(cluster: KubeCluster, muster: MusterOnKube, node:
   const state = join(node.directory, 'agent');
   mkdirSync(state, { recursive: true });
   // As systemd has the file systems of a node: what is mounted there later is seen in Pods.
-  execFileSync('mount', ['--bind', '--make-shared', state, state]);
+  node.run('mount', '--bind', '--make-shared', state, state);
   const given: Readonly<Record<string, string>> = {
     '--home': state,
     '--join': muster.joinAddress(),

@@ -1,7 +1,7 @@
 /**
  * A node of a Kubernetes cluster for tests: Debian's containerd and runc, the kubelet of scripts/kubelet.sh, a network of Pods on a
  * bridge, images made here. All of it lies in one directory and goes with it; what the kubelet changes of the machine is put back.
- * Pods get there by the scheduler of the same source. A second node beside it is to go first.
+ * Pods get there by the scheduler of the same source. It has processes and mounts of its own. A second node beside it is to go first.
  */
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -78,6 +78,7 @@ export class KubeNode implements AsyncDisposable {
     changedSysctls.map((name) => [name, readFileSync(`/proc/sys/${name}`, 'utf8')]),
   );
   readonly #existed = new Set(leftDirectories.filter((path) => existsSync(path)));
+  #machine: ChildProcess | undefined;
   #containerd: ChildProcess | undefined;
   #kubelet: ChildProcess | undefined;
   #scheduler: KubeScheduler | undefined;
@@ -128,6 +129,10 @@ export class KubeNode implements AsyncDisposable {
       mkdirSync(join(directory, name), { recursive: true });
     writeFileSync(join(directory, 'cni/10-test.conflist'), networkConfig(directory, this.#place));
     writeFileSync(join(directory, 'containerd.toml'), containerdConfig(directory));
+    this.#machine = spawn('setpriv', ['--pdeathsig', 'KILL', 'unshare', ...ownMachine], { stdio: 'ignore' });
+    await eventually(() => {
+      if (this.#firstPid === undefined) throw new Error('the node has no first process');
+    });
     this.#containerd = this.#spawn('containerd', 'containerd', [
       '--config',
       join(directory, 'containerd.toml'),
@@ -168,6 +173,21 @@ export class KubeNode implements AsyncDisposable {
       ...args,
     ]);
     return stdout;
+  }
+
+  /** The first process of the node. */
+  get #firstPid(): string | undefined {
+    const pid = String(this.#machine?.pid);
+    return read(`/proc/${pid}/task/${pid}/children`).trim() || undefined;
+  }
+
+  get #inside(): string[] {
+    return ['--target', this.#firstPid!, '--pid', '--mount', '--'];
+  }
+
+  /** Runs a program on the node. */
+  run(program: string, ...args: readonly string[]): void {
+    execFileSync('nsenter', [...this.#inside, program, ...args]);
   }
 
   /** Cgroups of Pods that are left, in any hierarchy. */
@@ -219,10 +239,15 @@ export class KubeNode implements AsyncDisposable {
 
   #spawn(name: string, program: string, args: readonly string[]): ChildProcess {
     const log = openSync(join(this.directory, `${name}.log`), 'a');
-    const child = spawn('setpriv', ['--pdeathsig', 'KILL', program, ...args], {
-      stdio: ['ignore', log, log],
-      env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', HOME: this.directory },
-    });
+    const dying = ['--pdeathsig', 'KILL'];
+    const child = spawn(
+      'setpriv',
+      [...dying, 'nsenter', ...this.#inside, 'setpriv', ...dying, program, ...args],
+      {
+        stdio: ['ignore', log, log],
+        env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', HOME: this.directory },
+      },
+    );
     closeSync(log);
     return child;
   }
@@ -232,6 +257,7 @@ export class KubeNode implements AsyncDisposable {
     await end(this.#kubelet);
     if (this.#containerd) await this.#endTasks();
     await end(this.#containerd);
+    await end(this.#machine);
     for (const pid of processesNaming(join(this.directory, 'containerd.sock'))) process.kill(pid, 'SIGKILL');
     for (const mount of mountsBelow(this.directory)) quietly('umount', '--lazy', mount);
     for (const name of namespacesOf(this.directory)) quietly('ip', 'netns', 'delete', name);
@@ -254,6 +280,12 @@ export class KubeNode implements AsyncDisposable {
       await this.ctr('containers', 'delete', container).catch(() => '');
   }
 }
+
+/** Processes and mounts of its own, under a first process into which others may look, as on a node; that of this machine may be another's. */
+const ownMachine = [
+  ...['--pid', '--fork', '--kill-child', '--mount-proc', '--propagation', 'slave'],
+  ...['bash', '-c', 'while :; do sleep 3600 & wait; done'],
+];
 
 const containerdConfig = (directory: string): string => `
 version = 2
