@@ -57,7 +57,10 @@ export function writeImage(archive: string, name: string, contents: ImageContent
     const config = {
       architecture: process.arch === 'arm64' ? 'arm64' : 'amd64',
       os: 'linux',
-      config: { Entrypoint: contents.entrypoint ?? [], Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'] },
+      config: {
+        Entrypoint: contents.entrypoint ?? [],
+        Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'],
+      },
       rootfs: { type: 'layers', diff_ids: [`sha256:${digest}`] },
     };
     writeFileSync(join(work, 'config.json'), JSON.stringify(config));
