@@ -46,7 +46,9 @@ static bool may_limit(void) {
 int main(int argc, char **argv) {
   static char folder[PATH_MAX];
   const char *name;
-  snprintf(folder, sizeof folder, "%s", (const char *)getauxval(AT_EXECFN));
+  /* Links to it lead here; without /proc it goes by the name that it was started by. */
+  if (readlink("/proc/self/exe", folder, sizeof folder - 1) < 0)
+    snprintf(folder, sizeof folder, "%s", (const char *)getauxval(AT_EXECFN));
   if (!split(folder, &name)) {
     fprintf(stderr, "%s is to be started by a path like FOLDER/bin/criu\n", argv[0]);
     return 127;
