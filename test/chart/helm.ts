@@ -77,7 +77,16 @@ export const valueSets: Readonly<Record<string, object>> = {
     },
     agents: {
       nodeSelector: { mpi: 'yes' },
-      nodeConfig: { allowedUids: '1000-1999', binds: ['/scratch'], devices: { gpu: ['/dev/null'] } },
+      nodeConfig: {
+        allowedUids: '1000-1999',
+        binds: ['/scratch'],
+        devices: { gpu: ['/dev/null'] },
+        healthChecks: '/etc/muster/checks',
+        imageBudget: '100Gi',
+        imageCompression: 'Zstd',
+        storages: { fast: '/mnt/fast/muster', same: '/mnt/fast/muster', slow: '/mnt/slow/muster' },
+      },
+      imageKeySecret: 'image-key',
     },
     runAs: [
       { subjects: [{ kind: 'Group', name: 'physicists' }], users: ['1000'], groups: ['100', '101'] },

@@ -4,7 +4,9 @@
  */
 import { readFileSync } from 'node:fs';
 import { globSync } from 'node:fs';
+import { load } from 'js-yaml';
 import { describe, expect, it } from 'vitest';
+import { nodeConfigOf } from '../../cli/node-config.ts';
 import { agentMetrics, controllerMetrics } from '../../crds/metrics.ts';
 import { chart, find, helm, render, renderText, valueSets, type Rendered } from './helm.ts';
 
@@ -17,8 +19,14 @@ interface PodSpec {
     {
       securityContext: { privileged?: boolean; capabilities: { add?: string[]; drop: string[] } };
       resources: { limits: { memory?: string } };
+      volumeMounts?: { name: string; mountPath: string }[];
     },
   ];
+  volumes?: {
+    name: string;
+    hostPath?: { path: string };
+    secret?: { secretName: string };
+  }[];
 }
 
 type Rule = { apiGroups: string[]; resources: string[]; verbs: string[]; resourceNames?: string[] };
@@ -54,6 +62,7 @@ describe('the chart', () => {
     [{ uninstall: { policy: 'Force' } }, /Refuse.*Kill.*Checkpoint/s],
     [{ image: { digest: 'latest' } }, /digest/],
     [{ agents: { nodeConfig: { allowedUids: 'all' } } }, /allowedUids/],
+    [{ agents: { nodeConfig: { storages: { fast: 'mnt' } } } }, /storages/],
     [{ agents: { stateDirectory: 'muster' } }, /stateDirectory/],
     [{ agents: { maxUnavailable: '200%' } }, /maxUnavailable/],
     [{ runAs: [{ users: ['1000'] }] }, /subjects/],
@@ -122,6 +131,25 @@ describe('the chart', () => {
     const text = readFileSync(`${chart}/templates/agents/daemon-set.yaml`, 'utf8');
     for (const name of capabilities.add ?? [])
       expect(text, `the reason for ${name}`).toMatch(new RegExp(`- ${name} # \\w+`));
+  });
+
+  it('gives agents what their configuration names of the node, at the same path', async () => {
+    const objects = await render(valueSets['everything on']);
+    const spec = podSpecOf(find(objects, 'DaemonSet', 'muster-agents'))!;
+    const volumes = new Map(spec.volumes?.map((volume) => [volume.name, volume]));
+    const places = ['/mnt/fast/muster', '/mnt/slow/muster', '/etc/muster/checks'];
+    for (const path of places) {
+      const mounts = spec.containers[0].volumeMounts?.filter(({ mountPath }) => mountPath === path) ?? [];
+      expect(mounts, path).toHaveLength(1);
+      expect(volumes.get(mounts[0]?.name ?? '')?.hostPath?.path).toBe(path);
+    }
+    const text = (find(objects, 'ConfigMap', 'muster-node')['data'] as Record<string, string>)['node.yaml'];
+    expect(nodeConfigOf(load(text ?? ''), 'node.yaml')).toMatchObject({
+      imageBudgetBytes: 100 * 2 ** 30,
+      imageKeyFile: '/etc/muster/image-key/key',
+      storages: { fast: '/mnt/fast/muster' },
+    });
+    expect(volumes.get('image-key')?.secret).toMatchObject({ secretName: 'image-key' });
   });
 
   it('runs all but the agents without any privilege', async () => {
