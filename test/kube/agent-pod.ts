@@ -9,7 +9,11 @@ import { controllerNamespace, type MusterOnKube } from './muster.ts';
 import type { KubeNode } from './node.ts';
 
 /** That of the chart's DaemonSet, with what differs on this machine: where the controllers are, where state is kept, the image. */
-export async function agentPod(cluster: KubeCluster, muster: MusterOnKube, node: KubeNode): Promise<object> {
+export async function agentPod(
+  cluster: KubeCluster,
+  muster: MusterOnKube,
+  node: KubeNode,
+): Promise<{ readonly metadata: object; readonly [field: string]: unknown }> {
   const daemonSet = (await render()).find(({ kind }) => kind === 'DaemonSet')!;
   const { spec } = (daemonSet['spec'] as { template: { spec: PodSpec } }).template;
   const state = join(node.directory, 'agent');
