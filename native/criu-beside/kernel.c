@@ -52,13 +52,7 @@ EXPORTED int open(const char *path, int flags, ...) {
   return open_as(path, flags, mode);
 }
 
-EXPORTED int open64(const char *path, int flags, ...) {
-  va_list list;
-  va_start(list, flags);
-  unsigned mode = mode_of(flags, list);
-  va_end(list);
-  return open_as(path, flags, mode);
-}
+EXPORTED int open64(const char *path, int flags, ...) __attribute__((alias("open")));
 
 EXPORTED int rename(const char *from, const char *to) {
   if (is(from, next)) return 0;

@@ -11,25 +11,13 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../common/pagemap-scan.h"
+
 enum { PAGE = 4096, NOTES = 512 };
-/* Of Linux 6.7, newer than the headers that this is built with. */
-enum { IS_FILE = 1 << 2, IS_GUARD = 1 << 8 };
-
-struct region {
-  uint64_t start, end, categories;
-};
-
-struct scan {
-  uint64_t size, flags, start, end, walk_end, regions, region_count, most_pages;
-  uint64_t inverted, all_of, any_of, told;
-};
-
-#define PAGEMAP_SCAN _IOWR('f', 16, struct scan)
 
 static const struct apart *ranges;
 static size_t range_count;

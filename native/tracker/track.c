@@ -10,23 +10,12 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "../common/pagemap-scan.h"
 #include "inject.h"
 
 /* Of Linux 6.7, newer than the headers that this is built with. */
 enum { WP_UNPOPULATED = 1 << 13, WP_ASYNC = 1 << 15 };
-enum { IS_WATCHED = 1 << 0, IS_WRITTEN = 1 << 1, IS_PRESENT = 1 << 3, IS_SWAPPED = 1 << 4 };
-enum { WATCH_MATCHING = 1 << 0, REGIONS = 1024 };
-
-struct region {
-  uint64_t start, end, categories;
-};
-
-struct scan {
-  uint64_t size, flags, start, end, walk_end, regions, region_count, most_pages;
-  uint64_t inverted, all_of, any_of, told;
-};
-
-#define PAGEMAP_SCAN _IOWR('f', 16, struct scan)
+enum { REGIONS = 1024 };
 
 int spans_add(struct spans *spans, uint64_t start, uint64_t end) {
   if (spans->count > 0 && spans->all[spans->count - 1].end == start) {
