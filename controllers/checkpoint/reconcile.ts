@@ -36,7 +36,7 @@ export interface CheckpointPorts extends ObservePorts {
   readonly groupChanged: (uid: string) => void;
 }
 
-/** Progress alone is written no more often than this. */
+/** Progress alone is written no more often than this, and no sooner after a step: the next one may come while it is written. */
 const progressEveryMs = 500;
 /** Agents hold a sandbox no longer than this, whatever the deadline: its controllers may be gone. */
 const holdAtMostMs = 10 * 60_000;
@@ -147,11 +147,12 @@ export class CheckpointReconciler implements Reconciler {
     if (isDeepStrictEqual(before, next)) return 0;
     const { uid = '' } = checkpoint.metadata;
     const { store, clock } = this.#ports;
-    if (from === to && !isDone(to)) {
+    if (isDone(to)) this.#progressMs.delete(uid);
+    else if (from === to) {
       const leftMs = (this.#progressMs.get(uid) ?? 0) + progressEveryMs - clock.steady();
       if (leftMs > 0) return leftMs;
       this.#progressMs.set(uid, clock.steady());
-    }
+    } else this.#progressMs.set(uid, clock.steady());
     await store.updateStatus<Checkpoint>(checkpointType, { ...checkpoint, status: next }, signal);
     return 0;
   }
