@@ -127,9 +127,9 @@ export class CriuEngine implements CheckpointEngine {
       };
       const guarded = request.frozenCgroup;
       const descriptors = nobody === null ? [] : [nobody];
-      const { cgroups } = request;
+      const { cgroups, onWork } = request;
       const more = apart ? { apart: apart.descriptors } : {};
-      await runCriu(host, { type: 'dump', options, cgroups, guarded, descriptors, ...more }, signal);
+      await runCriu(host, { type: 'dump', options, cgroups, guarded, descriptors, onWork, ...more }, signal);
       apart?.note(request.directory);
       if (request.files.length > 0) {
         const path = `${request.directory}/files.img`;
@@ -156,6 +156,7 @@ export class CriuEngine implements CheckpointEngine {
       },
       signal,
     );
+    await request.joined;
     const directory = openSync(request.directory, constants.O_RDONLY | constants.O_DIRECTORY);
     try {
       const inherited = [

@@ -39,6 +39,8 @@ export interface CriuRun {
   readonly descriptors?: readonly number[];
   /** Memory that CRIU does not see: what native/criu-beside reads, and what it writes (pages-apart.ts). */
   readonly apart?: readonly [ranges: number, found: number];
+  /** It has been asked. */
+  readonly onWork?: (() => void) | undefined;
   /** False makes CRIU give up. */
   readonly onNotify?: (script: string, pid: number) => Promise<boolean>;
   /**
@@ -146,6 +148,7 @@ export async function runCriu(host: CriuHost, run: CriuRun, signal: AbortSignal)
   try {
     const answer = answered(socket, run);
     socket.send(encodeRequest(run.type, run.options));
+    run.onWork?.();
     const [response] = await Promise.all([answer, ended(native, pidfd).finally(() => stillThere.abort())]);
     signal.throwIfAborted();
     if (response?.success === true) return response;

@@ -1,6 +1,8 @@
 // Digests of files, taken in threads of their own: of a large image they take seconds, for which the agent has ranks to
 // serve. No link is followed. A thread is there while something is to be done, and does one file at a time; there are as many as leave
-// a processor to whoever else is at work.
+// a processor to whoever else is at work. Of a file that is small the digest takes less than to ask a thread for it.
+import { hash } from 'node:crypto';
+import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 
@@ -45,6 +47,7 @@ parentPort.on('message', ({ id, path, sync, cancelled }) => {
 `;
 
 const idleAfterMs = 5000;
+const smallFile = Buffer.alloc(64 * 1024);
 
 class DigestThread {
   #worker: Worker | null = null;
@@ -117,8 +120,26 @@ const threads = Array.from(
   () => new DigestThread(),
 );
 
+/** Null: it is larger. */
+function digestOfSmall(path: string): Digest | null {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  try {
+    let bytes = 0;
+    for (let read; (read = readSync(fd, smallFile, bytes, smallFile.length - bytes, bytes)) > 0;)
+      bytes += read;
+    return bytes === smallFile.length
+      ? null
+      : { bytes, sha256: hash('sha256', smallFile.subarray(0, bytes)) };
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** With `sync` the file is on the disk afterwards. */
-export function digestFile(path: string, signal: AbortSignal, sync = false): Promise<Digest> {
+export async function digestFile(path: string, signal: AbortSignal, sync = false): Promise<Digest> {
+  signal.throwIfAborted();
+  const small = sync ? null : digestOfSmall(path); // what waits for the disk is a thread's
+  if (small) return small;
   const idlest = threads.reduce((best, each) => (each.waiting < best.waiting ? each : best));
   return idlest.digest(path, sync, signal);
 }

@@ -54,6 +54,8 @@ export interface DumpRequest {
   readonly saves?: { readonly path: string };
   /** Of these, all its processes, memory that is anonymous and private is left out of the image: it is read from them afterwards. */
   readonly withoutPages?: readonly number[];
+  /** Called once when it works in a process of its own: there is time for something else. */
+  readonly onWork?: () => void;
 }
 
 export interface RestoreRequest {
@@ -69,6 +71,8 @@ export interface RestoreRequest {
   readonly files: readonly { readonly key: string; readonly fd: number }[];
   /** Descriptor of the network namespace to come into; null: the host's. */
   readonly netns: number | null;
+  /** It is as it has to be: waited for before anything is started. */
+  readonly joined?: Promise<void> | undefined;
   /** What the image may ask for, whatever it says. */
   readonly rights: Rights;
   /** What was left out of the image is brought by a pager that listens in its directory. */

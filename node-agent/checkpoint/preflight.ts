@@ -64,11 +64,12 @@ export async function preflight(subject: PreflightSubject): Promise<void> {
 
 /** What stands in the way of saving processes as they are. */
 async function processTrouble(subject: PreflightSubject): Promise<string[]> {
+  const descriptors = subject.descriptors();
   return [
     ...networkTrouble(subject),
     ...mountTrouble(subject),
-    ...descriptorTrouble(subject),
-    ...(await connectionTrouble(subject)),
+    ...descriptorTrouble(descriptors),
+    ...(await connectionTrouble(subject, descriptors)),
   ];
 }
 
@@ -85,23 +86,29 @@ function* networkTrouble({ spec }: PreflightSubject): Generator<string> {
 }
 
 /** While the sandbox runs, a process may come between two looks at it: what is true is so again in a moment. */
-async function connectionTrouble(subject: PreflightSubject): Promise<string[]> {
-  let trouble = await connectionsNow(subject);
+async function connectionTrouble(
+  subject: PreflightSubject,
+  descriptors: readonly Descriptor[],
+): Promise<string[]> {
+  let trouble = await connectionsNow(subject, descriptors);
   for (let look = 1; trouble.length > 0 && subject.when === 'before' && look < looks; look++) {
     await after(lookAgainMs);
-    trouble = await connectionsNow(subject);
+    trouble = await connectionsNow(subject, subject.descriptors());
   }
   return trouble;
 }
 
-async function connectionsNow(subject: PreflightSubject): Promise<string[]> {
-  const { native, adopted, descriptors, spec, when } = subject;
+async function connectionsNow(
+  subject: PreflightSubject,
+  descriptors: readonly Descriptor[],
+): Promise<string[]> {
+  const { native, adopted, spec, when } = subject;
   const pidfd = native.pidfdOpen(adopted.identity.pid);
   let netns: number | null = null;
   try {
     netns = native.netnsOf(pidfd);
     const [sockets, tcp] = await Promise.all([unixSockets(native, netns), tcpSockets(native, netns)]);
-    const held = heldSockets(descriptors());
+    const held = heldSockets(descriptors);
     const unix = outerConnections(sockets, held).map(
       ({ pid, peerName, accepted }) =>
         `${nameOf(pid)} ${accepted ? 'is connected' : 'is being connected'} to ${peerName === '' ? 'a socket' : peerName} outside of the sandbox: close the connection first`,
@@ -181,8 +188,8 @@ const unsavable: readonly (readonly [RegExp, string])[] = [
 ];
 const usualDevices = /^\/dev\/(?:null|zero|full|random|urandom|tty|ptmx|pts(?:\/.*)?|shm\/.*)$/;
 
-function* descriptorTrouble({ descriptors }: PreflightSubject): Generator<string> {
-  for (const { pid, target } of descriptors()) {
+function* descriptorTrouble(descriptors: readonly Descriptor[]): Generator<string> {
+  for (const { pid, target } of descriptors) {
     const why = unsavable.find(([pattern]) => pattern.test(target))?.[1];
     if (why !== undefined) yield `${nameOf(pid)} uses ${why}`;
     else if (target.startsWith('/dev/') && !usualDevices.test(target) && !target.endsWith(' (deleted)'))

@@ -89,8 +89,9 @@ async function restoreOnce(
   if (engine.savesProcesses) directory.write('restoring', { readers: manifest.input?.readers ?? [] });
   sandbox.onBegun();
   const netns = engine.savesProcesses ? network.begin(sandbox.spec, false) : null;
+  const joined = engine.savesProcesses ? network.begun() : undefined;
+  joined?.catch(() => undefined); // waited for before anything is started
   try {
-    if (engine.savesProcesses) await network.begun();
     const identity = await carrier.held((held) =>
       restoreProcesses({
         backend,
@@ -100,6 +101,7 @@ async function restoreOnce(
         spec: sandbox.spec,
         launch,
         netns: netns ?? held?.netns ?? null,
+        joined,
         carrier: held,
         openFiles: order.openFiles,
         whole,

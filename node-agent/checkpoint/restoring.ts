@@ -176,6 +176,7 @@ export async function restoreProcesses(options: {
   spec: SandboxSpec;
   launch: LaunchRequest;
   netns: number | null;
+  joined?: RestoreRequest['joined'];
   openFiles: string;
   /** The process in whose root and mounts it is to be, and its pidfd. */
   carrier?: { readonly record: CarrierRecord; readonly pidfd: number } | null;
@@ -221,6 +222,7 @@ export async function restoreProcesses(options: {
         ...(carrier ? { carrier: { pidfd: carrier.pidfd, stage } } : {}),
         files,
         netns,
+        joined: options.joined,
         rights,
         ...(options.standStill === undefined ? {} : { standStill: options.standStill }),
         ...(options.whole === undefined ? {} : { whole: options.whole }),

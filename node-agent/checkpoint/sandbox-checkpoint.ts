@@ -19,7 +19,7 @@ import { saveTrees } from './carried-trees.ts';
 import { cutOf, keepLogs, openFilesOf, outerFilesOf, saveInput, settleLogs, type OuterFiles } from './cut.ts';
 import { type Descriptor, descriptorsOf } from './descriptors.ts';
 import type { CheckpointEngine } from './engine.ts';
-import type { Image } from './image.ts';
+import type { Cut, Image } from './image.ts';
 import { engineCgroupOf } from './criu-process.ts';
 import { netnsOf } from './netns.ts';
 import { checkpointActionOf, type CheckpointState } from './plan.ts';
@@ -82,6 +82,8 @@ export class SandboxCheckpoint {
   #interrupted: boolean;
   /** What its processes have open, which stays so while they are frozen. */
   #open: readonly Descriptor[] | null = null;
+  /** It is being joined to the job's network again. */
+  #plugging: Promise<void> | null = null;
   /** It could not even be given up: tried again then, not before. */
   #againAtMs = 0;
 
@@ -303,15 +305,17 @@ export class SandboxCheckpoint {
     signal.throwIfAborted();
     const frozenNs = this.#backend.nowMs() * 1e6;
     this.#update({ engine: version, held: true, frozenNs, thawedNs: 0 });
-    await this.#sandbox.freezer.freeze('checkpoint');
+    await Promise.all([this.#sandbox.freezer.freeze('checkpoint'), this.#sandbox.setPlugged(false)]);
     this.#sandbox.processes?.pause();
-    const unplugged = this.#sandbox.setPlugged(false);
-    unplugged.catch(() => undefined); // waited for below
-    this.#open = descriptorsOf(cgroup.pids());
-    await unplugged;
     signal.throwIfAborted();
-    await this.#check(adopted, 'frozen');
+    // What it changes of them is to be in the image; else there is time to look while the engine is at work.
+    if (this.#record?.externalConnections === 'Reset') await this.#check(adopted, 'frozen');
     this.#update({ state: 'Prepared' });
+  }
+
+  /** Of its processes, which are frozen. */
+  #descriptors(): readonly Descriptor[] {
+    return (this.#open ??= descriptorsOf(this.#sandbox.cgroup?.pids() ?? []));
   }
 
   async #settle({ identity, table }: AdoptedSandbox, signal: AbortSignal): Promise<void> {
@@ -346,7 +350,6 @@ export class SandboxCheckpoint {
     const { spec, directory, cgroup, carrier } = this.#sandbox;
     const { checkpoints, config } = this.#backend;
     const { savesProcesses } = this.#engine;
-    const open = when === 'frozen' ? this.#open : null;
     await preflight({
       native: this.#backend.native,
       node: config.node,
@@ -354,7 +357,7 @@ export class SandboxCheckpoint {
       adopted,
       carrier: carrier.record,
       mounts: directory.read('mounts'),
-      descriptors: () => open ?? descriptorsOf(cgroup?.pids() ?? []),
+      descriptors: () => (when === 'frozen' ? this.#descriptors() : descriptorsOf(cgroup?.pids() ?? [])),
       when,
       savesProcesses,
       externalConnections: this.#record?.externalConnections ?? '',
@@ -375,31 +378,16 @@ export class SandboxCheckpoint {
     const engine = this.#engine;
     const saves = this.#saves;
     const outer = engine.savesProcesses ? outerFilesOf(adopted, this.#backend.native) : noOuterFiles;
-    const pids = cgroup.pids();
-    const descriptors = this.#open ?? descriptorsOf(pids);
-    const written = () => openFilesOf(descriptors, adopted.identity.pid);
-    const snapshots = record.openFiles === 'Snapshot' ? await takeSnapshots(written(), image) : undefined;
     if (carrier.record && spec.carrier) {
       const { scratch } = spec.carrier;
       await saveTrees(carrier.record, { scratch, hostRoot: hostRoot() }, image, signal);
     }
-    const began = performance.now();
-    const dumping = engine.dump(
-      {
-        pid: adopted.identity.pid,
-        directory: image.path,
-        frozenCgroup: cgroup.freezer,
-        cgroups: this.#backend.cgroups?.requestsFor(engineCgroupOf(key), unlimited) ?? [],
-        mounts: mounts.binds,
-        files: outer.keys,
-        netns: netnsOf(adopted.identity.pid),
-        ...(saves === null ? {} : { saves: { path: saves } }),
-      },
-      signal,
-    );
     // While the engine is at work: the ranks stand still for it anyway.
-    const cut = async () =>
-      cutOf({
+    const look = async (): Promise<Cut> => {
+      if (record.externalConnections !== 'Reset') await this.#check(adopted, 'frozen');
+      const descriptors = this.#descriptors();
+      const written = openFilesOf(descriptors, adopted.identity.pid);
+      return cutOf({
         backend: this.#backend,
         spec,
         record,
@@ -407,23 +395,52 @@ export class SandboxCheckpoint {
         outer,
         streams: keepLogs(directory.logs, image),
         input: engine.savesProcesses ? saveInput(input, outer, image) : null,
-        pids,
+        pids: cgroup.pids(),
         descriptors,
-        openFiles: snapshots ?? written().map(({ file }) => file),
+        openFiles:
+          record.openFiles === 'Snapshot'
+            ? await takeSnapshots(written, image)
+            : written.map(({ file }) => file),
         ranksStartedNs: this.#sandbox.processes?.startedNs ?? 0,
         usage: this.#sandbox.limits.now(),
       });
-    const cutting = cut();
-    cutting.catch(() => undefined); // waited for below
+    };
+    let looked: Promise<Cut> | undefined;
+    const cut = (): Promise<Cut> => (looked ??= look());
+    const refused = new AbortController();
+    const began = performance.now();
     try {
-      await dumping;
+      await engine.dump(
+        {
+          pid: adopted.identity.pid,
+          directory: image.path,
+          frozenCgroup: cgroup.freezer,
+          cgroups: this.#backend.cgroups?.requestsFor(engineCgroupOf(key), unlimited) ?? [],
+          mounts: mounts.binds,
+          files: outer.keys,
+          netns: netnsOf(adopted.identity.pid),
+          ...(saves === null ? {} : { saves: { path: saves } }),
+          onWork: () => {
+            cut().catch((error: unknown) => {
+              refused.abort(error);
+            });
+          },
+        },
+        AbortSignal.any([signal, refused.signal]),
+      );
+    } catch (error) {
+      if (!signal.aborted) await cut(); // why it cannot be saved says more than how the engine came to fail
+      throw error;
     } finally {
       await clearEngine(this.#backend, this.#sandbox.key);
     }
     const dumpUs = Math.round((performance.now() - began) * 1000);
     signal.throwIfAborted();
-    image.writeCut(await cutting);
-    this.#update({ state: 'Dumped', dumpUs, bytes: image.bytes() });
+    image.writeCut(await cut());
+    this.#update({ state: 'Dumped', dumpUs });
+    // The others stay cut off until they are dumped too, so nothing passes between what is saved and what is not.
+    const { spec: now, freezer } = this.#sandbox;
+    if (now.checkpoint?.hold !== true && !freezer.isHeldBy('fence')) void this.#plug();
   }
 
   /** Of an engine that was at work and did not come to its end. */
@@ -443,6 +460,7 @@ export class SandboxCheckpoint {
       if (manifest === null) throw refusal('ImageDamaged', 'MUSTER_IMAGE_DAMAGED', `${image.path} is gone`);
       image.prune();
     } else {
+      this.#update({ bytes: image.bytes() });
       await settleLogs(image, cut, signal);
       await image.seal(cut, this.#backend.checkpoints.packing, signal);
     }
@@ -465,6 +483,13 @@ export class SandboxCheckpoint {
     return target;
   }
 
+  #plug(): Promise<void> {
+    const plugging = (this.#plugging ??= this.#sandbox.setPlugged(true));
+    // Told to who lets it run on, and tried again then.
+    plugging.catch(() => (this.#plugging = null));
+    return plugging;
+  }
+
   #release(): void {
     this.#start('release', () => this.#releaseNow());
   }
@@ -474,9 +499,10 @@ export class SandboxCheckpoint {
     this.#open = null;
     const { adopted, processes } = this.#sandbox;
     if (adopted && !adopted.isGone) {
-      await this.#sandbox.setPlugged(true);
+      await this.#plug();
       processes?.resume();
     }
+    this.#plugging = null;
     await this.#sandbox.freezer.thaw('checkpoint').catch((error: unknown) => {
       if (errnoOf(error) !== 'ENOSPC') throw error;
     });
