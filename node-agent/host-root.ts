@@ -1,8 +1,19 @@
 // Files of the node, for an agent that may be in a container: what lies on the node's own root is reached through the machine's first
-// process, where links lead as they lead there, and a user of the node does something in the node's own mounts. An agent that is in no
+// process, where links lead as they lead there, a user of the node does something in the node's own mounts, and processes are moved
+// between its control groups. An agent that is in no
 // container, or may not look there, has them where they are. It knows nothing of what is looked for.
-import { accessSync, lstatSync, readlinkSync, realpathSync, statSync, type Stats } from 'node:fs';
+import {
+  accessSync,
+  existsSync,
+  lstatSync,
+  readlinkSync,
+  realpathSync,
+  statSync,
+  writeFileSync,
+  type Stats,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import type { Native } from '../native/addon/index.ts';
 
 const rootOfFirst = '/proc/1/root';
 
@@ -82,6 +93,24 @@ function linkOf(path: string): string | undefined {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EINVAL') return undefined; // no link
     throw error;
+  }
+}
+
+/**
+ * Moves a process into a control group of the node. An agent in a container may not, where groups are mounted with nsdelegate, by its own
+ * namespace of them: it is told then that there are none outside.
+ */
+export function moveIntoCgroup(
+  native: Pick<Native, 'cgroupEnter'>,
+  directory: string,
+  pid: number | string,
+): void {
+  const file = `${directory}/cgroup.procs`;
+  try {
+    writeFileSync(file, String(pid));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || !existsSync(file)) throw error;
+    native.cgroupEnter(file, Number(pid));
   }
 }
 

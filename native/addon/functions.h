@@ -17,6 +17,7 @@ void defineWatch(napi_env env, napi_value exports);
 void definePmiPoller(napi_env env, napi_value exports);
 void defineOutputPump(napi_env env, napi_value exports);
 void defineInputPump(napi_env env, napi_value exports);
+void defineCgroup(napi_env env, napi_value exports);
 void defineNetlink(napi_env env, napi_value exports);
 void defineLink(napi_env env, napi_value exports);
 

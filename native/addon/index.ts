@@ -178,6 +178,8 @@ export interface Native {
    * whose answers follow.
    */
   netlinkRequest(fd: number, messages: Uint8Array, then?: number, itsMessages?: Uint8Array): Promise<Buffer>;
+  /** Moves a process by a file `cgroup.procs`, as the machine's first process sees control groups. */
+  cgroupEnter(file: string, pid: number): void;
   /**
    * Gives back what malloc(3) holds free, and pages of programs and libraries that were touched, as most are by the start alone; says
    * how many bytes of the latter. Those that are touched again come back from the kernel's cache of the file.

@@ -5,6 +5,7 @@
 NAPI_MODULE_INIT() {
   muster::Instance::create(env);
   muster::defineFds(env, exports);
+  muster::defineCgroup(env, exports);
   muster::definePidfd(env, exports);
   muster::defineMemory(env, exports);
   muster::defineUsers(env, exports);

@@ -21,6 +21,7 @@ import { askAll } from './callbacks.ts';
 import { checkImageRights } from './image-rights.ts';
 import { withoutOuterSizes } from './outer-sizes.ts';
 import { PagesApart, tellsOfPages } from './pages-apart.ts';
+import { moveIntoCgroup } from '../host-root.ts';
 import { hostPathOf } from './rollback.ts';
 import type { CheckpointEngine, DumpRequest, Probe, RestoreRequest, SettleRequest } from './engine.ts';
 
@@ -191,7 +192,7 @@ export class CriuEngine implements CheckpointEngine {
               request.onPlaced(pid);
             }
             if (script === 'network-unlock') await request.onReachable();
-            if (script === 'pre-resume' && request.standStill) standStill(request, request.standStill);
+            if (script === 'pre-resume' && request.standStill) standStill(host.native, request, request.standStill);
             return true;
           },
         },
@@ -253,6 +254,7 @@ function closedSocket(native: CriuHost['native']): number {
 
 /** CRIU lives in the cgroup that it restores into: it leaves it first, or it would be frozen too. */
 function standStill(
+  native: CriuHost['native'],
   { cgroups }: RestoreRequest,
   { cgroup, freeze }: NonNullable<RestoreRequest['standStill']>,
 ): void {
@@ -264,7 +266,7 @@ function standStill(
     mkdirSync(aside, { recursive: true });
     const pids = readFileSync(`${mount}/${path}/cgroup.procs`, 'utf8').split('\n');
     for (const pid of pids)
-      if (pid !== '' && pidNamespaceOf(pid) === own) writeFileSync(`${aside}/cgroup.procs`, pid);
+      if (pid !== '' && pidNamespaceOf(pid) === own) moveIntoCgroup(native, aside, pid);
   }
   freeze();
 }

@@ -7,6 +7,7 @@ import type { Backend } from '../backend.ts';
 import type { CgroupRequest } from '../cgroups.ts';
 import type { Image } from '../checkpoint/image.ts';
 import { missingPagesOf, processOfPagemap, tableOf } from '../checkpoint/pagemap.ts';
+import { moveIntoCgroup } from '../host-root.ts';
 import { until } from '../until.ts';
 
 /** What an image lacks, as native programs read it. */
@@ -54,6 +55,7 @@ export function writeTable(image: Image): number {
 
 /** Runs until all pages are there, or what was restored is gone; until all is restored, as long as somebody speaks with it. */
 export class Pager implements Disposable {
+  readonly #native: Backend['native'];
   readonly #pidfd: number;
   #hasEnded = false;
 
@@ -74,6 +76,7 @@ export class Pager implements Disposable {
   }
 
   private constructor(native: Backend['native'], pidfd: number) {
+    this.#native = native;
     this.#pidfd = pidfd;
     const watch = native.watch(pidfd, () => {
       watch.stop();
@@ -86,7 +89,7 @@ export class Pager implements Disposable {
   /** With what it has left behind to guard the memory. */
   enter(cgroups: readonly CgroupRequest[]): void {
     for (const each of this.#pids())
-      for (const { mount, path } of cgroups) writeFileSync(`${mount}/${path}/cgroup.procs`, String(each));
+      for (const { mount, path } of cgroups) moveIntoCgroup(this.#native, `${mount}/${path}`, each);
   }
 
   /** The first, and once that is dealt with, whatever it has started. */
