@@ -3,13 +3,13 @@
  * any controller of a plain Job would need; a thousand groups at once; what controllers cost when nothing happens, and with ten
  * thousand groups. `MUSTER_BENCH_GROUPS` and `MUSTER_BENCH_HELD` change the numbers.
  */
-import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { conditionOf, type ConditionType } from '../crds/conditions.ts';
 import type { ProcessGroup } from '../crds/types.gen.ts';
 import { processGroupType } from '../controllers/resource-types.ts';
 import { KubeCluster } from '../test/kube/cluster.ts';
 import { MusterOnKube, groupOf } from '../test/kube/muster.ts';
+import { cpuMsOf, memoryMiBOf } from './kit/process-cost.ts';
 import { median, print, rounded } from './kit/report.ts';
 
 const rounds = Number(process.env['MUSTER_BENCH_ROUNDS'] ?? 15);
@@ -139,7 +139,7 @@ async function heldGroups(): Promise<void> {
     bench: 'kube',
     what: 'memory of the leader',
     groups: held + many,
-    value: rounded(memoryOf(muster.controllerPid(leader)!)),
+    value: rounded(memoryMiBOf(muster.controllerPid(leader)!)),
     unit: 'MiB',
   });
   await idle('with all of them');
@@ -175,7 +175,7 @@ async function idle(when: string): Promise<void> {
       what: `idle ${role} ${when}`,
       value: rounded(percent),
       unit: '% of a core',
-      memoryMiB: rounded(memoryOf(pid)),
+      memoryMiB: rounded(memoryMiBOf(pid)),
     });
   }
 }
@@ -213,17 +213,4 @@ async function untilAll(
     if (finished.size >= count) break;
   }
   stop.abort();
-}
-
-/** User and system time of a process so far, in the kernel's ticks of 10 ms. */
-function cpuMsOf(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    .replace(/^.*\) /, '')
-    .split(' ');
-  return (Number(fields[11]) + Number(fields[12])) * 10;
-}
-
-function memoryOf(pid: number): number {
-  const match = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
-  return Number(match?.[1] ?? 0) / 1024;
 }

@@ -22,12 +22,17 @@ export class Cluster implements AsyncDisposable {
       mkdtempSync(path.join(process.env['MUSTER_BENCH_DIR'] ?? '/var/tmp', 'muster-bench-')),
     );
     try {
-      await run(cluster.command('up', '--detach', '--agents', String(agents)));
+      await cluster.start(agents);
     } catch (error) {
       await cluster[Symbol.asyncDispose]();
       throw error;
     }
     return cluster;
+  }
+
+  /** Again, after `muster down`; how long it took. */
+  async start(agents: number): Promise<number> {
+    return (await run(this.command('up', '--detach', '--agents', String(agents)))).wallMs;
   }
 
   command(...args: string[]): Command {
