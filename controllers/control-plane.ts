@@ -141,7 +141,9 @@ export async function runControlPlane(
     changed: (key, after, before) => {
       if (after && isUnplaced(after)) waiting.add(key);
       else waiting.delete(key);
-      groupQueue.add(key);
+      // Thousands that have long ended are not to hold up the others when these are listed.
+      if (after && !before && isOver(after)) groupQueue.addLate(key);
+      else groupQueue.add(key);
       checkpointsOf(key);
       tenants.changed(before, after);
       migrationsOf(key);
@@ -545,9 +547,13 @@ function isUnplaced({ status, metadata }: ProcessGroup): boolean {
   return !isTrue(status?.conditions, 'Failed') && !isTrue(status?.conditions, 'Succeeded');
 }
 
+/** It has ended, and nothing of it is to be done but by the clock. */
+const isOver = ({ status, metadata }: ProcessGroup): boolean =>
+  status?.finishTime !== undefined && metadata.deletionTimestamp === undefined;
+
 function* groupsOn(node: string, groups: ReadonlyMap<Key, ProcessGroup>): Generator<Key> {
   for (const [key, group] of groups) {
-    if (assignmentsOf(group).some((assignment) => assignment.node === node)) yield key;
+    if (!isOver(group) && assignmentsOf(group).some((assignment) => assignment.node === node)) yield key;
   }
 }
 

@@ -130,6 +130,23 @@ export function specsOf(
   }));
 }
 
+/** Of a group that has ended, whose output is kept. */
+export function keptSpecsOf(
+  { metadata, spec }: ProcessGroup,
+  assignments: readonly Assignment[],
+): DesiredSandbox[] {
+  const stdin = spec.stdio?.stdin ?? 'Rank0';
+  return assignments.map(({ node, ordinal, incarnation, ranks }) => ({
+    node,
+    spec: {
+      id: { groupUid: metadata.uid ?? '', ordinal, incarnation },
+      ranks,
+      stdin,
+      tree: treeOf(ordinal, assignments),
+    },
+  }));
+}
+
 function leaseOf({ status }: ProcessGroup): { lease?: LeaseTimes } {
   const seconds = status?.nodeLeaseSeconds;
   return seconds === undefined ? {} : { lease: leaseTimesOf(seconds) };

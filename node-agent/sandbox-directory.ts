@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import type { EarlierUse } from './sandbox-limits.ts';
-import type { Abort, BrokenFence, RankEnd, SandboxSpec } from '../wire/agent-types.ts';
+import type { Abort, BrokenFence, RankEnd, SandboxFact, SandboxSpec, Sent } from '../wire/agent-types.ts';
 import { errnoOf } from './agent-error.ts';
 import type { CheckpointRecord } from './checkpoint/sandbox-checkpoint.ts';
 import type { SavedInput } from './checkpoint/image.ts';
@@ -81,6 +81,8 @@ interface Files {
   /** A restore is under way: who reads standard input, and where each stood. */
   restoring: { readers: SavedInput['readers'] };
   ended: EndedRecord;
+  /** The last fact of one that is kept for its output alone. */
+  rest: Sent<SandboxFact>;
 }
 
 /** A record of how a sandbox ended is mostly smaller. */

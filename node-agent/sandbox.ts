@@ -396,7 +396,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
     return {
       want: this.#want,
       stage: this.stage,
-      leftover: !this.#clean && this.stage !== 'Live' && this.#hasLeftover(),
+      leftover: !this.#clean && this.stage !== 'Live' && this.hasLeftover(),
       connected: this.processes !== null,
       started: (table?.slotsUsed ?? 0) > 0,
       ranksRunning: this.processes?.running ?? 0,
@@ -576,7 +576,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
     );
   }
 
-  #hasLeftover(): boolean {
+  hasLeftover(): boolean {
     if (this.#adopted && !this.#adopted.isGone) return true;
     if (this.#identity && isSameProcess(this.#identity)) return true;
     return this.network.mayBeThere || (this.cgroup?.exists() ?? false);

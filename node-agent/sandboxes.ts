@@ -11,6 +11,7 @@ import type { Backend } from './backend.ts';
 import type { Want } from './plan.ts';
 import { idOfKey, isValidId, keyOf, slotOf } from './sandbox-id.ts';
 import { isPreparedAnew } from './prepared.ts';
+import { KeptSandboxes } from './kept-sandboxes.ts';
 import { SandboxDirectory } from './sandbox-directory.ts';
 import { Sandbox } from './sandbox.ts';
 import { isEngineCgroup, tidyUp } from './checkpoint/criu-process.ts';
@@ -20,6 +21,8 @@ const wants: readonly Want[] = ['Prepare', 'Run', 'Freeze', 'End', 'Kill', 'Keep
 const measureEveryMs = 5000;
 const foundWithinMs = 5000;
 const measureLimitsEveryMs = 1000;
+/** Whoever started it may still be reading what it wrote. */
+const restAfterMs = 10_000;
 
 export interface SandboxesEvents {
   changed: (id: SandboxId) => void;
@@ -34,6 +37,14 @@ export class Sandboxes {
   readonly #events: SandboxesEvents;
   readonly #root: string;
   readonly #sandboxes = new Map<string, Sandbox>();
+  readonly #kept = new KeptSandboxes();
+  /** Of the sandboxes, those that may have something running. */
+  readonly #live = new Set<Sandbox>();
+  /** The key of the sandbox in each place; at rest or not. */
+  readonly #slots = new Map<string, string>();
+  /** Those that may go to rest. */
+  readonly #tired = new Set<Sandbox>();
+  #resting: NodeJS.Timeout | null = null;
   /** Specs that wait until the older incarnation of their place is gone. */
   readonly #waiting = new Map<string, SandboxSpec>();
   readonly #refused = new Map<string, Sent<SandboxFact>>();
@@ -54,9 +65,14 @@ export class Sandboxes {
     mkdirSync(this.#root, { recursive: true, mode: 0o700 });
     let wire: Wire | undefined;
     for (const name of readdirSync(this.#root)) {
-      const directory = new SandboxDirectory(`${this.#root}/${name}`);
+      const directory = this.#directoryOf(name);
+      const id = idOfKey(name);
+      if (id !== null && this.#kept.find(name, directory)) {
+        this.#slots.set(slotOf(id), name);
+        continue;
+      }
       const spec = directory.read('spec');
-      if (idOfKey(name) !== null && spec !== null && isValidId(spec.id) && keyOf(spec.id) === name)
+      if (id !== null && spec !== null && isValidId(spec.id) && keyOf(spec.id) === name)
         this.#add(name, wholeSpec(spec, (wire ??= loadWire())), directory, true);
       else {
         this.#backend.log.warn({ directory: directory.path }, 'directory without a whole spec is removed');
@@ -108,7 +124,9 @@ export class Sandboxes {
   }
 
   find(id: SandboxId | null): Sandbox | null {
-    return id === null ? null : (this.#sandboxes.get(keyOf(id)) ?? null);
+    if (id === null) return null;
+    const key = keyOf(id);
+    return this.#sandboxes.get(key) ?? this.#wake(key);
   }
 
   /** Waits a moment for a sandbox that the hub tells of at the same time. */
@@ -127,11 +145,16 @@ export class Sandboxes {
   }
 
   facts(): Sent<SandboxFact>[] {
-    return [...[...this.#sandboxes.values()].map((sandbox) => sandbox.fact()), ...this.#refused.values()];
+    return [
+      ...[...this.#sandboxes.values()].map((sandbox) => sandbox.fact()),
+      ...this.#kept.facts(),
+      ...this.#refused.values(),
+    ];
   }
 
   factOf(id: SandboxId): Sent<SandboxFact> | null {
-    return this.find(id)?.fact() ?? this.#refused.get(keyOf(id)) ?? null;
+    const key = keyOf(id);
+    return this.#sandboxes.get(key)?.fact() ?? this.#kept.factOf(key) ?? this.#refused.get(key) ?? null;
   }
 
   desire(desired: Desired): void {
@@ -149,6 +172,7 @@ export class Sandboxes {
     if (!desired.full) return;
     for (const sandbox of [...this.#sandboxes.values()])
       if (!named.has(sandbox.key)) this.#unwanted(sandbox.key, sandbox.id);
+    for (const key of this.#kept.keys()) if (!named.has(key)) this.#unwanted(key, idOfKey(key)!);
     for (const key of [...this.#waiting.keys()]) if (!named.has(key)) this.#waiting.delete(key);
     for (const [key, fact] of [...this.#refused]) {
       if (!named.has(key) && fact.id) this.#unwanted(key, fact.id as SandboxId);
@@ -157,23 +181,27 @@ export class Sandboxes {
 
   stop(): void {
     if (this.#measuring) clearInterval(this.#measuring);
+    if (this.#resting) clearTimeout(this.#resting);
+    for (const sandbox of [...this.#sandboxes.values()]) this.#rest(sandbox);
     for (const sandbox of this.#sandboxes.values()) sandbox.stop();
   }
 
   #wanted(spec: SandboxSpec, id: SandboxId): void {
     const key = keyOf(id);
     const want = wants.find((each) => each === spec.want) ?? 'Unknown';
-    const known = this.#sandboxes.get(key);
+    if (want === 'Keep' && this.#kept.has(key)) return;
+    const known = this.#sandboxes.get(key) ?? this.#wake(key);
     if (known && isPreparedAnew(known.spec, spec)) {
       this.#waiting.set(key, spec);
       known.desire('Gone', null);
       return;
     }
     if (known) {
-      known.desire(want, spec);
+      known.desire(want, want === 'Keep' ? null : spec); // of which the hub says no more then
       return;
     }
-    const sibling = [...this.#sandboxes.values()].find((each) => slotOf(each.id) === slotOf(id));
+    const siblingKey = this.#slots.get(slotOf(id)) ?? '';
+    const sibling = this.#sandboxes.get(siblingKey) ?? this.#wake(siblingKey);
     if (sibling && sibling.id.incarnation > id.incarnation) {
       const message = `MUSTER_OLD_INCARNATION: node ${this.#backend.config.node} has incarnation ${String(sibling.id.incarnation)} of sandbox ${slotOf(id)}; ${String(id.incarnation)} is refused`;
       this.#refused.set(key, { id, state: 'Failed', reason: 'SandboxFailed', message });
@@ -185,7 +213,7 @@ export class Sandboxes {
       sibling.desire('Gone', null);
       return;
     }
-    const directory = new SandboxDirectory(`${this.#root}/${key}`);
+    const directory = this.#directoryOf(key);
     try {
       directory.create();
       directory.write('spec', spec);
@@ -205,11 +233,57 @@ export class Sandboxes {
   #unwanted(key: string, id: SandboxId): void {
     this.#waiting.delete(key);
     const known = this.#sandboxes.get(key);
-    if (known) known.desire('Gone', null);
-    else {
-      this.#refused.delete(key);
-      this.#events.forgotten(id);
+    if (known) return known.desire('Gone', null);
+    if (this.#kept.delete(key)) {
+      this.#directoryOf(key).remove();
+      this.#vacate(key, id);
     }
+    this.#refused.delete(key);
+    this.#events.forgotten(id);
+  }
+
+  #directoryOf(key: string): SandboxDirectory {
+    return new SandboxDirectory(`${this.#root}/${key}`);
+  }
+
+  #vacate(key: string, id: SandboxId): void {
+    if (this.#slots.get(slotOf(id)) === key) this.#slots.delete(slotOf(id));
+  }
+
+  /** One that is at rest is asked for. */
+  #wake(key: string): Sandbox | null {
+    if (!this.#kept.has(key)) return null;
+    const directory = this.#directoryOf(key);
+    const spec = directory.read('spec');
+    if (spec === null) return null;
+    this.#kept.delete(key);
+    const sandbox = this.#add(key, wholeSpec(spec, loadWire()), directory, true);
+    sandbox.desire('Keep', null);
+    return sandbox;
+  }
+
+  /** All at once, a while after the first of them has ended. */
+  #tire(sandbox: Sandbox): void {
+    if (!isTired(sandbox)) return;
+    this.#tired.add(sandbox);
+    this.#resting ??= setTimeout(() => {
+      this.#resting = null;
+      for (const each of this.#tired) this.#rest(each);
+      this.#tired.clear();
+    }, restAfterMs);
+  }
+
+  #rest(sandbox: Sandbox): void {
+    const { key, directory } = sandbox;
+    if (this.#sandboxes.get(key) !== sandbox || !isTired(sandbox) || sandbox.hasLeftover()) return;
+    try {
+      this.#kept.add(key, directory, sandbox.fact());
+    } catch (error) {
+      this.#backend.log.warn({ sandbox: key, err: error }, 'sandbox that has ended is not put to rest');
+      return;
+    }
+    sandbox.stop();
+    this.#sandboxes.delete(key);
   }
 
   #add(key: string, spec: SandboxSpec, directory: SandboxDirectory, isFound = false): Sandbox {
@@ -221,6 +295,7 @@ export class Sandboxes {
       {
         changed: (each) => {
           this.#events.changed(each.id);
+          this.#tire(each);
         },
         forgotten: (each) => {
           this.#forgotten(each);
@@ -232,6 +307,8 @@ export class Sandboxes {
       isFound,
     );
     this.#sandboxes.set(key, sandbox);
+    this.#slots.set(slotOf(sandbox.id), key);
+    if (!sandbox.ended) this.#live.add(sandbox);
     this.#schedule();
     for (const listener of this.onAdded) listener();
     return sandbox;
@@ -239,6 +316,9 @@ export class Sandboxes {
 
   #forgotten(sandbox: Sandbox): void {
     this.#sandboxes.delete(sandbox.key);
+    this.#live.delete(sandbox);
+    this.#tired.delete(sandbox);
+    this.#vacate(sandbox.key, sandbox.id);
     this.#events.forgotten(sandbox.id);
     this.#schedule();
     for (const [key, spec] of this.#waiting) {
@@ -250,9 +330,9 @@ export class Sandboxes {
 
   /** Usage is measured only while something is there to be measured, each second only where a limit asks for it. */
   #schedule(): void {
-    const live = [...this.#sandboxes.values()].filter((sandbox) => !sandbox.ended);
-    const limited = live.some((sandbox) => sandbox.spec.cpuTimeLimitSeconds > 0);
-    const everyMs = live.length === 0 ? 0 : limited ? measureLimitsEveryMs : measureEveryMs;
+    for (const sandbox of this.#live) if (sandbox.ended) this.#live.delete(sandbox);
+    const limited = [...this.#live].some((sandbox) => sandbox.spec.cpuTimeLimitSeconds > 0);
+    const everyMs = this.#live.size === 0 ? 0 : limited ? measureLimitsEveryMs : measureEveryMs;
     if (everyMs === this.#measureMs) return;
     this.#measureMs = everyMs;
     if (this.#measuring) clearInterval(this.#measuring);
@@ -260,7 +340,7 @@ export class Sandboxes {
       everyMs === 0
         ? null
         : setInterval(() => {
-            for (const sandbox of this.#sandboxes.values()) sandbox.measure();
+            for (const sandbox of this.#live) sandbox.measure();
             this.#schedule();
           }, everyMs);
   }
@@ -290,3 +370,7 @@ export class Sandboxes {
     }
   }
 }
+
+/** Its group has ended, and nothing that it knows but its last fact will be asked for. */
+const isTired = ({ stage, want, checkpoint, move }: Sandbox): boolean =>
+  stage === 'Ended' && want === 'Keep' && checkpoint === null && move === null;

@@ -23,8 +23,10 @@ export async function sweepNodes(home: Home): Promise<number> {
   for (const node of entriesOf(home.nodes)) {
     const state = nodeStateOf(home, node);
     const cgroups = new Cgroups(hierarchies, cgroupParentOf(state), state, node);
-    const keys = new Set([...entriesOf(join(state, 'sandboxes')), ...cgroups.list()]);
-    for (const key of keys) {
+    const found = entriesOf(join(state, 'sandboxes')).filter(
+      (key) => !existsSync(join(state, 'sandboxes', key, 'rest')), // of which nothing runs
+    );
+    for (const key of new Set([...found, ...cgroups.list()])) {
       const identity = new SandboxDirectory(join(state, 'sandboxes', key)).read('identity');
       const alive = (): boolean =>
         identity !== null && identity.bootId === bootId() && isSameProcess(identity);

@@ -68,6 +68,14 @@ export interface Wish {
   readonly mayStart: boolean;
 }
 
+/** All that is asked for of a sandbox that has ended: thousands of them are kept. */
+export const keptSpecOf = ({ id, ranks = '', stdin = '', tree }: DesiredSpec): DesiredSpec => ({
+  id,
+  ranks,
+  stdin,
+  tree,
+});
+
 interface Group {
   readonly entries: Entry[];
   /** Set when the group was removed: the revision from which on no agent is told to hold it. */
@@ -333,7 +341,7 @@ export class DesiredBook {
       const wish = wishOf(entry.spec.id.ordinal);
       const same = entry.want === wish.want && entry.graceSeconds === wish.graceSeconds;
       if (same && entry.mayStart === wish.mayStart) return;
-      const next = { ...entry, ...wish };
+      const next = { ...entry, ...wish, ...(wish.want === 'Keep' ? { spec: keptSpecOf(entry.spec) } : {}) };
       group.entries[i] = next;
       this.#nodes.get(entry.node)?.set(sandboxKey(entry.spec.id), next);
       if (!same) news.push(next);

@@ -41,8 +41,17 @@ export class FactTable {
   readonly #nodes = new Map<string, NodeFacts>();
   #failures = 0;
 
-  /** `owns` says whether a sandbox lies on the node: false drops the fact, undefined means not yet known. */
-  fold(node: string, bootId: string, facts: Facts, owns: (id: SandboxId) => boolean | undefined): FoldResult {
+  /**
+   * `owns` says whether a sandbox lies on the node: false drops the fact, undefined means not yet known. `isKept`: it is on record that its
+   * group has ended, and nothing is to be looked at when it is told that it has.
+   */
+  fold(
+    node: string,
+    bootId: string,
+    facts: Facts,
+    owns: (id: SandboxId) => boolean | undefined,
+    isKept: (id: SandboxId) => boolean = () => false,
+  ): FoldResult {
     const groups = new Set<string>();
     let dropped = 0;
     const own = this.#of(node);
@@ -64,7 +73,8 @@ export class FactTable {
       own.known.set(key, { fact, failureOrder });
       own.lost.delete(key);
       own.forgotten.delete(key);
-      groups.add(id.groupUid);
+      const hasEnded = fact.state === 'Ended' || fact.state === 'Failed';
+      if (!hasEnded || !isKept(id)) groups.add(id.groupUid);
     }
     for (const id of facts.forgotten) {
       const key = sandboxKey(id);

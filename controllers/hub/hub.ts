@@ -344,7 +344,13 @@ export class Hub implements AsyncDisposable {
     } else if (message.facts) {
       const { facts } = message;
       const bootId = this.nodes.get(node)?.hello?.bootId ?? '';
-      const folded = this.facts.fold(node, bootId, facts, (id) => this.desired.owns(node, id));
+      const folded = this.facts.fold(
+        node,
+        bootId,
+        facts,
+        (id) => this.desired.owns(node, id),
+        (id) => this.desired.ofNode(node).get(sandboxKey(id))?.want === 'Keep',
+      );
       if (folded.dropped > 0) {
         this.droppedFacts += folded.dropped;
         this.#options.logger.warn(

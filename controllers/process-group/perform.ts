@@ -21,7 +21,7 @@ import { cutStateOf, isDone } from '../checkpoint/seen.ts';
 import { finalCheckpointOf, finalNameOf } from './final-checkpoint.ts';
 import { policyCheckpointOf } from './checkpoint-policy.ts';
 import { suspensionNameOf, suspensionOf } from './suspension.ts';
-import { specsOf, warningSignalOf, type GroupSecret } from '../spec-of.ts';
+import { keptSpecsOf, specsOf, warningSignalOf, type GroupSecret } from '../spec-of.ts';
 import type { Action } from './plan.ts';
 import type { SandboxView, Seen } from './seen.ts';
 import { newAssignments } from './status.ts';
@@ -222,7 +222,8 @@ async function want(
     desired.settle(uid, isSettled);
     return desired.want(uid, wish);
   }
-  const secret = await ports.secrets.get(group, signal);
+  const hasEnded = group.status?.finishTime !== undefined;
+  const secret = hasEnded ? undefined : await ports.secrets.get(group, signal);
   const carrierOf = ({
     ordinal,
     incarnation,
@@ -232,7 +233,9 @@ async function want(
   }): Carrier | undefined => carrierRefOf(seen.carriers?.views ?? [], ordinal, incarnation, scratch);
   const whole = { ...group, spec: seen.group.spec };
   const scratch = scratchOf(whole.spec);
-  const specs = specsOf(whole, views, secret, ports.clusterId, ports.networks.pool.port, carrierOf);
+  const specs = hasEnded
+    ? keptSpecsOf(whole, views)
+    : specsOf(whole, views, secret, ports.clusterId, ports.networks.pool.port, carrierOf);
   if (isMoved) desired.reassign(uid, specs, wish);
   else desired.assign(uid, specs, wish);
   follow();

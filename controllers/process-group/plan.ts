@@ -275,10 +275,10 @@ function releases({ group, sandboxes }: Seen): Action[] {
   return [{ kind: 'releaseNetwork' }];
 }
 
-/** Logs of ended sandboxes are kept; one that is not known to have ended is killed when its agent comes back. */
+/** Logs of ended sandboxes are kept; one that has not ended is killed, by an agent that comes back with it too. */
 function kept(): Action {
   const wishOf = (view: SandboxView): Wish => ({
-    want: view.state === 'Over' ? 'Keep' : 'Kill',
+    want: view.state === 'Over' || !view.known ? 'Keep' : 'Kill',
     graceSeconds: 0,
     mayStart: false,
   });

@@ -194,7 +194,7 @@ export class ProcessGroupReconciler implements Reconciler {
   ): Promise<ProcessGroup> {
     const { store } = this.#ports;
     const before = seen.group.status ?? {};
-    if (isDeepStrictEqual(normalized(before), status)) return group;
+    if (isDeepStrictEqual(before, status) || isDeepStrictEqual(normalized(before), status)) return group;
     const { uid = '' } = group.metadata;
     const onlyUsage = isDeepStrictEqual(
       normalized({ ...before, usage: {} }),

@@ -34,6 +34,22 @@ describe('WorkQueue', () => {
     expect(clock.pending).toBe(0);
   });
 
+  it('gives what is late when nothing else is ready', async () => {
+    const queue = new WorkQueue(new ManualClock());
+    for (const key of ['a', 'b', 'c']) queue.addLate(key);
+    queue.add('d');
+    queue.add('b');
+    queue.addLate('d');
+    expect(queue.size.dirty).toBe(4);
+    const taken = [await queue.take(), await queue.take(), await queue.take()];
+    queue.addLate('a'); // being worked on: again
+    queue.done('a');
+    expect([...taken, await queue.take(), await queue.take()]).toEqual(['d', 'b', 'a', 'a', 'c']);
+    const waiting = queue.take();
+    queue.addLate('e');
+    expect(await waiting).toBe('e');
+  });
+
   it('gives waiting takers nothing when closed', async () => {
     const queue = new WorkQueue(new ManualClock());
     const taken = queue.take();

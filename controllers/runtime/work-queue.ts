@@ -1,7 +1,7 @@
 /**
  * Keys that want work. A key is dirty (wants work), active (is being worked on) or delayed (will want work later);
  * many additions of a key before it is taken are one, and a key that is added while active comes again when that is
- * done, so no two workers ever have the same key. Knows nothing of what the work is.
+ * done, so no two workers ever have the same key. What is late comes after all that is not. Knows nothing of what the work is.
  */
 import type { Clock, Timer } from './clock.ts';
 import type { Key } from './reconciler.ts';
@@ -9,6 +9,8 @@ import type { Key } from './reconciler.ts';
 export class WorkQueue {
   readonly #clock: Clock;
   readonly #ready = new Set<Key>();
+  /** Taken when nothing else is ready. */
+  readonly #late = new Set<Key>();
   readonly #active = new Set<Key>();
   readonly #again = new Set<Key>();
   readonly #delayed = new Map<Key, Timer>();
@@ -23,10 +25,17 @@ export class WorkQueue {
     if (this.#closed) return;
     if (this.#active.has(key)) this.#again.add(key);
     else if (!this.#ready.has(key)) {
+      this.#late.delete(key);
       const taker = this.#takers.shift();
       if (taker) taker(this.#activate(key));
       else this.#ready.add(key);
     }
+  }
+
+  /** Work that others need not wait for. */
+  addLate(key: Key): void {
+    if (this.#takers.length > 0 || this.#active.has(key)) this.add(key);
+    else if (!this.#closed && !this.#ready.has(key)) this.#late.add(key);
   }
 
   /** Of several delays of a key the earliest counts. */
@@ -47,9 +56,10 @@ export class WorkQueue {
   /** The next key to work on; undefined once the queue is closed. Whoever takes a key calls `done` with it. */
   async take(): Promise<Key | undefined> {
     if (this.#closed) return undefined;
-    const key = this.#ready.values().next().value;
-    if (key !== undefined) {
-      this.#ready.delete(key);
+    for (const keys of [this.#ready, this.#late]) {
+      const key = keys.values().next().value;
+      if (key === undefined) continue;
+      keys.delete(key);
       return this.#activate(key);
     }
     return new Promise((resolve) => this.#takers.push(resolve));
@@ -65,13 +75,14 @@ export class WorkQueue {
     for (const timer of this.#delayed.values()) timer[Symbol.dispose]();
     this.#delayed.clear();
     this.#ready.clear();
+    this.#late.clear();
     this.#again.clear();
     for (const taker of this.#takers.splice(0)) taker(undefined);
   }
 
   get size(): { readonly dirty: number; readonly active: number; readonly delayed: number } {
     return {
-      dirty: this.#ready.size + this.#again.size,
+      dirty: this.#ready.size + this.#late.size + this.#again.size,
       active: this.#active.size,
       delayed: this.#delayed.size,
     };

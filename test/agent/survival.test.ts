@@ -7,6 +7,7 @@ import { setTimeout as after } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Cgroups, parseHierarchies } from '../../node-agent/cgroups.ts';
 import { defaultNodeConfig } from '../../node-agent/config.ts';
+import { eventually } from '../contract/eventually.ts';
 import { AgentProcess, specOf } from './harness.ts';
 import { TestHub } from './hub.ts';
 
@@ -29,12 +30,47 @@ function* rounds(count: number, withinMs = 30_000): Generator<number> {
   for (let round = 0; round < count; round++) if (round * 4 < count || performance.now() < until) yield round;
 }
 
+function cgroupsOfAgent(): Cgroups {
+  const hierarchies = parseHierarchies(readFileSync('/proc/self/mountinfo', 'utf8'));
+  return new Cgroups(hierarchies, defaultNodeConfig.cgroupParent, agent.stateDir, 'node1');
+}
+
 async function killAndRestart(): Promise<void> {
   const { sessions } = hub;
   await agent.kill();
   agent.run();
   await hub.until(() => hub.sessions > sessions, 'the agent to be back');
 }
+
+test('a sandbox that has ended is at rest when its group has: the next agent has its last word, its output, and lets it go', async () => {
+  const spec = specOf({ argv: ['sh', '-c', 'echo kept; exit 3'] });
+  hub.desire('node1', spec);
+  const fact = await hub.ended(spec.id);
+  const directory = join(agent.stateDir, 'sandboxes', `${spec.id.groupUid}-0-1`);
+  const files = (): string[] => readdirSync(directory).sort();
+  const output = async (): Promise<string> => String((await hub.logs('node1', spec.id)).get('0/1'));
+  const startAgain = async (): Promise<void> => {
+    const { sessions } = hub;
+    await agent.kill('SIGTERM');
+    hub.facts.clear();
+    agent.run();
+    await hub.until(() => hub.sessions > sessions, 'the agent to be back');
+    expect(await hub.ended(spec.id)).toEqual(fact);
+  };
+  await startAgain();
+  expect(files()).not.toContain('rest');
+  hub.desire('node1', { id: spec.id, want: 'Keep' });
+  expect(await output()).toBe('kept\n');
+  await eventually(() => expect(cgroupsOfAgent().list()).toEqual([]));
+  await startAgain();
+  expect(files()).toContain('rest');
+  expect(await output()).toBe('kept\n');
+  await startAgain();
+  expect(files()).toContain('rest');
+  hub.remove('node1', spec.id);
+  await hub.until(() => hub.fact(spec.id) === undefined, 'it to be let go');
+  expect(() => files()).toThrow('ENOENT');
+});
 
 test('output, ends and signals survive a hundred kills', async () => {
   // Each rank writes numbered lines on both streams, in bursts and pauses, and exits with its own code.
@@ -204,13 +240,7 @@ test('forgetting survives kills, and nothing is left', async () => {
   }
   await hub.until(() => hub.facts.size === 0, 'everything to be forgotten');
   expect(readdirSync(join(agent.stateDir, 'sandboxes'))).toEqual([]);
-  const cgroups = new Cgroups(
-    parseHierarchies(readFileSync('/proc/self/mountinfo', 'utf8')),
-    defaultNodeConfig.cgroupParent,
-    agent.stateDir,
-    'node1',
-  );
-  expect(cgroups.list()).toEqual([]);
+  expect(cgroupsOfAgent().list()).toEqual([]);
 });
 
 test('a frozen sandbox stays frozen over kills, and runs on when it is thawed', async () => {
