@@ -78,6 +78,22 @@ describe('OutputPump', () => {
     expect(pump.remove(1)).toBeNull();
   });
 
+  it('moves what takes several splices, over the ends of segments and after a remainder', async () => {
+    const [read, write] = n.pipe();
+    const bytes = Buffer.from(Array.from({ length: 500_009 }, (_, index) => (index * 7919) >> 5));
+    const end = ended(1);
+    pump.add(1, read, directory, 'out', 0n, 150_000);
+    fs.writeSync(write, bytes, 0, 11);
+    const child = spawn('cat', [], { stdio: ['pipe', write, 'inherit'] });
+    n.close(write);
+    child.stdin!.end(bytes.subarray(11));
+    expect(await end).toEqual({ flags: 1, length: 500_009n, errno: 0 });
+    expect(segments('out').map((each) => fs.statSync(join(directory, each)).size)).toEqual([
+      150_000, 150_000, 150_000, 50_009,
+    ]);
+    expect(spooled('out').equals(bytes)).toBe(true);
+  });
+
   it('ends a stream without a byte without a file', async () => {
     const [read, write] = n.pipe();
     const end = ended(1);
