@@ -22,6 +22,7 @@ import { ClientLeaseBook } from './client-lease.ts';
 import { Hub, type HubTls } from './hub/hub.ts';
 import { MigrationReconciler } from './migration/reconcile.ts';
 import { isMoveDone, moveStateOf } from './migration/seen.ts';
+import { couldNotMove, drainedSinceMs } from './node-monitor/drain.ts';
 import { offersOf } from './node-monitor/offers.ts';
 import { KubeNodes } from './node-monitor/kube-nodes.ts';
 import { monitorOrderOf } from './node-monitor/monitor-order.ts';
@@ -178,6 +179,7 @@ export async function runControlPlane(
       traces?.migrationChanged(after);
       const object = after ?? before;
       if (!object) return;
+      if (carriers) groupQueue.add(groupKeyOf(object)); // a drain may have to save it now
       checkpointsOf(groupKeyOf(object));
       migrationsOf(groupKeyOf(object));
     },
@@ -316,7 +318,9 @@ export async function runControlPlane(
       ...(options.carriers.policy === undefined ? {} : { policy: options.carriers.policy }),
       changed: (uid) => {
         const key = reconciler.keyOf(uid);
-        if (key !== undefined) groupQueue.add(key);
+        if (key === undefined) return;
+        groupQueue.add(key);
+        migrationsOf(key);
       },
     }); // prettier-ignore
   const offers = (exceptUid: string): NodeOffer[] =>
@@ -343,6 +347,10 @@ export async function runControlPlane(
     ...(carriers === undefined ? {} : { carriers }),
     drains: {
       treatment: (node) => treatments.of(node),
+      couldNotMove: (group, node) => {
+        const sinceMs = drainedSinceMs(monitors.objects.get(node), clock.now());
+        return couldNotMove(group, { node, sinceMs, migrations: [...migrationsByGroup.of(keyOf(group)).values()] });
+      },
       keepers: () => keepersOf(hub),
     },
     reasonToWait: (group) => unknown.reasonToWait(group),
@@ -364,6 +372,7 @@ export async function runControlPlane(
 
   const mover = new MigrationReconciler({
     store, hub, clock, events, logger, offers,
+    ...(carriers === undefined ? {} : { carriers }),
     ...(options.reached === undefined ? {} : { reached: options.reached }),
     groups: groups.objects,
     checkpoints: checkpoints.objects,

@@ -43,6 +43,13 @@ export const labels = {
     'agents',
     'Incarnation of that sandbox.',
   ),
+  migrationUid: name(
+    'migration-uid',
+    'carrier Pods',
+    'Migration controller',
+    'Migration controller',
+    'UID of the Migration that the Pod was made for.',
+  ),
   node: name(
     'node',
     'NodeMonitors',

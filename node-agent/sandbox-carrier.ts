@@ -6,6 +6,7 @@ import type { SandboxSpec } from '../wire/agent-types.ts';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { AgentError, errnoOf, refused } from './agent-error.ts';
 import type { Backend } from './backend.ts';
+import type { SandboxCgroup } from './cgroups.ts';
 import { findCarrier, isSameCarrier, type CarrierRecord } from './carrier.ts';
 import type { SandboxDirectory } from './sandbox-directory.ts';
 
@@ -19,17 +20,30 @@ export interface HeldCarrier {
 export class SandboxCarrier {
   readonly #backend: Backend;
   readonly #directory: SandboxDirectory;
+  readonly #key: string;
   #record: CarrierRecord | null;
+  #cgroup: SandboxCgroup | null;
   #watch: FdWatch | null = null;
 
-  constructor(backend: Backend, directory: SandboxDirectory) {
+  constructor(backend: Backend, key: string, directory: SandboxDirectory) {
     this.#backend = backend;
+    this.#key = key;
     this.#directory = directory;
     this.#record = directory.read('carrier');
+    this.#cgroup = this.#cgroupNow();
   }
 
   get record(): CarrierRecord | null {
     return this.#record;
+  }
+
+  /** The sandbox's own: in its Pod's once that is found. */
+  get cgroup(): SandboxCgroup | null {
+    return this.#cgroup;
+  }
+
+  #cgroupNow(): SandboxCgroup | null {
+    return this.#backend.cgroups?.of(this.#key, this.#record?.cgroups) ?? null;
   }
 
   /** On disk before anything is in its cgroup, so that a later agent finds what is. */
@@ -44,6 +58,7 @@ export class SandboxCarrier {
     this.#directory.create();
     this.#directory.write('carrier', found);
     this.#record = found;
+    this.#cgroup = this.#cgroupNow();
     return found;
   }
 

@@ -85,8 +85,6 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
   pmi: PmiPort | null = null;
   /** Processors of the ranks, once they are to be started; null: they are not bound. */
   binding: Binding | null;
-  /** In its Pod's once that is found, for a group with a template. */
-  cgroup: SandboxCgroup | null;
   readonly carrier: SandboxCarrier;
   readonly #found = Promise.withResolvers<void>();
   #want: Want = 'Unknown';
@@ -132,8 +130,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
     this.directory = directory;
     this.#backend = backend;
     this.#events = events;
-    this.carrier = new SandboxCarrier(backend, directory);
-    this.cgroup = backend.cgroups?.of(key, this.carrier.record?.cgroups) ?? null;
+    this.carrier = new SandboxCarrier(backend, key, directory);
     this.network = new SandboxNetwork(backend, key, spec.id, isFound && spec.network != null);
     this.logs = new SandboxLogs(directory.logs);
     this.#identity = directory.read('identity');
@@ -169,6 +166,10 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
     if (this.ended) return 0;
     if (this.processes) return this.processes.running;
     return this.#adopted?.isGone === false ? this.#adopted.table.running : 0;
+  }
+
+  get cgroup(): SandboxCgroup | null {
+    return this.carrier.cgroup;
   }
 
   get want(): Want {
@@ -642,7 +643,6 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
     this.#events.changed(this);
     try {
       const carrier = await this.carrier.find(this.spec);
-      if (carrier) this.cgroup = this.#backend.cgroups?.of(this.key, carrier.cgroups) ?? null;
       if (this.spec.restore && (await this.#restore(this.spec.restore))) return;
       const { launch: request } = preparationOf(this.spec, this.key, this.#backend, carrier);
       this.directory.create();

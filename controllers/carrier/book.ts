@@ -91,6 +91,13 @@ export class CarrierBook {
     }
   }
 
+  /** By the store itself: of some the watch may not have told yet. */
+  async madeFor(migrationUid: string, namespace: string, signal: AbortSignal): Promise<CarrierView[]> {
+    const labelSelector = `${labels.migrationUid.name}=${migrationUid}`;
+    const { items } = await this.#options.store.list<Pod>(podType, { namespace, labelSelector }, signal);
+    return items.map(carrierViewOf);
+  }
+
   async release(
     groupUid: string,
     views: readonly CarrierView[],

@@ -77,6 +77,7 @@ const view = (ordinal: number, more: Partial<CarrierView> = {}): CarrierView => 
   createdMs: nowMs - 10_000,
   avoids: [],
   profile: '',
+  migrationUid: '',
   why: '',
   ...more,
 });

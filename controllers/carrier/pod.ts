@@ -147,6 +147,7 @@ export function carrierPodOf(
         [labels.groupUid.name]: metadata.uid ?? '',
         [labels.ordinal.name]: String(share.ordinal),
         [labels.incarnation.name]: String(incarnation),
+        ...(share.migrationUid === undefined ? {} : { [labels.migrationUid.name]: share.migrationUid }),
       },
       annotations: {
         ...template.metadata?.annotations,

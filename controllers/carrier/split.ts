@@ -16,6 +16,8 @@ export interface Share {
   readonly avoided?: readonly string[];
   /** Nodes that have its image, the one that it was on first. */
   readonly preferred?: readonly string[];
+  /** Of the Migration that it is made for. */
+  readonly migrationUid?: string;
 }
 
 /** Of a group that is brought back: the sandboxes are as they were, and where named nodes still deal them out so, each has its node. */

@@ -28,6 +28,8 @@ export interface CarrierView {
   readonly avoids: readonly string[];
   /** Seccomp profile of the node that it is under, whoever said so; '' for any other. */
   readonly profile: string;
+  /** Of the Migration that it was made for; '' for any other. */
+  readonly migrationUid: string;
   /** Of a Pod that does not run: why not. */
   readonly why: string;
 }
@@ -47,6 +49,7 @@ export function carrierViewOf(pod: Pod): CarrierView {
     createdMs: Date.parse(metadata.creationTimestamp ?? '') || 0,
     avoids: avoidedBy(pod),
     profile: profileOf(pod),
+    migrationUid: metadata.labels?.[labels.migrationUid.name] ?? '',
     why: whyOf(pod),
   };
 }
@@ -108,7 +111,10 @@ export function carrierRefOf(
   scratch: readonly string[] = [],
 ): Carrier | undefined {
   const view = views.find((each) => each.ordinal === ordinal && each.incarnation === incarnation);
-  if (!view) return undefined;
+  return view && carrierRefTo(view, scratch);
+}
+
+export function carrierRefTo(view: CarrierView, scratch: readonly string[]): Carrier {
   const { namespace, name: pod, uid, address = '', profile } = view;
   return { namespace, pod, uid, address, scratch: [...scratch], profile };
 }

@@ -5,6 +5,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import type {
+  Carrier,
   CheckpointOrder,
   ImageId,
   MoveOrder,
@@ -47,10 +48,19 @@ export interface ImageWish {
   readonly from: readonly string[];
 }
 
+export interface MoveComer {
+  readonly ordinal: number;
+  readonly node: string;
+  readonly incarnation: number;
+  readonly order: Sent<MoveOrder>;
+  /** The Pod that it is to be in there. */
+  readonly carrier?: Carrier | undefined;
+}
+
 /** What the sandboxes that a Migration moves are told, where they are and where they go to. */
 export interface MoveWish {
   readonly leavers: ReadonlyMap<number, Sent<MoveOrder>>;
-  readonly comers: readonly { readonly ordinal: number; readonly node: string; readonly incarnation: number; readonly order: Sent<MoveOrder> }[]; // prettier-ignore
+  readonly comers: readonly MoveComer[];
 }
 
 /** A sandbox that runs elsewhere by its group's record, and whose pages are still on this node. */
@@ -324,10 +334,11 @@ export class DesiredBook {
 
   /** What comes is as what leaves, but for where and in which incarnation. */
   #comersOf(uid: string, { comers }: MoveWish): Entry[] {
-    return comers.flatMap(({ ordinal, node, incarnation }) => {
+    return comers.flatMap(({ ordinal, node, incarnation, carrier }) => {
       const entry = this.sandboxesOf(uid)[ordinal];
       if (!entry) return [];
-      const spec = { ...entry.spec, id: { ...entry.spec.id, incarnation }, restore: undefined };
+      const id = { ...entry.spec.id, incarnation };
+      const spec = { ...entry.spec, id, restore: undefined, ...(carrier ? { carrier } : {}) };
       return { ...entry, node, spec, want: 'Run' as const, mayStart: true };
     });
   }

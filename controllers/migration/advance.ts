@@ -17,6 +17,7 @@ import {
   type MoveState,
 } from '../../wire/migration-protocol.ts';
 import { stepOf } from '../../wire/state-table.ts';
+import type { Share } from '../carrier/split.ts';
 import { isMoveDone, moveStateOf, type MigrationSeen, type Mover } from './seen.ts';
 
 export interface Failure {
@@ -31,9 +32,12 @@ export interface Advance {
   readonly failure?: Failure;
   /** What is waited for, or what came of it, for people. */
   readonly message?: string;
+  /** Carrier Pods that are to be made. */
+  readonly make?: readonly Share[];
 }
 
 interface Happened {
+  readonly make?: readonly Share[];
   readonly event?: MoveEvent;
   readonly failure?: Failure;
   readonly message?: string;
@@ -45,6 +49,12 @@ export function advanceOf(seen: MigrationSeen): Advance {
   if (event === undefined) return { from, to: from, actions: [], ...why };
   const { state, actions } = stepOf(moveTable, from, event);
   return { from, to: state, actions, ...why };
+}
+
+/** Of one that has not begun, and cannot. */
+export function unableAdvance(failure: Failure): Advance {
+  const { state, actions } = stepOf<MoveState, MoveEvent, MoveAction>(moveTable, 'Pending', 'GivenUp');
+  return { from: 'Pending', to: state, actions, failure };
 }
 
 /** Until it is given up. */
@@ -70,7 +80,7 @@ function happened(seen: MigrationSeen, state: MoveState): Happened {
       : { ...(event ? { event } : {}), message: waitsForText(seen, state) };
   if (state === 'Aborting')
     return event ? { event } : { message: 'ranks are being let go on where they were' };
-  const given = giveUp(seen);
+  const given = giveUp(seen) ?? withoutPod(seen);
   if (given) return given;
   if (!seen.isClaimed) {
     if (state === 'Copying' || !isThere(seen)) return unclaimed(seen);
@@ -117,6 +127,17 @@ export function isThere({ movers, placement }: MigrationSeen): boolean {
   });
 }
 
+/** One of the Pods that they go into is gone, or is going. */
+function withoutPod({ isCarried, arePodsKnown, movers }: MigrationSeen): Happened | undefined {
+  if (!isCarried || !arePodsKnown) return undefined;
+  for (const { pod, move } of movers) {
+    if (!pod) return givenUp('TransferFailed', `the carrier Pod for sandbox ${move.ordinal} is gone`);
+    if (pod.state === 'Leaving' || pod.state === 'Ended')
+      return givenUp('TransferFailed', `carrier Pod ${pod.name} ${pod.why}`);
+  }
+  return undefined;
+}
+
 /** Somebody has given it up, or the group was placed anew. */
 const unclaimed = ({ migration }: MigrationSeen): Happened =>
   givenUp('TransferFailed', `ProcessGroup ${migration.spec.processGroupName} has changed meanwhile`);
@@ -135,6 +156,8 @@ function beginning({ migration, group, placement, waitsFor, choice }: MigrationS
   switch (choice?.kind) {
     case 'waiting':
       return { message: choice.message };
+    case 'carriers':
+      return { message: choice.message, make: choice.make };
     case 'nothing':
       return { event: 'NothingToDo', message: choice.message };
     case 'refused':
@@ -182,16 +205,18 @@ function lostAfter(movers: readonly Mover[]): Failure {
 
 function reasonOf(text: string): Reason {
   if (text === 'Ended') return 'GroupNotRunning';
+  if (text === 'CarrierLost') return 'TransferFailed'; // the Pod that they were to go into
   return text in reasons ? (text as Reason) : 'TransferFailed';
 }
 
 /** "1 of 2 sandboxes stand still on node2; ..." */
-export function waitsForText({ movers, waitsFor }: MigrationSeen, state: MoveState): string {
+export function waitsForText({ movers, waitsFor, choice }: MigrationSeen, state: MoveState): string {
   const count = movers.length;
   const having = (is: (mover: Mover) => boolean): number => movers.filter(is).length;
   switch (state) {
     case 'Pending':
-      return waitsFor === undefined ? 'the group does not run yet' : `${waitsFor} is not done`;
+      if (waitsFor !== undefined) return `${waitsFor} is not done`;
+      return choice?.kind === 'carriers' ? choice.message : 'the group does not run yet';
     case 'Preparing': {
       const ready = having(
         ({ told }) => leaverReached(told.leaver, 'Prepared') && comerReached(told.comer, 'Prepared'),

@@ -10,9 +10,11 @@ import type { Migration, MigrationMove, ProcessGroup } from '../../crds/types.ge
 import { encryptingFeature } from '../../wire/encryption.ts';
 import { mtuOver } from '../../wire/job-addresses.ts';
 import { feature as checkpointing } from '../checkpoint/candidates.ts';
+import type { Share } from '../carrier/split.ts';
 import type { NodeState } from '../hub/node-table.ts';
 import { compareNames, unfitness, type NodeOffer } from '../placement/place.ts';
 import type { Assignment } from '../placement/placement-status.ts';
+import { podTargetOf, type PodsSeen } from './pods.ts';
 import { strategyOf, strategyTrouble, type Strategy, type StrategySeen } from './strategy.ts';
 
 export type Choice =
@@ -24,6 +26,8 @@ export type Choice =
       readonly strategy: Strategy | undefined;
     }
   | { readonly kind: 'nothing'; readonly message: string }
+  /** Carrier Pods are to be made, or waited for: the ranks go where those are. */
+  | { readonly kind: 'carriers'; readonly make: readonly Share[]; readonly message: string }
   /** A node that could take them may be heard of in a moment. */
   | { readonly kind: 'waiting'; readonly message: string }
   | { readonly kind: 'refused'; readonly reason: Reason; readonly message: string };
@@ -37,6 +41,8 @@ export interface ChoiceSources {
   readonly isAway: (node: string) => boolean;
   /** Memory that a sandbox has now. */
   readonly memoryOf: (ordinal: number) => number;
+  /** Carrier Pods of the cluster; undefined: there are none in it. */
+  readonly pods?: PodsSeen | undefined;
 }
 
 const mostNamed = 8;
@@ -57,13 +63,21 @@ export function choiceOf(migration: Migration, sources: ChoiceSources): Choice {
     };
   const wanted = spec.strategy ?? 'Auto';
   const isSuspended = group.status?.phase === 'Suspended';
-  const notAtAll = groupTrouble(group) ?? refusalOf(wanted, { isSuspended, nodes: [] });
+  const isCarried = group.spec.template !== undefined;
+  const notAtAll = groupTrouble(group) ?? refusalOf(wanted, { isSuspended, isCarried, nodes: [] });
   if (notAtAll) return notAtAll;
   const moves: MigrationMove[] = [];
   const added = new Map<string, Assignment[]>();
+  const waits: Extract<Choice, { kind: 'carriers' }>[] = [];
   for (const sandbox of moving) {
-    const to = targetOf(migration, sandbox, sources, added);
-    if (typeof to !== 'string') return to;
+    const to = isCarried
+      ? carrierTargetOf(migration, sandbox, sources, added)
+      : targetOf(migration, sandbox, sources, added);
+    if (typeof to !== 'string' && to.kind !== 'carriers') return to;
+    if (typeof to !== 'string') {
+      waits.push(to);
+      continue;
+    }
     added.set(to, [...(added.get(to) ?? []), sandbox]);
     moves.push({
       ordinal: sandbox.ordinal,
@@ -73,28 +87,33 @@ export function choiceOf(migration: Migration, sources: ChoiceSources): Choice {
       state: 'Pending',
     });
   }
+  if (waits.length > 0) {
+    const messages = waits.slice(0, mostNamed).map(({ message }) => message);
+    return { kind: 'carriers', make: waits.flatMap(({ make }) => make), message: messages.join('; ') };
+  }
   const names = new Set(moves.flatMap(({ from, to = '' }) => [from, to]));
   const nodes = [...names].map((name) => ({ name, state: sources.nodeOf(name) }));
-  const unable = refusalOf(wanted, { isSuspended, nodes });
+  const unable = refusalOf(wanted, { isSuspended, isCarried, nodes });
   if (unable) return unable;
   const memoryBytes = Math.max(...moving.map(({ ordinal }) => sources.memoryOf(ordinal)));
-  const strategy = strategyOf(wanted, { isSuspended, nodes }, memoryBytes);
+  const strategy = strategyOf(wanted, { isSuspended, isCarried, nodes }, memoryBytes);
   const ranks = moving.map((each) => RankSet.parse(each.ranks)).reduce((all, own) => all.union(own));
   return { kind: 'moves', moves, ranks: ranks.toString(), strategy };
 }
 
 function groupTrouble({ spec, status, metadata }: ProcessGroup): Choice | undefined {
-  if (spec.template !== undefined)
-    return refused(
-      'NotSupported',
-      'ranks in carrier Pods cannot be moved while they run: drain the node (muster drain), which saves the group and brings it back in Pods elsewhere',
-    );
-  if (status?.network === undefined)
-    return refused(
-      'PreflightFailed',
-      `ProcessGroup ${metadata.name} uses the nodes' own network, whose addresses cannot move: create it with network Isolated`,
-    );
-  return undefined;
+  if (status?.network !== undefined) return undefined;
+  const [whose, instead] =
+    spec.template === undefined
+      ? ["the nodes' own network", '']
+      : [
+          'the network of its Pods',
+          ', or drain the node, which saves the group and brings it back in other Pods',
+        ];
+  return refused(
+    'PreflightFailed',
+    `ProcessGroup ${metadata.name} uses ${whose}, whose addresses cannot move: create it with network Isolated${instead}`,
+  );
 }
 
 function refusalOf(wanted: string, seen: StrategySeen): Choice | undefined {
@@ -125,12 +144,19 @@ function chosenOf(
   return own;
 }
 
-function targetOf(
+interface Fit {
+  /** The best first. */
+  readonly fit: readonly NodeOffer[];
+  /** Continues "NODE ...". */
+  readonly why: (offer: NodeOffer) => string | undefined;
+}
+
+function fitOf(
   { spec }: Migration,
   sandbox: Assignment,
   sources: ChoiceSources,
   added: ReadonlyMap<string, readonly Assignment[]>,
-): string | Choice {
+): Fit {
   const { group, placement, offers } = sources;
   const named = group.spec.placement?.nodes && new Set(group.spec.placement.nodes);
   const why = (offer: NodeOffer): string | undefined => {
@@ -150,14 +176,71 @@ function targetOf(
   const fit = offers
     .filter((offer) => why(offer) === undefined)
     .sort((a, b) => load(a) - load(b) || compareNames(a.name, b.name));
-  if (fit[0]) return fit[0].name;
+  return { fit, why };
+}
+
+function targetOf(
+  migration: Migration,
+  sandbox: Assignment,
+  sources: ChoiceSources,
+  added: ReadonlyMap<string, readonly Assignment[]>,
+): string | Choice {
+  const { fit, why } = fitOf(migration, sandbox, sources, added);
+  return fit[0]?.name ?? noneOf(migration, sandbox, sources, why);
+}
+
+/** The scheduler has the last word: the sandbox goes where its Pod is. */
+function carrierTargetOf(
+  migration: Migration,
+  sandbox: Assignment,
+  sources: ChoiceSources,
+  added: ReadonlyMap<string, readonly Assignment[]>,
+): string | Choice {
+  const { pods, offers } = sources;
+  if (!pods) return refused('NotSupported', 'carrier Pods are made on Kubernetes only');
+  const { fit, why } = fitOf(migration, sandbox, sources, added);
+  const { to } = migration.spec;
+  const unfit = offers.filter((offer) => !fit.includes(offer)).map(({ name }) => name);
+  const node =
+    to === undefined ? { avoided: unfit, preferred: fit.slice(0, 1).map(({ name }) => name) } : { node: to };
+  const { ordinal, ranks, rankCount } = sandbox;
+  const target = podTargetOf(
+    { ordinal, ranks, rankCount, migrationUid: migration.metadata.uid ?? '', ...node },
+    sandbox.incarnation + 1,
+    (name) => {
+      const offer = offers.find((each) => each.name === name);
+      return offer ? why(offer) : 'has no agent; see that the agents run there (kubectl get ds)';
+    },
+    pods,
+  );
+  switch (target.kind) {
+    case 'on':
+      return target.node;
+    case 'waits':
+      return { kind: 'carriers', make: [], message: target.message };
+    case 'over':
+      return refused(target.reason, target.message);
+    case 'none': {
+      if (fit.length === 0) return noneOf(migration, sandbox, sources, why);
+      const message = `a carrier Pod for sandbox ${ordinal} is being made`;
+      return { kind: 'carriers', make: [target.share], message };
+    }
+  }
+}
+
+function noneOf(
+  { spec }: Migration,
+  sandbox: Assignment,
+  { offers, isAway }: ChoiceSources,
+  why: Fit['why'],
+): Choice {
   const others = offers.filter(
     ({ name }) => name !== sandbox.node && (spec.to === undefined || name === spec.to),
   );
   const reasons = others.slice(0, mostNamed).map((offer) => `${offer.name} ${why(offer)}`);
   const none = spec.to === undefined ? 'there is no other node' : `there is no node ${spec.to}`;
   const message = `no node can take sandbox ${sandbox.ordinal} (ranks ${sandbox.ranks}) of ${sandbox.node}: ${reasons.join('; ') || none}`;
-  if (others.some(({ name, ready }) => !ready && sources.isAway(name))) return { kind: 'waiting', message };
+  if (others.some(({ name, ready }) => !ready && isAway(name))) return { kind: 'waiting', message };
   return refused('NoTarget', message);
 }
 
@@ -194,6 +277,8 @@ function nodeTrouble(
   );
   if (free !== undefined && free < coming)
     return `has ${bytesText(free)}B of memory free, ${bytesText(coming)}B are needed`;
+  // How many Pods have room is for the scheduler to say, and how many ranks go into each was said when they were dealt out.
+  if (group.spec.template !== undefined) return undefined;
   const { ranksPerNode } = group.spec.placement ?? {};
   const perRank = quantityOf(group.spec.resources?.requests?.['cpu'] ?? NaN);
   const most = Math.min(

@@ -4,6 +4,9 @@
  */
 import type { Checkpoint, Migration, ProcessGroup } from '../../crds/types.gen.ts';
 import type { SandboxId } from '../../wire/agent-types.ts';
+import type { CarrierBook } from '../carrier/book.ts';
+import { scratchOf } from '../carrier/pod.ts';
+import type { CarrierView } from '../carrier/view.ts';
 import type { Told } from '../../wire/migration-protocol.ts';
 import { cutStateOf, isDone } from '../checkpoint/seen.ts';
 import type { Hub } from '../hub/hub.ts';
@@ -13,6 +16,7 @@ import { wholeGroup } from '../process-group/restore.ts';
 import type { Clock } from '../runtime/clock.ts';
 import { type Key } from '../runtime/reconciler.ts';
 import { choiceOf } from './choice.ts';
+import { podOf } from './pods.ts';
 import { isMoveDone, moveStateOf, type MigrationSeen, type Mover, type Side } from './seen.ts';
 
 export interface ObservePorts {
@@ -21,6 +25,8 @@ export interface ObservePorts {
   readonly checkpoints: ReadonlyMap<Key, Checkpoint>;
   readonly migrations: ReadonlyMap<Key, Migration>;
   readonly offers: (exceptUid: string) => NodeOffer[];
+  /** On Kubernetes. */
+  readonly carriers?: Pick<CarrierBook, 'of' | 'isKnown' | 'policy'>;
 }
 
 /** `named`: the group of that name, as the store has it now. */
@@ -29,13 +35,15 @@ export function observe(
   named: ProcessGroup | undefined,
   ports: ObservePorts,
 ): MigrationSeen {
-  const { hub, clock } = ports;
+  const { hub, clock, carriers } = ports;
   const { status, metadata } = migration;
   const recorded = status?.processGroupUid;
   const group = recorded === undefined || named?.metadata.uid === recorded ? named : undefined;
+  const whole = group && wholeGroup(group, ports.checkpoints);
   const placement = group ? assignmentsOf(group) : [];
   const groupUid = recorded ?? group?.metadata.uid ?? '';
   const state = moveStateOf({ migration });
+  const views = carriers?.of(groupUid) ?? [];
   const movers = (status?.moves ?? []).map((move): Mover => {
     const { ordinal, from, to = '', incarnation = 0 } = move;
     const id = { groupUid, ordinal };
@@ -47,6 +55,7 @@ export function observe(
       leaver,
       comer,
       told: toldBy(leaver, comer),
+      pod: ownPodOf(ordinal, incarnation, views, migration),
     };
   });
   const isCommitted =
@@ -58,17 +67,26 @@ export function observe(
     group,
     placement,
     movers,
+    isCarried: whole?.spec.template !== undefined,
+    arePodsKnown: carriers?.isKnown === true,
+    scratch: scratchOf(whole?.spec ?? {}),
     isClaimed: group?.status?.migration?.uid === metadata.uid,
     isCommitted,
     waitsFor: isMoveDone(state) ? undefined : otherOf(migration, group, ports),
     choice:
-      state === 'Pending' && group && placement.length > 0
+      state === 'Pending' && whole && placement.length > 0
         ? choiceOf(migration, {
-            group: wholeGroup(group, ports.checkpoints),
+            group: whole,
             placement,
             offers: ports.offers(groupUid),
             nodeOf: (node) => hub.nodes.get(node),
             isAway: (node) => hub.nodes.standing(node) === 'Away',
+            pods: carriers && {
+              views,
+              isKnown: carriers.isKnown,
+              timeoutMs: carriers.policy.timeoutMs,
+              nowMs: clock.now(),
+            },
             memoryOf: (ordinal) => {
               const each = placement[ordinal];
               const { incarnation = 0, node = '' } = each ?? {};
@@ -77,6 +95,16 @@ export function observe(
           })
         : undefined,
   });
+}
+
+function ownPodOf(
+  ordinal: number,
+  incarnation: number,
+  views: readonly CarrierView[],
+  { metadata }: Migration,
+): CarrierView | undefined {
+  const pod = podOf(ordinal, incarnation, views);
+  return pod?.migrationUid === metadata.uid ? pod : undefined;
 }
 
 function sideOf(node: string, id: SandboxId, { metadata }: Migration, { hub }: ObservePorts): Side {

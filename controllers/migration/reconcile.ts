@@ -11,14 +11,19 @@ import type { Migration, MigrationStatus, ProcessGroup } from '../../crds/types.
 import { isStoreError, type ObjectStore } from '../../store/object-store.ts';
 import type { MoveOrder, Sent } from '../../wire/agent-types.ts';
 import type { MoveState } from '../../wire/migration-protocol.ts';
-import type { Entry, MoveWish } from '../hub/desired-book.ts';
+import type { CarrierBook } from '../carrier/book.ts';
+import { isHeld as isHeldPod } from '../carrier/gang.ts';
+import type { Share } from '../carrier/split.ts';
+import { carrierRefTo } from '../carrier/view.ts';
+import { wholeGroup } from '../process-group/restore.ts';
+import type { Entry, MoveComer, MoveWish } from '../hub/desired-book.ts';
 import type { Hub } from '../hub/hub.ts';
 import { migrationType, processGroupType } from '../resource-types.ts';
 import { assignmentsOf } from '../process-group/observe.ts';
 import { groupKeyOf } from '../runtime/by-group.ts';
 import type { EventRecorder } from '../runtime/event-recorder.ts';
 import { nameOf, settled, type Key, type Outcome, type Reconciler } from '../runtime/reconciler.ts';
-import { advanceOf, timeLeftMs, type Advance } from './advance.ts';
+import { advanceOf, timeLeftMs, unableAdvance, type Advance } from './advance.ts';
 import { claimed, committed, isClaimable, released } from './claim.ts';
 import { observe, type ObservePorts } from './observe.ts';
 import { isMoveDone, moveStateOf, type MigrationSeen } from './seen.ts';
@@ -30,6 +35,7 @@ export interface MigrationPorts extends ObservePorts {
   readonly groups: ReadonlyMap<Key, ProcessGroup>;
   readonly events: EventRecorder;
   readonly logger: Logger;
+  readonly carriers?: Pick<CarrierBook, 'of' | 'isKnown' | 'policy' | 'make' | 'madeFor' | 'release'>;
   /** Its record has changed, or somebody who waited for it may go on. */
   readonly groupChanged: (group: Key) => void;
   /** Tests end the controller at such points. */
@@ -54,8 +60,10 @@ export class MigrationReconciler implements Reconciler {
     const groupKey = groupKeyOf(migration);
     const group = await this.#read<ProcessGroup>(processGroupType, groupKey, signal);
     const seen = observe(migration, group, this.#ports);
-    const advance = advanceOf(seen);
-    const current = await this.#keepFinalizer(migration, advance.to, signal);
+    const wished = advanceOf(seen);
+    const current = await this.#keepFinalizer(migration, wished, signal);
+    const refusal = wished.make && (await this.#makePods(seen, wished.make, signal));
+    const advance = refusal ? unableAdvance({ reason: 'NoTarget', message: refusal }) : wished;
     // The Migration's own record first where it gives up, the group's first where it commits: each says what the other will.
     const isCommit = advance.actions.includes('Commit');
     const isStep = advance.from !== advance.to;
@@ -104,14 +112,20 @@ export class MigrationReconciler implements Reconciler {
   }
 
   /** Held before anything is asked of anybody, so that a deletion waits until ranks run where the record has them. */
-  async #keepFinalizer(migration: Migration, to: MoveState, signal: AbortSignal): Promise<Migration> {
+  async #keepFinalizer(
+    migration: Migration,
+    { to, make = [] }: Advance,
+    signal: AbortSignal,
+  ): Promise<Migration> {
     const { metadata } = migration;
     const { name } = finalizers.migration;
     const held = metadata.finalizers ?? [];
     const isHeld = held.includes(name);
-    const wanted = to !== 'Pending' && !isMoveDone(to);
+    const isBegun = to !== 'Pending' || isHeld || make.length > 0;
+    const wanted = isBegun && !isMoveDone(to);
     if (wanted === isHeld || (wanted && metadata.deletionTimestamp !== undefined)) return migration;
     if (!wanted && moveStateOf({ migration }) !== to) return migration; // once that is on record
+    if (!wanted && !(await this.#releasePods(migration, signal))) return migration;
     const { namespace, name: own, resourceVersion } = metadata;
     const left = wanted ? [...held, name] : held.filter((each) => each !== name);
     return this.#ports.store.patch<Migration>(
@@ -121,6 +135,50 @@ export class MigrationReconciler implements Reconciler {
       undefined,
       signal,
     );
+  }
+
+  /** Why the cluster takes none, such as a quota; undefined: they are made. */
+  async #makePods(
+    { group, placement }: MigrationSeen,
+    shares: readonly Share[],
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    const { carriers, checkpoints } = this.#ports;
+    if (!group) return undefined;
+    const whole = wholeGroup(group, checkpoints);
+    try {
+      for (const share of shares)
+        await carriers?.make(whole, (placement[share.ordinal]?.incarnation ?? 0) + 1, [share], signal);
+      return undefined;
+    } catch (error) {
+      if (!isStoreError(error, 'Forbidden', 'Invalid')) throw error;
+      return `the cluster takes no other carrier Pod: ${error.message}`;
+    }
+  }
+
+  /**
+   * Of a migration that is over: Pods that no sandbox came to. Asked of the store itself, since what memory has of the record may be
+   * older than the move. False: the record still names the migration.
+   */
+  async #releasePods({ metadata, spec }: Migration, signal: AbortSignal): Promise<boolean> {
+    const { carriers, store } = this.#ports;
+    const { namespace = 'default', uid = '' } = metadata;
+    const made = (await carriers?.madeFor(uid, namespace, signal)) ?? [];
+    if (made.length === 0) return true;
+    const { items } = await store.list<ProcessGroup>(
+      processGroupType,
+      { namespace, fieldSelector: `metadata.name=${spec.processGroupName}` },
+      signal,
+    );
+    const [group] = items;
+    if (!group) return true; // they go with it
+    if (group.status?.migration?.uid === uid) return false;
+    const placement = assignmentsOf(group);
+    const unused = made.filter(
+      ({ ordinal, incarnation }) => incarnation > (placement[ordinal]?.incarnation ?? Infinity),
+    );
+    await carriers?.release(group.metadata.uid ?? '', unused.filter(isHeldPod), undefined, signal);
+    return true;
   }
 
   async #writeStatus(
@@ -155,9 +213,12 @@ export class MigrationReconciler implements Reconciler {
     const { group, isClaimed, isCommitted } = seen;
     const uid = group?.metadata.uid;
     if (uid === undefined) return;
-    if (isClaimed && (to === 'Preparing' || to === 'Copying')) desired.move(uid, wishOf(seen, to));
+    // Without its Pod nobody could take what comes.
+    const isPlaceable = !seen.isCarried || seen.movers.every(({ pod }) => pod !== undefined);
+    if (isClaimed && isPlaceable && (to === 'Preparing' || to === 'Copying'))
+      desired.move(uid, wishOf(seen, to));
     // Committed by a controller that was late: what has come is not to be taken for something that nobody wants.
-    if (isCommitted && !isMoveDone(to) && !isToldOf(seen, desired.sandboxesOf(uid)))
+    if (isCommitted && isPlaceable && !isMoveDone(to) && !isToldOf(seen, desired.sandboxesOf(uid)))
       desired.move(uid, { ...wishOf(seen, 'Copying'), leavers: new Map() });
     const isOver = to === 'Aborting' || to === 'Failed';
     // What was committed the ProcessGroup controller tells, all at once.
@@ -182,6 +243,8 @@ export class MigrationReconciler implements Reconciler {
 
   #finish({ migration, nowMs }: MigrationSeen, { metadata }: Migration): Outcome {
     const { ttlSecondsAfterFinished } = migration.spec;
+    if (metadata.finalizers?.includes(finalizers.migration.name))
+      return { kind: 'again', afterMs: beginEveryMs };
     const { finishTime } = migration.status ?? {};
     if (ttlSecondsAfterFinished === undefined || finishTime === undefined) return settled;
     if (metadata.deletionTimestamp !== undefined) return settled;
@@ -237,7 +300,7 @@ function isToldOf({ movers }: MigrationSeen, entries: readonly Entry[]): boolean
 }
 
 /** What both sides of each sandbox are told. Who comes begins together with the one who leaves: much can be done meanwhile. */
-function wishOf({ migration, movers, group }: MigrationSeen, to: 'Preparing' | 'Copying'): MoveWish {
+function wishOf({ migration, movers, group, scratch }: MigrationSeen, to: 'Preparing' | 'Copying'): MoveWish {
   const { metadata, status } = migration;
   const { strategy } = status ?? {};
   /** Copies of what is written meanwhile take room as well. */
@@ -253,13 +316,14 @@ function wishOf({ migration, movers, group }: MigrationSeen, to: 'Preparing' | '
     copyFiles: migration.spec.copyFiles ?? true,
   };
   const leavers = new Map<number, Sent<MoveOrder>>();
-  const comers = movers.map(({ move, leaver }) => {
+  const comers = movers.map(({ move, leaver, pod }): MoveComer => {
     const { ordinal, from, incarnation } = move;
     const orders = { ...common, incarnation: incarnation - 1 };
     leavers.set(ordinal, { ...orders, step: to === 'Preparing' ? 'Prepare' : 'Leave', peerNode: move.to });
     const neededBytes = neededOf((leaver.fact?.memoryBytes ?? 0) * room);
     const step = to === 'Preparing' ? 'Prepare' : 'Place';
-    return { ordinal, node: move.to, incarnation, order: { ...orders, step, peerNode: from, neededBytes } };
+    const order = { ...orders, step, peerNode: from, neededBytes };
+    return { ordinal, node: move.to, incarnation, order, carrier: pod && carrierRefTo(pod, scratch) };
   });
   return { leavers, comers };
 }

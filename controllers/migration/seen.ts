@@ -5,6 +5,7 @@
 import type { Migration, MigrationMove, ProcessGroup } from '../../crds/types.gen.ts';
 import type { MoveFact, SandboxFact } from '../../wire/agent-types.ts';
 import type { MoveState, Told } from '../../wire/migration-protocol.ts';
+import type { CarrierView } from '../carrier/view.ts';
 import type { Standing } from '../hub/node-table.ts';
 import type { Assignment } from '../placement/placement-status.ts';
 import type { Choice } from './choice.ts';
@@ -27,6 +28,8 @@ export interface Mover {
   readonly leaver: Side;
   readonly comer: Side;
   readonly told: Told;
+  /** The carrier Pod that it goes into; undefined: it needs none, or there is none (any more). */
+  readonly pod?: CarrierView | undefined;
 }
 
 export interface MigrationSeen {
@@ -36,6 +39,12 @@ export interface MigrationSeen {
   readonly group: ProcessGroup | undefined;
   readonly placement: readonly Assignment[];
   readonly movers: readonly Mover[];
+  /** They go into carrier Pods. */
+  readonly isCarried: boolean;
+  /** False while it is not known which Pods there are. */
+  readonly arePodsKnown: boolean;
+  /** Volumes that live and die with such a Pod. */
+  readonly scratch: readonly string[];
   /** The group's record names this migration. */
   readonly isClaimed: boolean;
   /** The group's record has all that move where they go to. */

@@ -11,6 +11,8 @@ export interface StrategySeen {
   readonly nodes: readonly { readonly name: string; readonly state: NodeState | undefined }[];
   /** The ranks stand still, suspended, and go on doing so. */
   readonly isSuspended: boolean;
+  /** They are in carrier Pods. */
+  readonly isCarried?: boolean;
 }
 
 const features = { PreCopy: 'pre-copy', PostCopy: 'post-copy' } as const;
@@ -45,7 +47,11 @@ export function measuredStrategy(bytesPerSecond: readonly number[]): Strategy {
   return bytesPerSecond.every((rate) => rate > 0 && rate <= slowBytesPerSecond) ? 'PreCopy' : 'PostCopy';
 }
 
-function trouble(strategy: keyof typeof features, { nodes, isSuspended }: StrategySeen): string | undefined {
+function trouble(
+  strategy: keyof typeof features,
+  { nodes, isSuspended, isCarried }: StrategySeen,
+): string | undefined {
+  if (isCarried) return 'ranks in carrier Pods move as they stand still';
   if (isSuspended) return 'the ranks are suspended, and stand still anyway';
   const feature = features[strategy];
   for (const { name, state } of nodes) {

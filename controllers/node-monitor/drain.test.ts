@@ -124,12 +124,18 @@ describe('what the drain of a node does next', () => {
     expect(planOf({ migrations }).actions).toEqual(['delete g-off-node1-abc-8', 'migrate 12']);
   });
 
-  it('moves no group that is in carrier Pods, which saves itself', () => {
-    const group = groupOf();
-    const carried = { ...group, spec: { ...group.spec, template: {} } };
-    const { actions, remains } = planOf({ groups: [carried] });
-    expect(actions).toEqual([]);
-    expect(remains).toMatchObject([{ why: 'is to be saved', blocked: false }]);
+  it('moves a group that is in carrier Pods with addresses of its own; any other, and one that could not be moved, saves itself', () => {
+    const carried = (status: ProcessGroupStatus = {}): ProcessGroup => {
+      const group = groupOf(status);
+      return { ...group, spec: { ...group.spec, template: {} } };
+    };
+    const groups = [carried({ network: { subnet: '10.0.0.0/24', vni: 1 } })];
+    expect(planOf({ groups }).actions).toEqual(['migrate 1']);
+    const earlier = migrationOf(1, 'Failed', 61);
+    expect(planOf({ groups, migrations: [earlier] }).actions).toEqual(['migrate 2']);
+    const saved = { actions: [], remains: [{ why: 'is to be saved', blocked: false }] };
+    expect(planOf({ groups, migrations: [migrationOf(1, 'Failed')] })).toMatchObject(saved);
+    expect(planOf({ groups: [carried()] })).toMatchObject(saved);
   });
 
   it('ends groups by Kill alone, once', () => {

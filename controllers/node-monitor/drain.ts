@@ -5,7 +5,7 @@
  */
 import { conditionOf, isTrue } from '../../crds/conditions.ts';
 import { labels } from '../../crds/names.ts';
-import type { Migration, ProcessGroup } from '../../crds/types.gen.ts';
+import type { Migration, NodeMonitor, ProcessGroup } from '../../crds/types.gen.ts';
 import { failed, hindered } from '../process-group/drain.ts';
 import { endRequestOf } from '../process-group/end-request.ts';
 import { leavingBy, type DrainPolicy } from './treatment.ts';
@@ -101,7 +101,7 @@ function partOf(group: ProcessGroup, seen: DrainOfNode): Part {
   if (group.metadata.deletionTimestamp !== undefined) return wait('is being deleted');
   const running = conditionOf(group.status?.conditions, 'Running');
   if (running?.reason === 'Stopping') return wait(`is being ended: ${running.message}`);
-  switch (leavingBy(group, seen.policy)) {
+  switch (leavingBy(group, seen.policy, couldNotMove(group, seen))) {
     case 'Kill':
       if (endRequestOf(group)) return wait('is being ended');
       return { ...wait('is to be ended'), actions: [{ kind: 'end', group }] };
@@ -164,6 +164,26 @@ function migrating(
   const attempt = (last ? attemptOf(last) : 0) + 1;
   const part = wait(failure === undefined ? 'is to be moved' : `is to be moved again, after: ${failure}`);
   return { ...part, actions: [...prune, { kind: 'migrate', group, attempt }] };
+}
+
+/** Since the node is drained it was tried, and failed. */
+export function couldNotMove(
+  { metadata }: Pick<ProcessGroup, 'metadata'>,
+  { migrations, node, sinceMs }: Pick<DrainOfNode, 'migrations' | 'node' | 'sinceMs'>,
+): boolean {
+  return migrations.some(
+    (migration) =>
+      migration.metadata.labels?.[labels.groupUid.name] === metadata.uid &&
+      isOfDrain(migration.metadata, node) &&
+      stateOf(migration) === 'Failed' &&
+      Date.parse(migration.status?.finishTime ?? '') >= sinceMs,
+  );
+}
+
+/** When a drain of the node began that is at work; `nowMs` where that is not on record yet. */
+export function drainedSinceMs(monitor: NodeMonitor | undefined, nowMs: number): number {
+  const draining = conditionOf(monitor?.status?.conditions, 'Draining');
+  return draining?.status === 'True' ? Date.parse(draining.lastTransitionTime) : nowMs;
 }
 
 export function isOfDrain({ labels: own = {} }: Migration['metadata'], node: string): boolean {

@@ -3,7 +3,6 @@
  * say of themselves: at once when it matters, load at a bounded rate. It never writes a spec.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { conditionOf } from '../../crds/conditions.ts';
 import { apiVersion } from '../../crds/objects.ts';
 import { labels } from '../../crds/names.ts';
 import type { NodeMonitor, NodeMonitorStatus } from '../../crds/types.gen.ts';
@@ -13,7 +12,7 @@ import { nodeMonitorType } from '../resource-types.ts';
 import type { Clock } from '../runtime/clock.ts';
 import type { EventRecorder } from '../runtime/event-recorder.ts';
 import { settled, type Key, type Outcome, type Reconciler } from '../runtime/reconciler.ts';
-import { calledOff, drainPlanOf, type DrainPlan } from './drain.ts';
+import { calledOff, drainedSinceMs, drainPlanOf, type DrainPlan } from './drain.ts';
 import { followPatch } from './kube-nodes.ts';
 import { performDrain } from './perform.ts';
 import { nodeStatusOf, urgentPartOf } from './status.ts';
@@ -124,13 +123,12 @@ export class NodeMonitorReconciler implements Reconciler {
     for (const migration of calledOff(tenants.migrations(), node, drain?.policy))
       await performDrain({ kind: 'deleteMigration', migration }, monitor, this.#ports, signal);
     if (!drain) return undefined;
-    const draining = conditionOf(monitor.status?.conditions, 'Draining');
     const nowMs = clock.now();
     const plan = drainPlanOf({
       node,
       policy: drain.policy,
       nowMs,
-      sinceMs: draining?.status === 'True' ? Date.parse(draining.lastTransitionTime) : nowMs,
+      sinceMs: drainedSinceMs(monitor, nowMs),
       groups: tenants.groupsOn(node),
       migrations: tenants.migrations(),
       strays: tenants.straysOn(node),

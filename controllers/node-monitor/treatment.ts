@@ -10,9 +10,15 @@ import type { KubernetesObject } from '../../store/object-store.ts';
 export const drainPolicies = ['Migrate', 'Checkpoint', 'Suspend', 'Kill'] as const;
 export type DrainPolicy = (typeof drainPolicies)[number];
 
-/** By which policy this group leaves: ranks in carrier Pods, which nobody moves while they run, are saved and go on in others. */
-export const leavingBy = ({ spec }: Pick<ProcessGroup, 'spec'>, policy: DrainPolicy): DrainPolicy =>
-  policy === 'Migrate' && spec.template !== undefined ? 'Checkpoint' : policy;
+/** By which policy this group leaves: ranks in carrier Pods that cannot be moved while they run are saved, and go on in others. */
+export function leavingBy(
+  { spec, status }: Pick<ProcessGroup, 'spec' | 'status'>,
+  policy: DrainPolicy,
+  couldNotMove: boolean,
+): DrainPolicy {
+  const isFixed = status?.network === undefined || couldNotMove;
+  return policy === 'Migrate' && spec.template !== undefined && isFixed ? 'Checkpoint' : policy;
+}
 
 /** As much of a Kubernetes Node as matters here. */
 export interface KubeNode extends KubernetesObject {

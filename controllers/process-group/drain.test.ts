@@ -84,6 +84,7 @@ function seenOf({
   const drain = drainOf(group, assignments, step === 'Ready' ? placed : undefined, {
     treatment: (node) => ({ cordons: [], drain: policies[node] && { policy: policies[node], causes: [] } }),
     keepers: () => keepers,
+    couldNotMove: () => false,
   });
   const fact = {
     state: 'Running',

@@ -34,6 +34,8 @@ export interface DrainSeen {
 
 export interface DrainPorts {
   readonly treatment: (node: string) => Treatment;
+  /** A drain of the node has tried to move the group off it, and failed. */
+  readonly couldNotMove: (group: ProcessGroup, node: string) => boolean;
   /** Nodes that can keep images. */
   readonly keepers: () => readonly string[];
 }
@@ -47,13 +49,13 @@ export function drainOf(
   group: ProcessGroup,
   assignments: readonly (Assignment & { readonly standing?: Standing })[],
   saved: readonly PlacedImage[] | undefined,
-  { treatment, keepers }: DrainPorts,
+  { treatment, keepers, couldNotMove }: DrainPorts,
 ): DrainSeen | undefined {
   const { status, metadata } = group;
   if (status?.finishTime !== undefined || metadata.deletionTimestamp !== undefined) return undefined;
   const policyOf = (node: string): DrainPolicy | undefined => {
     const { policy } = treatment(node).drain ?? {};
-    return policy && leavingBy(group, policy);
+    return policy && leavingBy(group, policy, couldNotMove(group, node));
   };
   const placed = [...new Set(assignments.map(({ node }) => node))];
   // Of one that has left, only who is to stay away until the drain is over.

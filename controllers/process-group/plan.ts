@@ -145,8 +145,10 @@ function carrierAction(seen: Seen, phase: Phase, own: Plan): Action | undefined 
     case 'Finished':
       return letGo(views);
     default: {
-      const current = seen.sandboxes[0]?.incarnation;
-      return letGo(views.filter(({ incarnation }) => incarnation !== current));
+      // Those of incarnations that are to come are a Migration's.
+      const isPast = ({ ordinal, incarnation }: CarrierView): boolean =>
+        incarnation < (seen.sandboxes[ordinal]?.incarnation ?? Infinity);
+      return letGo(views.filter(isPast));
     }
   }
 }

@@ -14,6 +14,7 @@ import {
   readFileSync,
   readlinkSync,
   rmSync,
+  statSync,
   symlinkSync,
   unlinkSync,
   writeFileSync,
@@ -26,7 +27,7 @@ import { startTimeOf } from '../process-table.ts';
 import { until } from '../until.ts';
 import { putTrees } from './carried-restore.ts';
 import { mayWrite, rollBackCarried } from './carried-rollback.ts';
-import { carriedPlacesOf, saveTrees } from './carried-trees.ts';
+import { bytesOfTrees, carriedPlacesOf, saveTrees } from './carried-trees.ts';
 import { Image, type Manifest, type SavedFile } from './image.ts';
 
 const waiter = join(import.meta.dirname, '../../build/native/carrier-wait');
@@ -144,6 +145,12 @@ describe.skipIf(!isRoot)(`file systems of a carrier Pod${isRoot ? '' : ': they a
     await putTrees(after.carrier, image, signal);
     expect(sightOf(after.root)).toEqual(sightOf(before.root));
     expect(existsSync(`${after.root}/claim/shared`)).toBe(false);
+  });
+
+  it('are about as large as what is saved of them', async () => {
+    const bytes = await bytesOfTrees(before.carrier, { scratch: ['/scratch'], hostRoot: '' });
+    expect(bytes - statSync(image.pathOf('carried.data')).size).toBe(0);
+    expect(bytes).toBeGreaterThan(3 << 20);
   });
 
   it('are saved without what the image has, and without sockets', async () => {

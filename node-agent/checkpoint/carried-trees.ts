@@ -3,6 +3,7 @@
 // (carried-restore.ts). Of an overlay only what its upper layer has is looked at: the rest is the image's, and is there again.
 import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync, type Stats } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
+import { setImmediate as immediately } from 'node:timers/promises';
 import { AgentError, messageOf } from '../agent-error.ts';
 import type { CarrierRecord } from '../carrier.ts';
 import { parseMountinfo } from '../mounts.ts';
@@ -83,10 +84,59 @@ export const isSkipped = (path: string, { mountPoints }: CarriedPlaces): boolean
 const failure = (path: string, why: string, cause?: unknown): AgentError =>
   new AgentError('failed', 'DumpFailed', 'MUSTER_CARRIED_FILE', `${path} ${why}`, { cause });
 
-/** Copies all of it into the image. `hostRoot`: as that gives it. */
+export interface TreeSources {
+  /** Volumes that nobody else has. */
+  readonly scratch: readonly string[];
+  /** As that gives it. */
+  readonly hostRoot: string;
+}
+
+/** About as many bytes as would be copied at the moment. */
+export async function bytesOfTrees(
+  carrier: CarrierRecord,
+  { scratch, hostRoot }: TreeSources,
+): Promise<number> {
+  const places = placesOfCarrier(carrier);
+  const root = openRoot(carrier);
+  try {
+    let bytes = 0;
+    if (places.upper !== null) {
+      const upper = openSync(`${hostRoot}${places.upper}`, constants.O_RDONLY | constants.O_DIRECTORY);
+      try {
+        bytes += await bytesBelow(upper, '', places);
+      } finally {
+        closeSync(upper);
+      }
+    }
+    for (const target of scratch)
+      bytes += await atDirectory(root, target, (volume) => bytesBelow(volume, target, places));
+    return bytes;
+  } finally {
+    closeSync(root);
+  }
+}
+
+async function bytesBelow(directory: number, path: string, places: CarriedPlaces): Promise<number> {
+  await immediately();
+  let bytes = 0;
+  for (const name of readdirSync(within(directory, '.'))) {
+    const own = `${path}/${name}`;
+    const stat = isSkipped(own, places) ? undefined : statWithin(directory, name);
+    if (stat?.isFile()) bytes += stat.size;
+    if (!stat?.isDirectory()) continue;
+    try {
+      bytes += await atDirectory(directory, name, (below) => bytesBelow(below, own, places));
+    } catch {
+      continue; // gone meanwhile, or something else by now
+    }
+  }
+  return bytes;
+}
+
+/** Copies all of it into the image. */
 export async function saveTrees(
   carrier: CarrierRecord,
-  { scratch, hostRoot }: { scratch: readonly string[]; hostRoot: string },
+  { scratch, hostRoot }: TreeSources,
   image: Image,
   signal: AbortSignal,
 ): Promise<void> {

@@ -256,13 +256,15 @@ function closedSocket(native: CriuHost['native']): number {
 function standStill(
   native: CriuHost['native'],
   { cgroups }: RestoreRequest,
-  { cgroup, freeze }: NonNullable<RestoreRequest['standStill']>,
+  { aside: engines, freeze }: NonNullable<RestoreRequest['standStill']>,
 ): void {
   const own = pidNamespaceOf('self');
   for (const { mount, path } of cgroups) {
     const freezers = ['cgroup.freeze', 'freezer.state'].map((file) => `${mount}/${path}/${file}`);
     if (!freezers.some((file) => existsSync(file))) continue;
-    const aside = `${mount}/${path.slice(0, path.lastIndexOf('/'))}/${cgroup}`;
+    const engine = engines.find((each) => each.mount === mount);
+    if (!engine) throw new Error(`MUSTER_BUG: the engine has no control group in ${mount}`);
+    const aside = `${mount}/${engine.path}`;
     mkdirSync(aside, { recursive: true });
     const pids = readFileSync(`${mount}/${path}/cgroup.procs`, 'utf8').split('\n');
     for (const pid of pids)

@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import type { Native, PacketSocket } from '../../native/addon/index.ts';
 import { errnoOf } from '../agent-error.ts';
-import type { CgroupRequest, SandboxCgroup } from '../cgroups.ts';
+import type { CgroupRequest, Cgroups, SandboxCgroup } from '../cgroups.ts';
 import { until } from '../until.ts';
 import {
   decodeResponse,
@@ -59,6 +59,8 @@ const engineCgroup = 'criu-';
 
 /** The name of the cgroup that the engine runs in for a sandbox; never that of a sandbox. */
 export const engineCgroupOf = (key: string): string => `${engineCgroup}${key}`;
+export const engineCgroupsFor = (cgroups: Cgroups | null, key: string): readonly CgroupRequest[] =>
+  cgroups?.requestsFor(engineCgroupOf(key), { memoryBytes: 0, cpuMilli: 0, processes: 0 }) ?? [];
 export const isEngineCgroup = (name: string): boolean => name.startsWith(engineCgroup);
 
 /** Makes whatever of CRIU is in a cgroup fail, and gives it time to tidy up. */

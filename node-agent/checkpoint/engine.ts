@@ -83,9 +83,9 @@ export interface RestoreRequest {
   readonly onPlaced: (pid: number) => void;
   /**
    * What is restored is not to run when the engine has ended: called when all of it is there, held by the engine, to have its cgroup
-   * frozen; the engine itself is in the named one by then.
+   * frozen; the engine itself is in those aside by then.
    */
-  readonly standStill?: { readonly cgroup: string; readonly freeze: () => void };
+  readonly standStill?: { readonly aside: readonly CgroupRequest[]; readonly freeze: () => void };
   /** Its connections are whole: from now on, and not before, its peers may reach it. */
   readonly onReachable: () => Promise<void>;
   /** Where ranks that save themselves find it again. */

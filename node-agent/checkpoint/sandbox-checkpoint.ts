@@ -20,7 +20,7 @@ import { cutOf, keepLogs, openFilesOf, outerFilesOf, saveInput, settleLogs, type
 import { type Descriptor, descriptorsOf } from './descriptors.ts';
 import type { CheckpointEngine } from './engine.ts';
 import type { Cut, Image } from './image.ts';
-import { engineCgroupOf } from './criu-process.ts';
+import { engineCgroupsFor } from './criu-process.ts';
 import { netnsOf } from './netns.ts';
 import { checkpointActionOf, type CheckpointState } from './plan.ts';
 import { signalRanks, tell } from './callbacks.ts';
@@ -415,7 +415,7 @@ export class SandboxCheckpoint {
           pid: adopted.identity.pid,
           directory: image.path,
           frozenCgroup: cgroup.freezer,
-          cgroups: this.#backend.cgroups?.requestsFor(engineCgroupOf(key), unlimited) ?? [],
+          cgroups: engineCgroupsFor(this.#backend.cgroups, key),
           mounts: mounts.binds,
           files: outer.keys,
           netns: netnsOf(adopted.identity.pid),
@@ -543,7 +543,6 @@ function unlessFull(act: () => void): void {
 }
 
 const noOuterFiles: OuterFiles = { keys: [], readers: [] };
-const unlimited = { memoryBytes: 0, cpuMilli: 0, processes: 0 } as const;
 
 function refusal(reason: string, code: string, message: string): AgentError {
   return new AgentError('refused', reason, code, message);

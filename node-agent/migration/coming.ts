@@ -10,7 +10,7 @@ import { stepOf } from '../../wire/state-table.ts';
 import { AgentError, messageOf } from '../agent-error.ts';
 import type { Backend } from '../backend.ts';
 import type { SandboxCgroup } from '../cgroups.ts';
-import { engineCgroupOf } from '../checkpoint/criu-process.ts';
+import { engineCgroupsFor } from '../checkpoint/criu-process.ts';
 import { cpuFeatures } from '../checkpoint/cut.ts';
 import type { Image, Manifest } from '../checkpoint/image.ts';
 import { clearEngine } from '../checkpoint/remains.ts';
@@ -18,6 +18,7 @@ import type { RestoringSandbox } from '../checkpoint/restore-sandbox.ts';
 import { checkOwner } from '../checkpoint/image-rights.ts';
 import {
   checkFits,
+  checkRoot,
   placeInput,
   restoreProcesses,
   restoredSpecOf,
@@ -67,6 +68,8 @@ export class Coming {
   #againAtMs = 0;
   /** Of the agent that it leaves, as it was told last. */
   #address = '';
+  /** Of files that come along, as far as that was said before. */
+  #carriedBytes = 0;
   /** Brings memory that is still where it left. */
   readonly #following: Following;
 
@@ -253,29 +256,36 @@ export class Coming {
   }
 
   async #look(order: MoveOrder | null, signal: AbortSignal): Promise<void> {
-    const { checkpoints, config, moves } = this.#backend;
+    const { checkpoints, config } = this.#backend;
+    const { spec, key, carrier } = this.#sandbox;
     await checkpoints.engineVersion();
-    const needed = order?.neededBytes ?? 0;
-    const free = moves.transit.freeBytes();
-    if (free < needed)
-      throw failure(
-        'StorageFull',
-        'MUSTER_NO_ROOM',
-        `node ${config.node}: a sandbox of ${String(needed)} bytes does not fit into the ${String(free)} bytes that are free in memory or on the disk`,
-      );
-    const { launch } = preparationOf(this.#sandbox.spec, this.#sandbox.key, this.#backend); // what it refuses it refuses now
+    this.#checkRoom(order?.neededBytes ?? 0);
+    const { launch } = preparationOf(spec, key, this.#backend, await carrier.find(spec)); // what it refuses it refuses now
     if (order === null) return;
-    const files = await reachLeaver(this.#placeOf(order), signal);
+    const { files, carriedBytes } = await reachLeaver(this.#placeOf(order), signal);
+    this.#carriedBytes = carriedBytes;
+    this.#checkRoom(order.neededBytes + carriedBytes);
     const trouble = order.copyFiles ? null : lackTrouble(lackedOn(launch, files), config.node);
     if (trouble) throw trouble;
+  }
+
+  #checkRoom(needed: number): void {
+    const { config, moves } = this.#backend;
+    const free = moves.transit.freeBytes();
+    if (free >= needed) return;
+    throw failure(
+      'StorageFull',
+      'MUSTER_NO_ROOM',
+      `node ${config.node}: a sandbox of ${String(needed)} bytes does not fit into the ${String(free)} bytes that are free in memory or on the disk`,
+    );
   }
 
   async #place(order: MoveOrder | null, signal: AbortSignal): Promise<void> {
     if (order === null) throw failure('Cancelled', 'MUSTER_MOVE_ABORTED', 'it was called off');
     const { native, config, moves } = this.#backend;
     const sandbox = this.#sandbox;
-    const { directory, network, key } = sandbox;
-    const image = moves.transit.create(this.#imageId, order.neededBytes);
+    const { directory, network, key, carrier } = sandbox;
+    const image = moves.transit.create(this.#imageId, order.neededBytes + this.#carriedBytes);
     const phases = new Phases();
     let cgroups: LaunchRequest['cgroups'] = [];
     let pagesHere = false;
@@ -290,9 +300,10 @@ export class Coming {
       const { manifest, files, bytes, stillUs } = fetched;
       this.#update({ bytes, arrived: { stillUs, steadyUs: steadyUs() } });
       phases.end('fetch');
+      checkRoot(manifest, carrier.record !== null, config.node);
       checkFits(manifest, { architecture: arch(), features: cpuFeatures() }, config.node);
       const spec = restoredSpecOf(sandbox.spec, manifest, this.#backend.checkpoints.engine);
-      const { launch } = preparationOf(spec, key, this.#backend);
+      const { launch } = preparationOf(spec, key, this.#backend, carrier.record);
       await this.#copyFiles(order, { image, lacked: lackedOn(launch, files) }, signal);
       placeInput(image, manifest, directory);
       this.#become(spec, launch);
@@ -362,23 +373,27 @@ export class Coming {
   ): Promise<void> {
     const sandbox = this.#sandbox;
     const { key, directory } = sandbox;
+    const aside = engineCgroupsFor(this.#backend.cgroups, key);
     try {
-      const identity = await restoreProcesses({
-        backend: this.#backend,
-        manifest,
-        image,
-        directory,
-        spec: sandbox.spec,
-        launch,
-        netns,
-        openFiles,
-        pagesFollow,
-        standStill: { cgroup: engineCgroupOf(key), freeze: () => sandbox.freezer.freezeSoon('move') },
-        // Known of only when it stands still: before that it is found by its cgroup.
-        onPlaced: () => undefined,
-        onReachable: () => Promise.resolve(),
-        signal,
-      });
+      const identity = await sandbox.carrier.held((carrier) =>
+        restoreProcesses({
+          backend: this.#backend,
+          manifest,
+          image,
+          directory,
+          spec: sandbox.spec,
+          launch,
+          netns,
+          carrier,
+          openFiles,
+          pagesFollow,
+          standStill: { aside, freeze: () => sandbox.freezer.freezeSoon('move') },
+          // Known of only when it stands still: before that it is found by its cgroup.
+          onPlaced: () => undefined,
+          onReachable: () => Promise.resolve(),
+          signal,
+        }),
+      );
       if (identity === null) throw new Error('MUSTER_BUG: what moves is not started anew');
       sandbox.onPlaced(identity);
     } finally {

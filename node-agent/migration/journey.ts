@@ -22,4 +22,6 @@ export type Departed =
 /** The answer to a probe; null: nobody knows yet. */
 export interface Looked {
   readonly files: readonly UsedFile[] | null;
+  /** Of file systems that go along with it. */
+  readonly carriedBytes?: number;
 }

@@ -16,7 +16,8 @@ import { AgentError, messageOf } from '../agent-error.ts';
 import type { Backend } from '../backend.ts';
 import type { SandboxCgroup } from '../cgroups.ts';
 import { dumpOptionsName } from '../checkpoint/criu-engine.ts';
-import { engineCgroupOf } from '../checkpoint/criu-process.ts';
+import { bytesOfTrees, contentsName, saveTrees, type TreeSources } from '../checkpoint/carried-trees.ts';
+import { engineCgroupsFor } from '../checkpoint/criu-process.ts';
 import {
   cutOf,
   inputFileName,
@@ -38,6 +39,7 @@ import { netnsOf } from '../checkpoint/netns.ts';
 import { preflight } from '../checkpoint/preflight.ts';
 import { clearEngine, mend } from '../checkpoint/remains.ts';
 import type { HeldSandbox } from '../checkpoint/sandbox-checkpoint.ts';
+import { hostRoot } from '../host-root.ts';
 import { scanLogs } from '../log-stream.ts';
 import type { Standing } from './departure.ts';
 import { Copier, copiedPages, dirtyBytesPerSecond, isEnough, roomForCopies } from './copier.ts';
@@ -46,7 +48,6 @@ import { notSentYetBytes, SentBytes } from './sent-bytes.ts';
 import { factOfRecord, namesFileName, nothingMoved, travelPath, type LeavingRecord } from './record.ts';
 import { usedFilesOf, type HeldFile } from './used-files.ts';
 
-const unlimited = { memoryBytes: 0, cpuMilli: 0, processes: 0 } as const;
 const againAfterMs = 1000;
 /** Of the engine's files; of no use where the sandbox comes to. */
 const notSent = ['dump.log', 'stats-dump', dumpOptionsName, cutName];
@@ -223,7 +224,7 @@ export class Leaving {
       throw refusal(
         'PreflightFailed',
         'MUSTER_NETWORK_HOST',
-        `node ${config.node}: the ranks use the node's own addresses, which cannot move: use network Isolated`,
+        `node ${config.node}: the ranks use ${spec.carrier ? 'the address of their Pod' : "the node's own addresses"}, which cannot move: use network Isolated`,
       );
     await this.#check('before', () => descriptorsOf(cgroup.pids()));
     signal.throwIfAborted();
@@ -248,13 +249,23 @@ export class Leaving {
       openFiles: '',
       externalConnections: this.#record?.externalConnections ?? 'Refuse',
       freeBytes: moves.transit.freeBytes(),
-      neededBytes: cgroup?.usage().memoryBytes ?? 0,
+      neededBytes: (cgroup?.usage().memoryBytes ?? 0) + (when === 'before' ? await this.#carriedBytes() : 0),
     });
+  }
+
+  /** Where what it has written goes along. */
+  get #trees(): TreeSources {
+    return { scratch: this.#sandbox.spec.carrier?.scratch ?? [], hostRoot: hostRoot() };
+  }
+
+  async #carriedBytes(): Promise<number> {
+    const { record } = this.#sandbox.carrier;
+    return record ? bytesOfTrees(record, this.#trees) : 0;
   }
 
   async #leave(signal: AbortSignal): Promise<void> {
     const sandbox = this.#sandbox;
-    const { adopted, cgroup, directory, spec, key } = sandbox;
+    const { adopted, cgroup, directory, spec, key, carrier } = sandbox;
     const record = this.#record;
     const { native, checkpoints, cgroups, moves } = this.#backend;
     if (!adopted || cgroup?.freezer == null || record === null) throw endedError();
@@ -262,8 +273,10 @@ export class Leaving {
     if (!cgroup.frozen()) await adopted.barrier();
     signal.throwIfAborted();
     const { memoryBytes } = cgroup.usage();
+    const carriedBytes = await this.#carriedBytes();
     const isAhead = record.pagesAhead === true;
-    const image = moves.transit.create(this.#imageId, isAhead ? roomForCopies(memoryBytes) : memoryBytes);
+    const neededBytes = (isAhead ? roomForCopies(memoryBytes) : memoryBytes) + carriedBytes;
+    const image = moves.transit.create(this.#imageId, neededBytes);
     using copier = isAhead ? new Copier(this.#backend.config.nativeDir, image) : null;
     if (copier) await this.#copyAhead(copier, cgroup, roomForCopies(memoryBytes), signal);
     const phases = new Phases();
@@ -279,6 +292,8 @@ export class Leaving {
     phases.end('check');
     await copier?.last(cgroup.pids());
     phases.end('copy');
+    if (carrier.record) await saveTrees(carrier.record, this.#trees, image, signal);
+    phases.end('files');
     const mounts = directory.read('mounts') ?? { root: '/', binds: [] };
     const outer = outerFilesOf(adopted, native);
     const cut = await cutOf({
@@ -302,7 +317,7 @@ export class Leaving {
           pid: adopted.identity.pid,
           directory: image.path,
           frozenCgroup: cgroup.freezer,
-          cgroups: cgroups?.requestsFor(engineCgroupOf(key), unlimited) ?? [],
+          cgroups: engineCgroupsFor(cgroups, key),
           mounts: mounts.binds,
           files: outer.keys,
           netns: netnsOf(adopted.identity.pid),
@@ -362,6 +377,7 @@ export class Leaving {
       stillUs: () => steadyUs() - (this.#record?.frozenSteadyUs ?? 0),
       hasLeft: () => this.isLeft && this.#record?.migrationUid === migrationUid,
       pids: () => this.#sandbox.cgroup?.pids() ?? [],
+      carriedBytes: () => this.#carriedBytes(),
       sent: (name, bytes) => {
         if (name === copiedPages) this.#sent.are(bytes);
       },
@@ -381,8 +397,10 @@ export class Leaving {
     return { kind: 'left', manifest: manifestOf(cut, image, pathOf), files: this.#usedFiles() };
   }
 
+  /** In a Pod they are its image's and its volumes': those are there again, or go along whole. */
   #usedFiles(): HeldFile[] {
-    const { adopted, cgroup, directory } = this.#sandbox;
+    const { adopted, cgroup, directory, carrier } = this.#sandbox;
+    if (carrier.record) return [];
     const { binds } = directory.read('mounts') ?? { binds: [] };
     return adopted ? usedFilesOf(cgroup?.pids() ?? [], adopted.identity.pid, binds) : [];
   }
@@ -409,7 +427,8 @@ export class Leaving {
 }
 
 /** Files that are nearly all of an image; who writes them only adds to them. */
-const isGrowing = (name: string): boolean => /^pages-\d+\.img$/.test(name) || name === copiedPages;
+const isGrowing = (name: string): boolean =>
+  /^pages-\d+\.img$/.test(name) || name === copiedPages || name === contentsName;
 
 /** What was given and is unread, in the image: nobody reads while the sandbox stands still. */
 function takeInput({ input }: HeldSandbox, { readers }: OuterFiles, image: Image): SavedInput | null {

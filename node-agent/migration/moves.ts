@@ -20,6 +20,8 @@ export interface LeavingSandbox extends Departing {
   /** Its processes are frozen, and nobody thaws them. */
   hasLeft(): boolean;
   pids(): readonly number[];
+  /** Of file systems that go along with it, as of now. */
+  carriedBytes(): Promise<number>;
 }
 
 /** Where other agents come to beside their calls. */
@@ -64,7 +66,8 @@ export class Moves {
         const known = isValidId(id) ? this.#leaving.get(keyOf(id)) : undefined;
         const isKnown = known?.migrationUid === migrationUid && known.target === asking;
         const used = isKnown ? known.usedFiles().map(({ file }) => file) : null;
-        await sendLooked(call, { files: used });
+        const carriedBytes = isKnown ? await known.carriedBytes() : 0;
+        await sendLooked(call, { files: used, carriedBytes });
         return;
       }
       const leaving = this.#asked(call.request, asking);

@@ -122,16 +122,19 @@ async function fetchOnce(
 }
 
 /**
- * Which files the sandbox's processes use, as of now; none where that is not known soon. Throws AgentError TransferFailed unless the
+ * What the sandbox's processes use besides their memory, as of now; nothing where that is not known soon. Throws AgentError TransferFailed unless the
  * other agent answers; one that is being started anew is given time.
  */
-export async function reachLeaver(place: LeaverPlace, signal: AbortSignal): Promise<readonly UsedFile[]> {
+export async function reachLeaver(
+  place: LeaverPlace,
+  signal: AbortSignal,
+): Promise<{ readonly files: readonly UsedFile[]; readonly carriedBytes: number }> {
   const beganMs = performance.now();
   const leftMs = (withinMs: number): number => withinMs - (performance.now() - beganMs);
   for (;;) {
     try {
-      const { files } = await probe(place, leftMs(reachedWithinMs), signal);
-      if (files !== null || leftMs(lookedWithinMs) <= 0) return files ?? [];
+      const { files, carriedBytes = 0 } = await probe(place, leftMs(reachedWithinMs), signal);
+      if (files !== null || leftMs(lookedWithinMs) <= 0) return { files: files ?? [], carriedBytes };
     } catch (cause) {
       signal.throwIfAborted();
       if (leftMs(reachedWithinMs) <= againAfterMs)

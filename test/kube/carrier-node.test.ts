@@ -142,7 +142,9 @@ describe.skipIf(trouble !== undefined)(
     };
     /** By policy it is brought back when it loses a Pod or a node. */
     const goesBack = { failurePolicy: { node: 'RestoreLatestCheckpoint' } };
-    const ring = '/opt/ring --seconds 20 --report-every 10 --bytes 4096';
+    const told = '/scratch/told';
+    const ringFor = (limits: string): string => `/opt/ring ${limits} --report-every 10 --bytes 4096`;
+    const ring = ringFor('--seconds 20');
     /** A ring of MPI over the job's own network, of ranks that have written what goes with their Pod, under a profile of the node. */
     const saved = {
       template: {
@@ -150,15 +152,16 @@ describe.skipIf(trouble !== undefined)(
         volumes: [{ name: 'scratch', emptyDir: {} }],
         volumeMounts: [{ name: 'scratch', mountPath: '/scratch' }],
       },
-      // Whether what they wrote and the rights that they have are still the same.
-      command: sh(
+    };
+    /** Whether what they wrote and the rights that they have are still the same when the ring ends. */
+    const keeping = (program: string): string[] =>
+      sh(
         'echo $$ >/work/$MUSTER_RANK && echo $$ >/scratch/$MUSTER_RANK && ' +
-          `${ring} && ` +
+          `${program} && ` +
           'test "$(cat /work/$MUSTER_RANK /scratch/$MUSTER_RANK)" = "$(echo $$; echo $$)" && ' +
           '! mkdir /work/new-$MUSTER_RANK 2>/dev/null && ' +
           sights['rights'],
-      ),
-    };
+      );
     const failed = async (name: string): Promise<string> => {
       const { status } = await muster.until(name, 'Failed', 60_000);
       const { reason, message } = conditionOf(status?.conditions, 'Failed')!;
@@ -167,7 +170,7 @@ describe.skipIf(trouble !== undefined)(
 
     it('end their group when one of them dies', async () => {
       await suspend(true); // which takes this kubelet a minute: looked at below
-      await muster.apply(carried('saved', saved.command, { pmi: 'PMI1' }, saved.template));
+      await muster.apply(carried('saved', keeping(ring), { pmi: 'PMI1' }, saved.template));
       await untilAtWork('saved');
       await suspend(true, 'saved', 'Checkpoint');
       await muster.apply(carried('evicted', sh(ring), { pmi: 'PMI1', suspendPolicy: 'Checkpoint' }));
@@ -185,10 +188,15 @@ describe.skipIf(trouble !== undefined)(
 
     /** As the kernel does when memory is short. */
     async function killContainer(name: string): Promise<void> {
-      const [pod] = await pods(name);
+      await node.ctr('tasks', 'kill', '--signal', 'SIGKILL', await containerOf(name));
+    }
+
+    /** Of the first of its Pods that is to stay. */
+    async function containerOf(name: string): Promise<string> {
+      const pod = (await pods(name)).find(({ metadata }) => metadata.deletionTimestamp === undefined);
       const [status] = pod?.status?.containerStatuses ?? [];
       const id = (status as { containerID?: string } | undefined)?.containerID ?? '';
-      await node.ctr('tasks', 'kill', '--signal', 'SIGKILL', id.replace('containerd://', ''));
+      return id.replace('containerd://', '');
     }
 
     /** What the last rank wrote is whole, nothing of it twice. */
@@ -291,14 +299,59 @@ describe.skipIf(trouble !== undefined)(
     const nodesOf = async (name: string): Promise<string[]> =>
       ((await muster.group(name)).status?.placement ?? []).flatMap(({ nodes }) => parseNodeList(nodes));
 
-    it('leave a node that is drained, and their ranks go on on another', async () => {
+    /** Those that nobody has told to go, which takes this kubelet a while. */
+    const kept = async (name: string): Promise<string[]> =>
+      (await pods(name))
+        .filter(({ metadata }) => metadata.deletionTimestamp === undefined)
+        .map(({ metadata }) => metadata.name ?? '')
+        .sort();
+    const from1 = ['migrate', 'moved', '--from', 'node1', '--to', 'node2'];
+
+    it('are made on another node for ranks that move there as they run, and let go where nothing comes of it', async () => {
       other = await node.beside('node2');
+      writeFileSync(join(other.directory, 'seccomp/narrow.json'), JSON.stringify(narrow));
       await cordon('node2');
       await muster.startAgent('node2');
+      const program = keeping(ringFor(`--seconds 200 --until ${told}`));
+      await muster.apply(carried('moved', program, { pmi: 'PMI1' }, saved.template));
+      await untilAtWork('moved');
+      await cordon('node2', 'un');
+      await eventually(async () => {
+        expect(await cluster.kubectl('get', 'nm', 'node2', '-o', 'jsonpath={.status.cordoned}')).not.toBe(
+          'true',
+        );
+      });
+      // No Pod runs so soon.
+      await expect(muster.command(...from1, '--deadline', '1')).rejects.toThrow(
+        /DeadlineExceeded: .*carrier Pod/,
+      );
+      await eventually(async () => expect(await kept('moved')).toEqual(['moved-1-0', 'moved-1-1']), 60_000);
+      expect(new Set(await nodesOf('moved'))).toEqual(new Set(['node1']));
+      await muster.command(...from1);
+      expect((await muster.group('moved')).status?.phase).toBe('Running');
+      expect(new Set(await nodesOf('moved'))).toEqual(new Set(['node2']));
+      await eventually(async () => expect(await kept('moved')).toEqual(['moved-2-0', 'moved-2-1']), 60_000);
+    }, 300_000);
+
+    it('of a job that runs are left behind by a drain, and the ranks have what they wrote', async () => {
+      await muster.command('drain', 'node2');
+      await muster.until('moved', 'Running');
+      expect(new Set(await nodesOf('moved'))).toEqual(new Set(['node1']));
+      await muster.command('uncordon', 'node2');
+      await eventually(async () => expect(await kept('moved')).toEqual(['moved-3-0', 'moved-3-1']), 60_000);
+      await node.ctr('tasks', 'exec', '--exec-id', 'told', await containerOf('moved'), '/bin/touch', told);
+      const { metadata, status } = await muster.until('moved', 'Succeeded', 60_000);
+      expect(status).toMatchObject({ ranks: { succeeded: 4 }, restarts: 0 });
+      expect(status).not.toHaveProperty('lastCheckpoint');
+      expectWhole(metadata.uid, 3);
+    }, 300_000);
+
+    it('leave a node that is drained, and their ranks go on on another', async () => {
+      await cordon('node2');
       await muster.apply(carried('drained', sh(ring), { pmi: 'PMI1' }));
       await untilAtWork('drained');
       await cordon('node2', 'un');
-      await muster.command('drain', 'node1');
+      await muster.command('drain', 'node1', '--policy', 'checkpoint');
       const { status } = await muster.until('drained', 'Succeeded', 110_000);
       expect(status).toMatchObject({ incarnation: 1, lastCheckpoint: { name: 'drained-suspend-1' } });
       expect(new Set(await nodesOf('drained'))).toEqual(new Set(['node2']));
@@ -361,7 +414,7 @@ describe.skipIf(trouble !== undefined)(
       pod = await agentPod(cluster, muster, node);
       agentHome = () => join(node.directory, 'agent');
       await startAgentPod();
-      await muster.apply(carried('podded', saved.command, { pmi: 'PMI1' }, saved.template));
+      await muster.apply(carried('podded', keeping(ring), { pmi: 'PMI1' }, saved.template));
       await muster.apply(carried('holds', sh(holding), { ...goesBack, size: 1 }));
       await untilAtWork('podded').catch(withAgentsLog);
       await muster.until('holds', 'Running', 60_000);

@@ -1,7 +1,9 @@
 /* A ring with checksums: every rank sends a block to its right neighbour and checks, byte by byte, the one from its
  * left; an all-reduce then compares sums over all ranks. Whatever loses, doubles or changes a message is seen.
  *
- * usage: ring [--seconds S | --iterations N] [--bytes B] [--report-every N]
+ * usage: ring [--seconds S | --iterations N] [--until FILE] [--bytes B] [--report-every N]
+ *
+ * --until: ends sooner, once rank 0 sees that file.
  *
  * Rank 0 ends with `DONE iterations=N ranks=N checksum=HEX` and exit 0; who sees damage prints `BAD ...`, exit 1.
  */
@@ -10,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static uint64_t mix(uint64_t x) {
   x ^= x >> 31;
@@ -40,6 +43,7 @@ static void bad(int rank, long iteration, const char *what) {
 int main(int argc, char **argv) {
   double seconds = 0;
   long iterations = 100, report_every = 0;
+  const char *until = NULL;
   size_t bytes = 4096;
   MPI_Init(&argc, &argv);
   int rank, size;
@@ -49,6 +53,7 @@ int main(int argc, char **argv) {
     const char *value = i + 1 < argc ? argv[i + 1] : "";
     if (!strcmp(argv[i], "--seconds")) seconds = atof(value);
     else if (!strcmp(argv[i], "--iterations")) iterations = atol(value);
+    else if (!strcmp(argv[i], "--until")) until = value;
     else if (!strcmp(argv[i], "--bytes")) bytes = (size_t)atol(value);
     else if (!strcmp(argv[i], "--report-every")) report_every = atol(value);
     else {
@@ -66,6 +71,7 @@ int main(int argc, char **argv) {
   long iteration = 0;
   for (;; iteration++) {
     int go_on = seconds > 0 ? MPI_Wtime() - started < seconds : iteration < iterations;
+    if (until && access(until, F_OK) == 0) go_on = 0;
     MPI_Bcast(&go_on, 1, MPI_INT, 0, MPI_COMM_WORLD); /* rank 0's clock decides for all */
     if (!go_on) break;
     fill(mine, words, rank, iteration);
