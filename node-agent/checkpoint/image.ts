@@ -361,12 +361,18 @@ export class Image {
       if (!isFileName(name) || (plain && !isFileName(plain.name)))
         throw damaged(this.path, `its manifest names a file ${JSON.stringify(name)}`);
     const isMemory = ({ name }: ImageFile): boolean => memoryShape.test(name);
-    await this.#checkFiles(
-      manifest.files.filter((file) => !isMemory(file)),
-      signal,
-    );
-    const rest = this.#checkFiles(manifest.files.filter(isMemory), signal);
+    const known = new AbortController();
+    const rest = this.#checkFiles(manifest.files.filter(isMemory), AbortSignal.any([signal, known.signal]));
     rest.catch(() => undefined); // told to whoever waits for it
+    try {
+      await this.#checkFiles(
+        manifest.files.filter((file) => !isMemory(file)),
+        signal,
+      );
+    } catch (error) {
+      known.abort(error);
+      throw error;
+    }
     return { manifest, rest };
   }
 
