@@ -168,6 +168,8 @@ export interface Native {
    * /proc/sys/net, "=" and what is written there, where the kernel has it.
    */
   netnsNew(settings: string): number;
+  /** The same, made beside the loop. */
+  netnsMake(settings: string): Promise<number>;
   /** That of the process behind a pidfd. */
   netnsOf(pidfd: number): number;
   /** A netlink(7) socket of that network namespace (-1: this process's), wherever it is used later; protocol 0 is NETLINK_ROUTE. */

@@ -72,20 +72,59 @@ void writeFile(const std::string &path, const std::string &value) {
   close(fd);
 }
 
+Outcome newNetns(const std::string &settings) {
+  return inNetns(-1, [&]() -> Outcome {
+    if (unshare(CLONE_NEWNET) != 0) return failure("unshare");
+    for (size_t at = 0, end; (end = settings.find('\n', at)) != std::string::npos; at = end + 1) {
+      size_t equals = settings.find('=', at);
+      if (equals < end)
+        writeFile("/proc/sys/net/" + settings.substr(at, equals - at), settings.substr(equals + 1, end - equals - 1));
+    }
+    int fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? failure("open") : made(fd);
+  });
+}
+
 napi_value netnsNew(napi_env env, napi_callback_info info) {
   Call call(env, info);
   std::string settings;
   if (!call.string(0, "settings", &settings)) return nullptr;
-  return told(env, inNetns(-1, [&]() -> Outcome {
-                if (unshare(CLONE_NEWNET) != 0) return failure("unshare");
-                for (size_t at = 0, end; (end = settings.find('\n', at)) != std::string::npos; at = end + 1) {
-                  size_t equals = settings.find('=', at);
-                  if (equals < end)
-                    writeFile("/proc/sys/net/" + settings.substr(at, equals - at), settings.substr(equals + 1, end - equals - 1));
-                }
-                int fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-                return fd < 0 ? failure("open") : made(fd);
-              }));
+  return told(env, newNetns(settings));
+}
+
+// One that is made beside the main loop: it takes the kernel some milliseconds.
+struct Making {
+  std::string settings;
+  Outcome outcome = done;
+  napi_async_work work = nullptr;
+  napi_deferred deferred = nullptr;
+};
+
+void makeNetns(napi_env, void *data) {
+  Making *making = static_cast<Making *>(data);
+  making->outcome = newNetns(making->settings);
+}
+
+void tellNetns(napi_env env, napi_status, void *data) {
+  std::unique_ptr<Making> making(static_cast<Making *>(data));
+  const Outcome &outcome = making->outcome;
+  if (outcome.error != 0) napi_reject_deferred(env, making->deferred, errnoError(env, outcome.call, outcome.error));
+  else napi_resolve_deferred(env, making->deferred, number(env, outcome.fd));
+  napi_delete_async_work(env, making->work);
+}
+
+napi_value netnsMake(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  auto making = std::make_unique<Making>();
+  if (!call.string(0, "settings", &making->settings)) return nullptr;
+  napi_value promise, name;
+  if (napi_create_string_utf8(env, "netns", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+      napi_create_promise(env, &making->deferred, &promise) != napi_ok ||
+      napi_create_async_work(env, nullptr, name, makeNetns, tellNetns, making.get(), &making->work) != napi_ok ||
+      napi_queue_async_work(env, making->work) != napi_ok)
+    return throwErrno(env, "netns", ENOMEM);
+  making.release();
+  return promise;
 }
 
 napi_value netnsOf(napi_env env, napi_callback_info info) {
@@ -216,6 +255,7 @@ napi_value netlinkRequest(napi_env env, napi_callback_info info) {
 
 void defineNetlink(napi_env env, napi_value exports) {
   method(env, exports, "netnsNew", netnsNew);
+  method(env, exports, "netnsMake", netnsMake);
   method(env, exports, "netnsOf", netnsOf);
   method(env, exports, "netlinkOpen", netlinkOpen);
   method(env, exports, "netlinkRequest", netlinkRequest);

@@ -142,6 +142,8 @@ export class Firewall implements AsyncDisposable {
   /** Of the kernel's rules when `#applied` was true; null: not known. */
   #generation: number | null = null;
   #uplinks: Readonly<Record<Family, readonly string[]>> = { ipv4: [], ipv6: [] };
+  /** Links are listed, and their settings written, anew. */
+  #isDue = true;
   #last: Promise<void> = Promise.resolve();
   #waiting: Promise<void> | null = null;
 
@@ -170,6 +172,12 @@ export class Firewall implements AsyncDisposable {
     this.#groups.delete(groupUid);
     if (rules && !isLast) for (const element of elementsOf(rules)) this.#applied.delete(element);
     await this.bring();
+  }
+
+  /** As `bring`, and what others may have changed of links is seen too: for that the kernel's lock on links is waited for. */
+  check(): Promise<void> {
+    this.#isDue = true;
+    return this.bring();
   }
 
   /** Whatever is asked while a change is on its way goes together in the next. */
@@ -215,6 +223,7 @@ export class Firewall implements AsyncDisposable {
       } catch (error) {
         // Another agent of this machine may have taken the table away meanwhile: it saw no network. Or the table is of an earlier version.
         this.#generation = null;
+        this.#isDue = true;
         if (attempt === attemptsMost) throw error;
       }
     }
@@ -226,7 +235,9 @@ export class Firewall implements AsyncDisposable {
     const isKnown = before !== null && before === this.#generation;
     const isThere = isKnown || (!anew && (await this.#netfilter.hasTable(table)));
     if (!isThere && this.#groups.size === 0) return this.#applied.clear();
-    const links = { ipv4: this.#linksToForward('ipv4'), ipv6: this.#linksToForward('ipv6') };
+    const [isDue, known] = [this.#isDue, this.#uplinks];
+    this.#isDue = false;
+    const links = { ipv4: this.#linksToForward('ipv4', isDue), ipv6: this.#linksToForward('ipv6', isDue) };
     const wanted = new Set([...this.#groups.values()].flatMap(elementsOf));
     for (const family of families) for (const link of links[family]) wanted.add(uplinkElement(link, family));
     const stale = isThere ? [...this.#applied].filter((element) => !wanted.has(element)) : [];
@@ -238,7 +249,9 @@ export class Firewall implements AsyncDisposable {
     const now = await this.#netfilter.generation();
     this.#generation = now === begun + (text === '' ? 0 : 1) ? now : null;
     this.#uplinks = links;
-    for (const family of families) for (const link of links[family]) forwardFrom(link, family, true);
+    for (const family of families)
+      for (const link of links[family])
+        if (isDue || !known[family].includes(link)) forwardFrom(link, family, true);
   }
 
   /** Without a process of nft(8). False: that has to be asked after all. */
@@ -251,12 +264,13 @@ export class Firewall implements AsyncDisposable {
   }
 
   /** Where this machine forwards anyway, nobody else's packets are ours to stop. Other agents may need those of before. */
-  #linksToForward(family: Family): readonly string[] {
+  #linksToForward(family: Family, isDue: boolean): readonly string[] {
+    const before = this.#uplinks[family];
+    if (before.length > 0 && !isDue) return before;
     if (forwardsAll(family)) return [];
     const leaves = [...this.#groups.values()].some(
       ({ egress, hasSix }) => egress && (family === 'ipv4' || (hasSix && canForwardSix())),
     );
-    const before = this.#uplinks[family];
     return leaves ? [...new Set([...before, ...uplinks()])] : before;
   }
 

@@ -61,8 +61,9 @@ export interface Plug {
 }
 
 const attemptsMost = 20;
-/** Rules that somebody has flushed are put back. */
+/** Rules that somebody has flushed are put back, and links that have come are seen: soon after a launch too, not within. */
 const checkEveryMs = 30_000;
+const checkSoonMs = 500;
 /** Of a node without groups the rules go too, but not between one group and the next. */
 const idleMs = 2_000;
 
@@ -90,6 +91,7 @@ export class JobNetwork implements AsyncDisposable {
   readonly #turns = new Map<string, Promise<void>>();
   #checking: NodeJS.Timeout | null = null;
   #idle: NodeJS.Timeout | null = null;
+  #soon: NodeJS.Timeout | null = null;
   /** Groups that have a network here, as they were told of last. */
   readonly #groups = new Map<string, GroupNetwork>();
   /** What bridge and tunnel were made for, as JSON. */
@@ -125,6 +127,7 @@ export class JobNetwork implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#checking) clearInterval(this.#checking);
     if (this.#idle) clearTimeout(this.#idle);
+    if (this.#soon) clearTimeout(this.#soon);
     await Promise.all(this.#turns.values());
     this.#shortCuts[Symbol.dispose]();
     this.#namespaces[Symbol.dispose]();
@@ -186,6 +189,7 @@ export class JobNetwork implements AsyncDisposable {
       }
       if (plug.isReachable) await this.#noteReach(this.#names.port(plug.key), plug.ordinal, group.groupUid);
       await allowed;
+      this.#namespaces.refill();
     } catch (error) {
       await this.#noteReach(this.#names.port(plug.key), null, group.groupUid).catch(() => undefined);
       await this.#removals.remove(this.#names.port(plug.key));
@@ -260,9 +264,13 @@ export class JobNetwork implements AsyncDisposable {
   async #open(group: GroupNetwork): Promise<void> {
     if (this.#idle) clearTimeout(this.#idle);
     this.#checking ??= setInterval(() => {
-      this.#firewall.bring().catch(() => undefined);
+      this.#firewall.check().catch(() => undefined);
       this.#seal().catch(() => undefined);
     }, checkEveryMs).unref();
+    this.#soon ??= setTimeout(() => {
+      this.#soon = null;
+      if (this.#groups.size > 0) this.#firewall.check().catch(() => undefined);
+    }, checkSoonMs).unref();
     if (group.isEncrypted) this.#checkKeys(group);
     this.#groups.set(group.groupUid, group);
     const nodes = this.#elsewhere(group).map(({ node }) => node);

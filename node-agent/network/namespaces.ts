@@ -1,5 +1,5 @@
-// Network namespaces for sandboxes, with the settings that ranks find there. One is kept in reserve, which nobody sees: it goes with
-// this process.
+// Network namespaces for sandboxes, with the settings that ranks find there. The kernel takes some milliseconds for one, so two are kept
+// in reserve, which nobody sees: they go with this process. They are made beside the loop, one at a time.
 import type { Native } from '../../native/addon/index.ts';
 
 /** Timers for freezes that last: peers go on trying for hours, and every second (facts: TCP during long freezes). */
@@ -18,37 +18,44 @@ const ofBoth = [
   ),
   '',
 ].join('\n');
-/** Beside the launch of a sandbox there is no time for it. */
-const spareAfterMs = 100;
+const sparesMost = 2;
 
 export class Namespaces implements Disposable {
   readonly #native: Native;
-  #spare: number | null = null;
-  #sparing: NodeJS.Timeout | null = null;
+  readonly #spares: number[] = [];
+  #isMaking = false;
+  #isDisposed = false;
 
   constructor(native: Native) {
     this.#native = native;
-    this.#keepSpare();
+    this.refill();
   }
 
   [Symbol.dispose](): void {
-    if (this.#sparing) clearTimeout(this.#sparing);
-    if (this.#spare !== null) this.#native.close(this.#spare);
+    this.#isDisposed = true;
+    for (const spare of this.#spares.splice(0)) this.#native.close(spare);
   }
 
   /** Descriptor of one, which the caller closes; it lives as long as it is held or somebody is in it. */
   take(hasSix: boolean): number {
     if (hasSix) return this.#native.netnsNew(ofBoth);
-    const netns = this.#spare ?? this.#native.netnsNew(ofIPv4Alone);
-    this.#spare = null;
-    this.#keepSpare();
-    return netns;
+    return this.#spares.pop() ?? this.#native.netnsNew(ofIPv4Alone);
   }
 
-  #keepSpare(): void {
-    this.#sparing ??= setTimeout(() => {
-      this.#sparing = null;
-      this.#spare ??= this.#native.netnsNew(ofIPv4Alone);
-    }, spareAfterMs).unref();
+  /** To be asked for when there is time: not beside the launch of a sandbox. */
+  refill(): void {
+    if (this.#isMaking || this.#isDisposed || this.#spares.length >= sparesMost) return;
+    this.#isMaking = true;
+    this.#native.netnsMake(ofIPv4Alone).then(
+      (spare) => {
+        this.#isMaking = false;
+        if (this.#isDisposed) this.#native.close(spare);
+        else this.#spares.push(spare);
+        this.refill();
+      },
+      () => {
+        this.#isMaking = false; // whoever takes one hears of it
+      },
+    );
   }
 }

@@ -13,6 +13,8 @@ export class SandboxNetwork {
   /** Its link may be there, made by this agent or an earlier one. */
   mayBeThere: boolean;
   #joined: Promise<void> | null = null;
+  /** The group as its network here was made for it, as JSON; empty: that is not known. */
+  #told = '';
   /** Until the next launch nothing is made any more, or a network would stay that nobody is on. */
   #isEnding = false;
 
@@ -38,6 +40,7 @@ export class SandboxNetwork {
     if (!group || !network) return null;
     this.mayBeThere = true;
     this.#isEnding = false;
+    this.#told = JSON.stringify(group);
     const netns = network.newNamespace(group.subnet6 !== '');
     this.#joined = network.attach({ key: this.#key, ordinal: this.#id.ordinal, netns, isReachable }, group);
     this.#joined.catch(() => undefined); // `joined` tells
@@ -65,6 +68,7 @@ export class SandboxNetwork {
       await this.#joined;
     } catch (error) {
       this.#joined = null;
+      this.#told = '';
       throw error;
     }
   }
@@ -87,7 +91,12 @@ export class SandboxNetwork {
   /** The group has changed: who is in it, or where. */
   async update(spec: SandboxSpec): Promise<void> {
     const group = groupNetworkOf(spec);
-    if (group && this.mayBeThere && !this.#isEnding) await this.#network?.update(group);
+    if (!group || !this.mayBeThere || this.#isEnding) return;
+    const told = JSON.stringify(group);
+    if (told === this.#told) return;
+    this.#told = '';
+    await this.#network?.update(group);
+    this.#told = told;
   }
 
   /** Cuts the sandbox off from all others, or joins it again. */
@@ -102,6 +111,7 @@ export class SandboxNetwork {
     await this.#joined?.catch(() => undefined);
     await this.#network?.detach(this.#key, this.#id.groupUid);
     this.#joined = null;
+    this.#told = '';
     this.mayBeThere = false;
   }
 }
