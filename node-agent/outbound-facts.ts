@@ -1,9 +1,26 @@
 // Changes on their way to the hub: keys, not events. Whatever happens to a sandbox until the next turn of the loop goes
-// out as one fact, read at that moment; with a new session everything goes out anew.
+// out as one fact, read at that moment; with a new session everything goes out anew. How a launch goes on is told a little later: of
+// ranks that end at once that is one fact less, at a time when somebody waits for the next.
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Facts, SandboxId, Sent } from '../wire/agent-types.ts';
 import type { ImageKeeper } from './checkpoint/image-keeper.ts';
 import { keyOf } from './sandbox-id.ts';
+import type { Sandbox } from './sandbox.ts';
 import type { Sandboxes } from './sandboxes.ts';
+
+const launchSettlesMs = 5;
+
+/** It is being launched, or runs, or its ranks have ended well, and there is nothing that others do upon it. */
+const isUnderWay = ({ stage, processes, isEnding, isFrozen, checkpoint, move }: Sandbox): boolean =>
+  (stage === 'New' || stage === 'Live') &&
+  !isEnding && !isFrozen && checkpoint === null && move === null &&
+  processes?.hasFailed !== true; // prettier-ignore
+
+/** What is told by the end of this turn of the loop has gone out then: gRPC writes in the next. */
+export async function sent(): Promise<void> {
+  await nextTurn();
+  await nextTurn();
+}
 
 export class OutboundFacts {
   readonly #sandboxes: Sandboxes;
@@ -15,6 +32,7 @@ export class OutboundFacts {
   #revision = -1;
   #open = false;
   #scheduled = false;
+  #settling: NodeJS.Timeout | null = null;
 
   constructor(sandboxes: Sandboxes, images: ImageKeeper, send: (facts: Sent<Facts>) => void) {
     this.#sandboxes = sandboxes;
@@ -44,16 +62,23 @@ export class OutboundFacts {
 
   close(): void {
     this.#open = false;
+    if (this.#settling) clearTimeout(this.#settling);
+    this.#settling = null;
   }
 
   changed(id: SandboxId): void {
     this.#dirty.set(keyOf(id), id);
-    this.#schedule();
+    const sandbox = this.#sandboxes.find(id);
+    if (sandbox && isUnderWay(sandbox)) this.touched();
+    else this.#schedule();
   }
 
   /** What is desired has been taken into account. */
   touched(): void {
-    this.#schedule();
+    this.#settling ??= setTimeout(() => {
+      this.#settling = null;
+      this.#schedule();
+    }, launchSettlesMs);
   }
 
   forgotten(id: SandboxId): void {
@@ -73,6 +98,8 @@ export class OutboundFacts {
 
   #flush(): void {
     if (!this.#open) return;
+    if (this.#settling) clearTimeout(this.#settling);
+    this.#settling = null;
     const sandboxes = [];
     for (const [key, id] of this.#dirty) {
       const fact = this.#sandboxes.factOf(id);

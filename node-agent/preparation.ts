@@ -20,24 +20,19 @@ import { generatedFiles, isPrivatePath, mountTableOf, parseMountinfo, type Accou
 import type { Binding } from './processors.ts';
 import { startPlanOf, type ProcessStart, type StartPlan } from './ranks.ts';
 
-/** Processes that may be started later in a sandbox beside those of its spec. */
 /** For programs that are run beside the ranks; a slot is used once. */
 const spareSlots = 1024;
-
-export interface Preparation {
-  readonly launch: LaunchRequest;
-  readonly plan: StartPlan;
-}
 
 export function preparationOf(
   spec: SandboxSpec,
   key: string,
   backend: Backend,
   carrier: CarrierRecord | null = null,
-): Preparation {
+  plan: () => StartPlan = () => planFor(spec, backend),
+): LaunchRequest {
   const { config, native, agentUid } = backend;
   checkUid(spec.uid, config.nodeConfig.allowedUids, config.node, agentUid);
-  const plan = planFor(spec, backend);
+  const { processes } = plan();
   const root = carrier ? '/' : rootOf(spec, backend);
   checkNetwork(spec, backend);
   const devices = new Set(spec.devices.flatMap((name) => devicesOf(name, config)));
@@ -61,31 +56,28 @@ export function preparationOf(
   const limits = {
     memoryBytes: spec.memoryLimitBytes,
     cpuMilli: spec.cpuLimitMilli,
-    processes: plan.processes.length + config.nodeConfig.processesPerSandbox,
+    processes: processes.length + config.nodeConfig.processesPerSandbox,
   };
   if (backend.hwloc.xml !== null) generated.push({ path: topologyPath, content: backend.hwloc.xml });
   checkLimits(limits, backend);
   return {
-    plan,
-    launch: {
-      nativeDir: config.nativeDir,
-      slots: plan.processes.length + spareSlots,
-      hostname,
-      mounts: mountTableOf({
-        root,
-        hostMounts: carrier ? [] : parseMountinfo(hostMountinfo()),
-        // An image has places for its own volumes, not for what the node has elsewhere.
-        binds: carrier ? binds.filter(isPrivate) : binds,
-        files: carrier ? generated.filter(({ path }) => !imagesOwn.includes(path)) : generated,
-      }),
-      ...(carrier
-        ? { carrierBinds: carrierMounts(carrier), carrierProfile: (spec.carrier?.profile ?? '') !== '' }
-        : {}),
-      cgroups: backend.cgroups?.requestsFor(key, limits, carrier?.cgroups) ?? [],
-      devices: [...devices],
-      userNamespace: agentUid === 0 ? null : { uid: spec.uid, gid: spec.gid },
-      keepNamespaces: config.keepNamespaces ?? false,
-    },
+    nativeDir: config.nativeDir,
+    slots: processes.length + spareSlots,
+    hostname,
+    mounts: mountTableOf({
+      root,
+      hostMounts: carrier ? [] : parseMountinfo(hostMountinfo()),
+      // An image has places for its own volumes, not for what the node has elsewhere.
+      binds: carrier ? binds.filter(isPrivate) : binds,
+      files: carrier ? generated.filter(({ path }) => !imagesOwn.includes(path)) : generated,
+    }),
+    ...(carrier
+      ? { carrierBinds: carrierMounts(carrier), carrierProfile: (spec.carrier?.profile ?? '') !== '' }
+      : {}),
+    cgroups: backend.cgroups?.requestsFor(key, limits, carrier?.cgroups) ?? [],
+    devices: [...devices],
+    userNamespace: agentUid === 0 ? null : { uid: spec.uid, gid: spec.gid },
+    keepNamespaces: config.keepNamespaces ?? false,
   };
 }
 

@@ -27,6 +27,8 @@ export class RankProcesses {
   readonly ends = new Map<number, RankEnd>();
   running = 0;
   startedNs = 0;
+  /** Some rank. */
+  hasFailed = false;
   readonly #sandbox: AdoptedSandbox;
   readonly #backend: Backend;
   readonly #spec: SandboxSpec;
@@ -152,6 +154,7 @@ export class RankProcesses {
       isPmiOpen: (each) => this.#pmi?.isOpen(each) ?? false,
     });
     this.ends.set(rank, end);
+    this.hasFailed ||= !isSuccess(end);
     this.#pmi?.rankGone(rank, isSuccess(end));
     this.#events.rankEnded(end);
   }

@@ -90,9 +90,13 @@ const roomBytes = 4096;
 
 export class SandboxDirectory {
   readonly path: string;
+  /** What there is, of one that was made by this agent; null: it has to be looked for. */
+  readonly #names: Set<string> | null;
+  #hasRoom = false;
 
-  constructor(path: string) {
+  constructor(path: string, isNew = false) {
     this.path = path;
+    this.#names = isNew ? new Set() : null;
   }
 
   get logs(): string {
@@ -109,11 +113,14 @@ export class SandboxDirectory {
 
   /** Sets room aside for what must be written at the end, when the job's output may have filled the disk. */
   keepRoom(): void {
+    if (this.#hasRoom) return;
+    this.#hasRoom = true;
     for (const name of ['ending', 'ended'])
       writeFileSync(`${this.path}/.${name}`, new Uint8Array(roomBytes), { mode: 0o600 });
   }
 
   read<K extends keyof Files>(name: K): Files[K] | null {
+    if (this.#names?.has(name) === false) return null;
     try {
       return JSON.parse(readFileSync(`${this.path}/${name}`, 'utf8')) as Files[K];
     } catch (error) {
@@ -135,6 +142,7 @@ export class SandboxDirectory {
       closeSync(fd);
     }
     renameSync(aside, `${this.path}/${name}`);
+    this.#names?.add(name);
   }
 
   /** The PMI journal of a sandbox that has ended, for the fences of those below it in the job's tree. */

@@ -47,7 +47,9 @@ import { SandboxNetwork } from './network/sandbox-network.ts';
 import { planOf, type Action, type Seen, type Stage, type Want } from './plan.ts';
 import type { PmiPort } from './pmi-port.ts';
 import type { Binding } from './processors.ts';
-import { bindsOf, planFor, preparationOf, startFileOf } from './preparation.ts';
+import { sent } from './outbound-facts.ts';
+import { PlannedStart } from './planned-start.ts';
+import { bindsOf, preparationOf } from './preparation.ts';
 import { isSameProcess } from './process-table.ts';
 import { causeOf, isSuccess } from './rank-end.ts';
 import { RankProcesses } from './rank-processes.ts';
@@ -56,6 +58,7 @@ import type { EndedRecord, EndingMark, Identity, SandboxDirectory } from './sand
 import { SandboxCarrier } from './sandbox-carrier.ts';
 import { SandboxLimits } from './sandbox-limits.ts';
 import { joinTree } from './sandbox-pmi.ts';
+import { specChange } from './spec-change.ts';
 import { errnoText } from './start-failure.ts';
 import { carryOut, type VerbOutcome } from './verbs.ts';
 
@@ -94,6 +97,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
   readonly freezer: Freezer;
   #member: TreeMember | null = null;
   #starts = new Map<number, ProcessStart>();
+  readonly #planned: PlannedStart;
   #killed = false;
   #clean = false;
   readonly network: SandboxNetwork;
@@ -142,6 +146,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
     this.freezer = new Freezer(this);
     this.binding = directory.read('binding');
     if (this.binding && !this.ended) backend.processors.hold(key, this.binding);
+    this.#planned = new PlannedStart(backend);
     this.#checkpoint = new SandboxCheckpoint(this, backend);
     this.#leaving = new Leaving(this, backend);
     this.#coming = new Coming(this, backend, isComers(spec.move, spec.id) ? spec.move : null);
@@ -226,24 +231,12 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
   /** What the hub wants now. A spec stays as it was launched but for the fields that may change while it runs. */
   desire(want: Want, spec: SandboxSpec | null): void {
     if (spec) {
-      const mutable = {
-        graceSeconds: spec.graceSeconds,
-        frontToken: spec.frontToken,
-        abortOnFailure: spec.abortOnFailure,
-        tree: spec.tree,
-        want: spec.want,
-        network: (spec.network?.members.length ?? 0) > 0 ? spec.network : this.spec.network,
-        checkpoint: spec.checkpoint,
-        move: spec.move,
-      };
-      const isOther = (of: (each: SandboxSpec) => unknown): boolean =>
-        JSON.stringify(of({ ...this.spec, ...mutable })) !== JSON.stringify(of(this.spec));
-      if (isOther(({ checkpoint, move }) => [checkpoint, move])) this.poke();
-      const [changed, networkChanged] = [isOther((each) => each), isOther((each) => each.network)];
-      this.spec = { ...this.spec, ...mutable };
+      const change = specChange(this.spec, spec);
+      if (change.hasOrders) this.poke();
+      this.spec = change.spec;
       this.#coming.feed(this.spec.move);
-      if (changed && !this.ended) this.#keepSpec();
-      if (networkChanged && this.stage === 'Live') this.#updateNetwork();
+      if (change.isOther && !this.ended) this.#keepSpec();
+      if (change.hasNetwork && this.stage === 'Live') this.#updateNetwork();
       if (spec.tree) this.#member?.update(spec.tree);
     }
     if (this.#want === want) return;
@@ -333,7 +326,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
     if (this.isEnding) throw refused('its sandbox is being ended');
     if (this.isFrozen) throw refused('its sandbox is suspended; resume the group first');
     if (this.freezer.isHeld) throw refused('its sandbox is being saved; try again in a moment');
-    const { sharedEnv } = planFor(this.spec, this.#backend);
+    const { sharedEnv } = new PlannedStart(this.#backend).planOf(this.spec);
     const ports = { adopted, processes, backend: this.#backend, rank: start, sharedEnv };
     return Execution.start(ports, order, events);
   }
@@ -425,7 +418,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
   }
 
   /** Adopts what runs already, by this agent or an earlier one. */
-  async #find(): Promise<void> {
+  async #find(isNew = false): Promise<void> {
     if (this.ended || this.#stopped || (this.#adopted && !this.#adopted.isGone)) return;
     if (this.#adopted?.isGone) {
       this.processes?.look();
@@ -464,6 +457,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
       if (!this.ended && this.#want !== 'Gone') this.limits.exceed('carrier');
     });
     this.#updateNetwork();
+    if (isNew) return this.#connect(); // nothing was asked of it yet
     if (this.cgroup?.canFreeze === true && this.cgroup.frozen()) {
       // A frozen rank-init answers once it is thawed.
       const frozen = this.#adopted;
@@ -497,7 +491,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
     if (!adopted || adopted.isGone || this.processes) return;
     const backend = this.#backend;
     try {
-      for (const start of planFor(this.spec, backend).processes)
+      for (const start of this.#planned.planOf(this.spec).processes)
         if (start.rank !== null) this.#starts.set(start.rank, start);
     } catch (error) {
       if (!(error instanceof AgentError)) throw error; // told when it is to be started
@@ -619,8 +613,10 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
       case 'recordLost':
         this.#record(this.#lossOf());
         return;
-      case 'clearLeftover':
       case 'dismiss':
+        await sent(); // whoever waits for the end hears of it before there is work to be done
+        return this.clear();
+      case 'clearLeftover':
         return this.clear();
       case 'forget':
         this.stop();
@@ -644,18 +640,21 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
     try {
       const carrier = await this.carrier.find(this.spec);
       if (this.spec.restore && (await this.#restore(this.spec.restore))) return;
-      const { launch: request } = preparationOf(this.spec, this.key, this.#backend, carrier);
+      const plan = () => this.#planned.planOf(this.spec);
+      const request = preparationOf(this.spec, this.key, this.#backend, carrier, plan);
       this.directory.create();
       if (this.spec.savesItself) makeSaves(savesOf(this.directory.path), this.spec);
       this.directory.write('mounts', { root: request.mounts.root, binds: bindsOf(request) });
-      this.directory.keepRoom();
       this.#clean = false;
       const netns = this.network.begin(this.spec);
       try {
         const answerPath = `${this.directory.path}/launched`;
-        const identity = await this.carrier.held((held) =>
+        const launched = this.carrier.held((held) =>
           launch(this.#backend.native, request, answerPath, netns, held?.pidfd),
         );
+        this.#planned.prepare(this.spec);
+        this.directory.keepRoom();
+        const identity = await launched;
         this.directory.write('identity', identity);
         this.#identity = identity;
       } finally {
@@ -664,7 +663,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
     } finally {
       this.#launching = false;
     }
-    await this.#find();
+    await this.#find(true);
   }
 
   /** Who else is in the group's network, and where, as it was told last. */
@@ -710,12 +709,12 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
   async #start(): Promise<void> {
     const adopted = this.#adopted;
     if (!adopted) return;
-    await adopted.ready;
+    this.directory.keepRoom();
     this.carrier.adjust(adopted.identity.pid);
     await this.network.joined(this.spec, () => this.#backend.native.pidfdOpen(adopted.identity.pid));
     this.#bind();
-    const plan = planFor(this.spec, this.#backend, this.binding);
-    const fd = this.#backend.native.memfd('start', startFileOf(plan, this.#backend.agentUid), true);
+    const file = this.#planned.fileOf(this.spec, this.binding);
+    const fd = this.#backend.native.memfd('start', file, true);
     try {
       const reply = await adopted.request('start', undefined, [fd]);
       if (reply.result < 0) {
@@ -729,6 +728,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
     } finally {
       this.#backend.native.close(fd);
     }
+    this.#planned.drop();
     this.processes?.look();
   }
 

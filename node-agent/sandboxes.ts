@@ -213,7 +213,7 @@ export class Sandboxes {
       sibling.desire('Gone', null);
       return;
     }
-    const directory = this.#directoryOf(key);
+    const directory = this.#directoryOf(key, true);
     try {
       directory.create();
       directory.write('spec', spec);
@@ -242,8 +242,8 @@ export class Sandboxes {
     this.#events.forgotten(id);
   }
 
-  #directoryOf(key: string): SandboxDirectory {
-    return new SandboxDirectory(`${this.#root}/${key}`);
+  #directoryOf(key: string, isNew = false): SandboxDirectory {
+    return new SandboxDirectory(`${this.#root}/${key}`, isNew);
   }
 
   #vacate(key: string, id: SandboxId): void {

@@ -79,7 +79,7 @@ async function restoreOnce(
   if (engine.savesProcesses)
     checkFits(manifest, { architecture: arch(), features: cpuFeatures() }, config.node);
   sandbox.spec = restoredSpecOf(sandbox.spec, manifest, engine);
-  const { launch } = preparationOf(sandbox.spec, sandbox.key, backend, carrier.record);
+  const launch = preparationOf(sandbox.spec, sandbox.key, backend, carrier.record);
   placeFiles(image, manifest, directory);
   sandbox.logs.rescan();
   directory.write('spec', sandbox.spec);

@@ -260,7 +260,7 @@ export class Coming {
     const { spec, key, carrier } = this.#sandbox;
     await checkpoints.engineVersion();
     this.#checkRoom(order?.neededBytes ?? 0);
-    const { launch } = preparationOf(spec, key, this.#backend, await carrier.find(spec)); // what it refuses it refuses now
+    const launch = preparationOf(spec, key, this.#backend, await carrier.find(spec)); // what it refuses it refuses now
     if (order === null) return;
     const { files, carriedBytes } = await reachLeaver(this.#placeOf(order), signal);
     this.#carriedBytes = carriedBytes;
@@ -303,7 +303,7 @@ export class Coming {
       checkRoot(manifest, carrier.record !== null, config.node);
       checkFits(manifest, { architecture: arch(), features: cpuFeatures() }, config.node);
       const spec = restoredSpecOf(sandbox.spec, manifest, this.#backend.checkpoints.engine);
-      const { launch } = preparationOf(spec, key, this.#backend, carrier.record);
+      const launch = preparationOf(spec, key, this.#backend, carrier.record);
       await this.#copyFiles(order, { image, lacked: lackedOn(launch, files) }, signal);
       placeInput(image, manifest, directory);
       this.#become(spec, launch);
