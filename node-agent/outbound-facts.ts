@@ -68,7 +68,7 @@ export class OutboundFacts {
 
   changed(id: SandboxId): void {
     this.#dirty.set(keyOf(id), id);
-    const sandbox = this.#sandboxes.find(id);
+    const sandbox = this.#sandboxes.awake(id);
     if (sandbox && isUnderWay(sandbox)) this.touched();
     else this.#schedule();
   }

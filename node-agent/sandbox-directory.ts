@@ -92,7 +92,6 @@ export class SandboxDirectory {
   readonly path: string;
   /** What there is, of one that was made by this agent; null: it has to be looked for. */
   readonly #names: Set<string> | null;
-  #hasRoom = false;
 
   constructor(path: string, isNew = false) {
     this.path = path;
@@ -113,8 +112,6 @@ export class SandboxDirectory {
 
   /** Sets room aside for what must be written at the end, when the job's output may have filled the disk. */
   keepRoom(): void {
-    if (this.#hasRoom) return;
-    this.#hasRoom = true;
     for (const name of ['ending', 'ended'])
       writeFileSync(`${this.path}/.${name}`, new Uint8Array(roomBytes), { mode: 0o600 });
   }

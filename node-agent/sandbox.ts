@@ -241,6 +241,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
     }
     if (this.#want === want) return;
     this.#want = want;
+    if (want === 'Gone') this.network.hurry();
     if (isUnwanted(want))
       this.#restoring.abort(
         new AgentError(
@@ -645,21 +646,17 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
       this.directory.create();
       if (this.spec.savesItself) makeSaves(savesOf(this.directory.path), this.spec);
       this.directory.write('mounts', { root: request.mounts.root, binds: bindsOf(request) });
+      this.directory.keepRoom();
       this.#clean = false;
       const netns = this.network.begin(this.spec);
-      try {
-        const answerPath = `${this.directory.path}/launched`;
-        const launched = this.carrier.held((held) =>
-          launch(this.#backend.native, request, answerPath, netns, held?.pidfd),
-        );
-        this.#planned.prepare(this.spec);
-        this.directory.keepRoom();
-        const identity = await launched;
-        this.directory.write('identity', identity);
-        this.#identity = identity;
-      } finally {
-        this.network.close(netns);
-      }
+      const answerPath = `${this.directory.path}/launched`;
+      const launched = this.carrier.held((held) =>
+        launch(this.#backend.native, request, answerPath, netns, held?.pidfd),
+      );
+      this.#planned.prepare(this.spec);
+      const identity = await launched;
+      this.directory.write('identity', identity);
+      this.#identity = identity;
     } finally {
       this.#launching = false;
     }
@@ -709,7 +706,6 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
   async #start(): Promise<void> {
     const adopted = this.#adopted;
     if (!adopted) return;
-    this.directory.keepRoom();
     this.carrier.adjust(adopted.identity.pid);
     await this.network.joined(this.spec, () => this.#backend.native.pidfdOpen(adopted.identity.pid));
     this.#bind();
@@ -862,7 +858,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
   async clear(): Promise<void> {
     await clearProcesses(this.#backend.native, this);
     if (this.cgroup) await clearCgroup(this.cgroup);
-    await this.network.end();
+    await this.network.end(this.#want === 'Gone');
     this.carrier.dismiss();
     if (this.stage === 'New') this.directory.unlink('launched');
     this.#clean = true;

@@ -123,6 +123,11 @@ export class Sandboxes {
     );
   }
 
+  /** Nothing of one that is at rest. */
+  awake(id: SandboxId): Sandbox | null {
+    return this.#sandboxes.get(keyOf(id)) ?? null;
+  }
+
   find(id: SandboxId | null): Sandbox | null {
     if (id === null) return null;
     const key = keyOf(id);

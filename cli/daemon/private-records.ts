@@ -43,17 +43,15 @@ export class PrivateRecords {
     return { id, durable: this.#sync(fd) };
   }
 
+  /** Its bytes and its name at once: one may be there without the other, and then nobody was told of it. */
   async #sync(fd: number): Promise<void> {
+    const opened = [fd];
     try {
-      await syncFile(fd);
+      opened.push(openSync(this.#directory, 'r'));
+      const synced = await Promise.allSettled(opened.map((each) => syncFile(each)));
+      for (const each of synced) if (each.status === 'rejected') throw each.reason;
     } finally {
-      closeSync(fd);
-    }
-    const directory = openSync(this.#directory, 'r');
-    try {
-      await syncFile(directory);
-    } finally {
-      closeSync(directory);
+      for (const each of opened) closeSync(each);
     }
   }
 

@@ -121,8 +121,6 @@ async function restoreOnce(
     );
     if (isDamage(cause)) return 'Damaged';
     throw error;
-  } finally {
-    network.close(netns);
   }
 }
 

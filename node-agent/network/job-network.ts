@@ -3,15 +3,17 @@
 // bridge, and a VXLAN device joins it to those of other nodes (RFC 7348) with forwarding entries that are set, never learnt.
 // Everything asked for twice is done once; what a dead agent left is found by name and taken away.
 import type { Native } from '../../native/addon/index.ts';
+import { setTimeout as after } from 'node:timers/promises';
 import { addressOf, addressSixOf, dotted, gatewayOf, macOf, parseSubnet } from '../../wire/job-addresses.ts';
 import { AgentError } from '../agent-error.ts';
 import { Firewall } from './firewall.ts';
 import { aliasOfBridge, aliasOfPort, bridging, tunnelling } from './group-links.ts';
 import {
-  addAddress, addVeth, removeGroup, removeLink, setAlias, setDefaultRoute, setForwarding, setMaster, setNeighbour,
+  addAddress, addVeth, removeGroup, removeLink, setAlias, setDefaultRoute, setForwarding, setGroup, setMaster, setNeighbour,
   setStaticPort, setUp, type Change,
 } from './link-changes.ts'; // prettier-ignore
 import { LinkError, Links, type Link, type Route } from './links.ts';
+import { Lull } from './lull.ts';
 import { networkNames, type NetworkNames } from './names.ts';
 import { Namespaces } from './namespaces.ts';
 import type { NetworkKey } from './network-key.ts';
@@ -67,6 +69,9 @@ const checkSoonMs = 500;
 /** Of a node without groups the rules go too, but not between one group and the next. */
 const idleMs = 2_000;
 
+/** Those that are asked for within this time go together. */
+const removalsMeetMs = 5;
+
 const endsOf = (subnet: string): string[] => {
   const { first, prefix } = parseSubnet(subnet);
   return [dotted(first), dotted(first + 2 ** (32 - prefix) - 1)];
@@ -83,6 +88,10 @@ export class JobNetwork implements AsyncDisposable {
   readonly #links: Links;
   /** Apart, since a removal takes the kernel tens of milliseconds. */
   readonly #removals: Links;
+  readonly #lull = new Lull();
+  /** Links that are about to be removed, together. */
+  readonly #going = new Set<string>();
+  #removing: Promise<void> | null = null;
   readonly #firewall: Firewall;
   readonly #shortCuts: ShortCuts;
   /** null where tunnels cannot be encrypted. */
@@ -128,6 +137,7 @@ export class JobNetwork implements AsyncDisposable {
     if (this.#checking) clearInterval(this.#checking);
     if (this.#idle) clearTimeout(this.#idle);
     if (this.#soon) clearTimeout(this.#soon);
+    this.#lull[Symbol.dispose]();
     await Promise.all(this.#turns.values());
     this.#shortCuts[Symbol.dispose]();
     this.#namespaces[Symbol.dispose]();
@@ -144,7 +154,12 @@ export class JobNetwork implements AsyncDisposable {
 
   /** Joins a sandbox to the group's network; rules stand when this is done. What an earlier attempt made is made anew. */
   attach(plug: Plug, group: GroupNetwork): Promise<void> {
-    return this.#inTurn(group.groupUid, () => this.#attach(plug, group));
+    return this.#lull.during(() => this.#inTurn(group.groupUid, () => this.#attach(plug, group)));
+  }
+
+  /** When a network may be taken away that nobody waits for to be gone. */
+  untilLull(): Promise<void> {
+    return this.#lull.wait();
   }
 
   /** Takes a sandbox's link away, and the group's network when nobody is left on it here. Also when it never had one. */
@@ -338,6 +353,7 @@ export class JobNetwork implements AsyncDisposable {
 
   /** Removes links of this agent that belong to none of these sandboxes, and networks that nobody is on. */
   async sweep(keys: Iterable<string>): Promise<void> {
+    this.#lull[Symbol.dispose]();
     const kept = new Set([...keys].map((key) => this.#names.port(key)));
     for (const [uid, ports] of [...this.#plugged])
       for (const port of [...ports.keys()]) if (!kept.has(port)) await this.#noteReach(port, null, uid);
@@ -436,6 +452,20 @@ export class JobNetwork implements AsyncDisposable {
     ];
   }
 
+  /** With those of other groups, for many take the kernel little longer than one; what then is there still goes one by one. */
+  #remove(links: readonly string[]): Promise<void> {
+    for (const name of links) this.#going.add(name);
+    this.#removing ??= after(removalsMeetMs).then(() => {
+      this.#removing = null;
+      const names = [...this.#going];
+      this.#going.clear();
+      const group = this.#names.linkGroup('');
+      const together = [...names.map((name) => setGroup(name, group)), removeGroup(group)];
+      return this.#removals.apply([...together, ...names.map(removeLink)]);
+    });
+    return this.#removing;
+  }
+
   async #detach(own: string, groupUid: string): Promise<void> {
     const [bridge, tunnel] = [this.#names.bridge(groupUid), this.#names.vxlan(groupUid)];
     const all = await this.#links.list();
@@ -446,12 +476,9 @@ export class JobNetwork implements AsyncDisposable {
       master === 0 && title !== '' && its.startsWith(aliasOfPort('')) && its.endsWith(` of ${title}`);
     const others = all.filter((each) => (each.master === index || isApart(each)) && each.name !== own);
     await this.#noteReach(own, null, groupUid);
-    if (others.some(({ name }) => this.#names.isOwnPort(name))) return this.#removals.remove(own);
+    if (others.some(({ name }) => this.#names.isOwnPort(name))) return this.#remove([own]);
     const isLast = !others.some(({ name }) => this.#names.isAnyPort(name));
-    const gone = isLast
-      ? [removeGroup(this.#names.linkGroup(groupUid)), ...[own, tunnel, bridge].map(removeLink)]
-      : [removeLink(own)];
-    await this.#removals.apply(gone);
+    await this.#remove(isLast ? [own, tunnel, bridge] : [own]);
     this.#groups.delete(groupUid);
     this.#joined.delete(groupUid);
     await this.#firewall.forget(groupUid, isLast);

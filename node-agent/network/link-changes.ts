@@ -136,6 +136,15 @@ export const removeGroup = (group: number): Change => ({
   unless: 'ENODEV',
 });
 
+/** Found by its name alone. */
+export const setGroup = (name: string, group: number): Change => ({
+  ...changeLink(`set the group of ${name}`, interfaceInfo(0), [
+    [link.name, name],
+    [link.group, group],
+  ]),
+  unless: 'ENODEV',
+});
+
 export const setUp = (name: string, index = indexOf(name)): Change =>
   changeLink(`set ${name} up`, interfaceInfo(index, { flags: up, change: up }), []);
 

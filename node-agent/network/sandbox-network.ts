@@ -10,9 +10,12 @@ export class SandboxNetwork {
   readonly #network: JobNetwork | null;
   readonly #key: string;
   readonly #id: SandboxId;
+  readonly #hurried = Promise.withResolvers<void>();
   /** Its link may be there, made by this agent or an earlier one. */
   mayBeThere: boolean;
   #joined: Promise<void> | null = null;
+  /** Held until its link is removed, or the kernel would remove that at a time of its own. */
+  #netns: number | null = null;
   /** The group as its network here was made for it, as JSON; empty: that is not known. */
   #told = '';
   /** Until the next launch nothing is made any more, or a network would stay that nobody is on. */
@@ -32,8 +35,7 @@ export class SandboxNetwork {
   }
 
   /**
-   * Descriptor of a network namespace to launch or restore the sandbox in, which the caller gives to `close`; null: the node's
-   * own. What `joined` waits for has begun.
+   * Descriptor of a network namespace to launch or restore the sandbox in, which is there until `end`; null: the node's own. What `joined` waits for has begun.
    */
   begin(spec: SandboxSpec, isReachable = true): number | null {
     const [group, network] = [groupNetworkOf(spec), this.#network];
@@ -41,7 +43,9 @@ export class SandboxNetwork {
     this.mayBeThere = true;
     this.#isEnding = false;
     this.#told = JSON.stringify(group);
+    this.#letGo();
     const netns = network.newNamespace(group.subnet6 !== '');
+    this.#netns = netns;
     this.#joined = network.attach({ key: this.#key, ordinal: this.#id.ordinal, netns, isReachable }, group);
     this.#joined.catch(() => undefined); // `joined` tells
     return netns;
@@ -50,13 +54,6 @@ export class SandboxNetwork {
   /** Resolves when what `begin` began is done. */
   async begun(): Promise<void> {
     await this.#joined;
-  }
-
-  /** Not before the attempt to join has ended, which uses it. */
-  close(netns: number | null): void {
-    if (netns === null) return;
-    const close = (): void => this.#native.close(netns);
-    void (this.#joined ?? Promise.resolve()).then(close, close);
   }
 
   /** Resolves when the ranks may start; `openProcess` gives a pidfd of a process of the sandbox. */
@@ -105,11 +102,28 @@ export class SandboxNetwork {
     if (group) await this.#network?.setPlugged(this.#key, this.#id.ordinal, group, plugged);
   }
 
-  async end(): Promise<void> {
+  /** Somebody waits for it to be gone. */
+  hurry(): void {
+    this.#hurried.resolve();
+  }
+
+  /** Not before the attempt to join has ended, which uses it. */
+  #letGo(): void {
+    const netns = this.#netns;
+    if (netns === null) return;
+    this.#netns = null;
+    const close = (): void => this.#native.close(netns);
+    void (this.#joined ?? Promise.resolve()).then(close, close);
+  }
+
+  /** Takes the link away: where nobody waits for that, when the node has time for it. */
+  async end(isWaitedFor = true): Promise<void> {
     if (!this.mayBeThere) return;
     this.#isEnding = true;
     await this.#joined?.catch(() => undefined);
+    if (!isWaitedFor) await Promise.race([this.#hurried.promise, this.#network?.untilLull()]);
     await this.#network?.detach(this.#key, this.#id.groupUid);
+    this.#letGo();
     this.#joined = null;
     this.#told = '';
     this.mayBeThere = false;
