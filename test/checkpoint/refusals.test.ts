@@ -1,5 +1,6 @@
 // What a node cannot save, or not now: the reason is told, nothing of the attempt is left, and the ranks run on. An engine that
 // is missing or too old may come later; files and connections follow what the group asks for.
+import { execFileSync } from 'node:child_process';
 import {
   appendFileSync,
   chmodSync,
@@ -113,6 +114,25 @@ test('a sandbox that is held too long lets go by itself', async () => {
   await job.hub.until(() => job.fact()?.checkpoint?.state === 'Aborted', 'its end');
   expect(job.fact()?.checkpoint).toMatchObject({ held: false, reason: 'DeadlineExceeded' });
   job.order('late', 'Dump');
+  await expectWhole(job);
+});
+
+test('what is in the way only once all stand still is found beside the engine, and the ranks run on', async () => {
+  const job = await scene.run({ argv: shell(ticking) });
+  const inside = (...words: string[]): Buffer =>
+    execFileSync('nsenter', ['--mount', '--target', String(job.fact()?.initPid), ...words]);
+  job.order('late-mount', 'Prepare');
+  await job.reached('late-mount', 'Prepared');
+  inside('mount', '-t', 'tmpfs', 'late', '/mnt');
+  job.order('late-mount', 'Dump');
+  await job.hub.until(() => job.fact()?.checkpoint?.state === 'Aborted', 'its end');
+  expect(job.fact()?.checkpoint).toMatchObject({
+    held: false,
+    reason: 'PreflightFailed',
+    message: expect.stringContaining('/mnt was mounted in the sandbox after it began') as string,
+  });
+  inside('umount', '/mnt');
+  await job.save();
   await expectWhole(job);
 });
 
