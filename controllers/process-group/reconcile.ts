@@ -105,7 +105,9 @@ export class ProcessGroupReconciler implements Reconciler {
   async reconcile(key: Key, signal: AbortSignal): Promise<Outcome> {
     await this.#foreseen.get(key);
     const group = await this.#read(key, signal);
-    this.#note(key, group);
+    const gone = this.#note(key, group);
+    // Taken anew by a visit that had read the group just before it was seen to be gone.
+    if (gone !== undefined) await this.#ports.networks.release(gone, signal);
     // Of another controller, on this cluster or by way of another one, as batch/Job has it: not ours to touch.
     if (!group || (group.spec.managedBy ?? ownController) !== ownController) return settled;
     const { saves } = this.#ports;
@@ -209,20 +211,21 @@ export class ProcessGroupReconciler implements Reconciler {
     return store.updateStatus<ProcessGroup>(processGroupType, { ...group, status }, signal);
   }
 
-  /** Keeps track of who has the name; whoever had it before is gone for good. */
-  #note(key: Key, group: ProcessGroup | undefined): void {
+  /** Keeps track of who has the name; whoever had it before is gone for good. Its uid, unless agents keep what they have of it. */
+  #note(key: Key, group: ProcessGroup | undefined): string | undefined {
     const uid = group?.metadata.uid;
     const before = this.#uids.get(key);
-    if (before !== undefined && before !== uid) {
-      if (this.#alive.has(before) && this.#keepsVanished?.(key, before) === true)
-        this.#ports.hub.desired.lose(before);
-      this.#forget(before);
+    const isGone = before !== undefined && before !== uid;
+    const isKept = isGone && this.#alive.has(before) && this.#keepsVanished?.(key, before) === true;
+    if (isKept) this.#ports.hub.desired.lose(before);
+    if (isGone) this.#forget(before);
+    if (group !== undefined && uid !== undefined) {
+      this.#uids.set(key, uid);
+      this.#keys.set(uid, key);
+      if (isAlive(group)) this.#alive.add(uid);
+      else this.#alive.delete(uid);
     }
-    if (group === undefined || uid === undefined) return;
-    this.#uids.set(key, uid);
-    this.#keys.set(uid, key);
-    if (isAlive(group)) this.#alive.add(uid);
-    else this.#alive.delete(uid);
+    return isGone && !isKept ? before : undefined;
   }
 
   #unwant(uid: string): void {

@@ -6,6 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ClientLeaseBook } from '../../controllers/client-lease.ts';
+import { DesiredBook } from '../../controllers/hub/desired-book.ts';
+import { FactTable } from '../../controllers/hub/fact-table.ts';
+import type { Hub } from '../../controllers/hub/hub.ts';
+import { LeaseBook } from '../../controllers/hub/lease-book.ts';
 import { NetworkClaims } from '../../controllers/network/claims.ts';
 import {
   ClusterRanges,
@@ -14,7 +19,10 @@ import {
   serviceType,
 } from '../../controllers/network/cluster-ranges.ts';
 import { networkPoolOf, type NetworkClaim, type Reserved } from '../../controllers/network/pool.ts';
+import { ProcessGroupReconciler } from '../../controllers/process-group/reconcile.ts';
+import { processGroupType } from '../../controllers/resource-types.ts';
 import { systemClock } from '../../controllers/runtime/clock.ts';
+import { EventRecorder } from '../../controllers/runtime/event-recorder.ts';
 import type { ProcessGroup } from '../../crds/types.gen.ts';
 import { FileStore } from '../../store/file/file-store.ts';
 import { builtinTypes } from '../../store/resource.ts';
@@ -26,7 +34,10 @@ let store: FileStore;
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'muster-claims-'));
-  store = await FileStore.open({ directory, types: [builtinTypes.lease, serviceType, serviceRangeType] });
+  store = await FileStore.open({
+    directory,
+    types: [builtinTypes.lease, builtinTypes.event, processGroupType, serviceType, serviceRangeType],
+  });
 });
 afterEach(async () => {
   await store.close();
@@ -168,4 +179,33 @@ describe('on a cluster with addresses of its own', () => {
     });
     expect((await taken(claims, 'a')).subnet).toMatch(/^10\.8\.\d+\.0\/24$/);
   });
+});
+
+it('gives back what was taken for a group that turned out to be gone', async () => {
+  const claims = plane();
+  const clock = systemClock;
+  const desired = new DesiredBook(1, () => undefined);
+  const reconciler = new ProcessGroupReconciler({
+    ...{ store, clock, logger, networks: claims, clusterId: 'cluster', offers: () => [] },
+    hub: {
+      desired,
+      facts: new FactTable(),
+      leases: new LeaseBook(clock, desired, () => true),
+    } as unknown as Hub,
+    leases: new ClientLeaseBook(clock),
+    events: new EventRecorder(store, clock, logger),
+    secrets: { get: () => Promise.resolve(undefined) },
+  });
+  // Of another controller: nothing else is done for it.
+  const made = await store.create<ProcessGroup>(processGroupType, {
+    ...group('gone'),
+    metadata: { name: 'gone', namespace: 'default' },
+    spec: { size: 1, managedBy: 'example.com/other' },
+  });
+  await reconciler.reconcile('default/gone', signal);
+  await taken(claims, made.metadata.uid!);
+  await store.delete(processGroupType, { namespace: 'default', name: 'gone' });
+  expect(await leases()).toBe(1);
+  await reconciler.reconcile('default/gone', signal);
+  expect(await leases()).toBe(0);
 });
