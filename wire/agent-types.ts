@@ -558,6 +558,7 @@ export interface LeaverRequest {
   probe: boolean;
   noLink: boolean;
   files: string[];
+  takesWhole: boolean;
 }
 
 export interface PagesRequest {
@@ -582,6 +583,12 @@ export interface ImageChunk {
   offset: number;
   data: Buffer;
   carried: number;
+  whole: SmallFile[];
+}
+
+export interface SmallFile {
+  file: string;
+  data: Buffer;
 }
 
 export interface MonitorOrder {

@@ -1,5 +1,6 @@
-/* Preloaded into CRIU, each time that the agent starts it: keeps from it what it need not look at (pages.c), for it what it need not find
- * out again (kernel.c), and has less done of what others do for it (tar.c). A CRIU that cannot load this does without, and is slower.
+/* Preloaded into CRIU, each time that the agent starts it: keeps from it what it need not look at (pages.c, tracked.c), for it what it need not
+ * find out again (kernel.c) or has been asked for ahead (maps.c), and has less done of what others do for it (tar.c). A CRIU that cannot load
+ * this does without, and is slower.
  *
  *   MUSTER_BESIDE=KERNEL[:RANGES:FOUND]   descriptors of the agent's: of what CRIU knows of the kernel; of `struct apart` lines, and of the
  *                                         file that gets `struct missing` lines. Numbers are of this machine's order. Said again in
@@ -30,5 +31,9 @@ struct missing {
 
 void pages_begin(int ranges, int found);
 void kernel_begin(int kernel);
+void maps_begin(int file, int told);
+
+/* Of the process whose directory in /proc it is, or, within that, this file; 0: it is none. */
+uint32_t process_at(int fd, const char *file);
 
 #endif

@@ -9,7 +9,6 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -21,38 +20,27 @@ enum { PAGE = 4096, NOTES = 512 };
 
 static const struct apart *ranges;
 static size_t range_count;
-static int found = -1;
+static int named = -1, found = -1;
 static struct region *kept;
 static uint64_t kept_room;
 static struct missing notes[NOTES];
 static size_t note_count;
 
-void pages_begin(int named, int noted) {
-  off_t bytes = lseek(named, 0, SEEK_END);
-  if (bytes <= 0) return;
-  const void *at = mmap(NULL, (size_t)bytes, PROT_READ, MAP_PRIVATE, named, 0);
-  if (at == MAP_FAILED) return;
+void pages_begin(int ranges_named, int noted) {
+  named = ranges_named;
   found = noted;
-  ranges = at;
-  range_count = (size_t)bytes / sizeof *ranges;
 }
 
-/* Of the process whose page map it is; 0: it is no page map. */
-static uint32_t process_of(int fd) {
-  char link[40] = "/proc/self/fd/", path[128], digits[16];
-  size_t at = strlen(link), count = 0;
-  for (int rest = fd; count == 0 || rest > 0; rest /= 10) digits[count++] = (char)('0' + rest % 10);
-  while (count > 0) link[at++] = digits[--count];
-  link[at] = 0;
-  ssize_t length = readlink(link, path, sizeof path - 1);
-  static const char name[] = "/pagemap";
-  if (length <= (ssize_t)sizeof name || length == sizeof path - 1) return 0;
-  path[length] = 0;
-  char *end = path + length - (sizeof name - 1);
-  if (strcmp(end, name) != 0) return 0;
-  char *first = end;
-  while (first > path && first[-1] >= '0' && first[-1] <= '9') first--;
-  return (uint32_t)strtoul(first, NULL, 10);
+/* They are named after CRIU has been started, and before it is asked anything. */
+static bool has_ranges(void) {
+  if (ranges || named < 0) return ranges;
+  off_t bytes = lseek(named, 0, SEEK_END);
+  const void *at = bytes > 0 ? mmap(NULL, (size_t)bytes, PROT_READ, MAP_PRIVATE, named, 0) : MAP_FAILED;
+  named = -1;
+  if (at == MAP_FAILED) return false;
+  ranges = at;
+  range_count = (size_t)bytes / sizeof *ranges;
+  return true;
 }
 
 static int flush_notes(void) {
@@ -147,7 +135,7 @@ EXPORTED int ioctl(int fd, unsigned long request, ...) {
   void *argument = va_arg(list, void *);
   va_end(list);
   struct scan *scan = argument;
-  uint32_t pid = request == PAGEMAP_SCAN && range_count > 0 && scan->flags == 0 ? process_of(fd) : 0;
+  uint32_t pid = request == PAGEMAP_SCAN && scan->flags == 0 && has_ranges() ? process_at(fd, "/pagemap") : 0;
   if (pid == 0) return (int)syscall(SYS_ioctl, fd, request, argument);
   struct scan simple = simpler(scan, pid);
   long result = syscall(SYS_ioctl, fd, request, &simple);

@@ -1,7 +1,8 @@
 /* See beside.h. CRIU has `tar --gzip` pack what is in a tmpfs of the sandbox and unpack it, which takes tar, two shells and gzip each time, while
  * ranks stand still, for files that go from memory to memory or are packed by the agent. So tar is not asked to compress, and is asked
- * to decompress only what was compressed.
+ * to decompress only what was compressed; and of what is simple the same is made here, without starting it (archive.h).
  */
+#include "archive.h"
 #include "beside.h"
 
 #include <errno.h>
@@ -15,10 +16,11 @@
 
 extern char **environ;
 
-static bool has(char *const *arguments, const char *word) {
+/* From there on; NULL: none. */
+static char *const *find(char *const *arguments, const char *word) {
   for (; *arguments; arguments++)
-    if (strcmp(*arguments, word) == 0) return true;
-  return false;
+    if (strcmp(*arguments, word) == 0) return arguments;
+  return NULL;
 }
 
 /* What tar is given to read. */
@@ -52,8 +54,13 @@ static int find_and_become(const char *file, char *const *arguments) {
 EXPORTED int execvp(const char *file, char *const *arguments) {
   char *simpler[64];
   size_t count = 0;
-  bool is_tar = strcmp(file, "tar") == 0 && (has(arguments, "--create") || (has(arguments, "--extract") && !is_compressed()));
-  if (!is_tar) return find_and_become(file, arguments);
+  bool packs = strcmp(file, "tar") == 0 && find(arguments, "--create");
+  bool unpacks = strcmp(file, "tar") == 0 && find(arguments, "--extract") && !is_compressed();
+  if (!packs && !unpacks) return find_and_become(file, arguments);
+  char *const *place = find(arguments, "--directory");
+  /* What is packed CRIU gives as standard input. */
+  if (packs && archive_pack(STDIN_FILENO, STDOUT_FILENO)) _exit(0);
+  if (unpacks && place && place[1] && archive_unpack(STDIN_FILENO, place[1])) _exit(0);
   for (; *arguments && count < sizeof simpler / sizeof *simpler - 1; arguments++)
     if (strcmp(*arguments, "--gzip") != 0) simpler[count++] = *arguments;
   simpler[count] = NULL;

@@ -1,13 +1,14 @@
 /* engine: puts the checkpoint engine where it has to run, and becomes it.
  *
- *   engine [--guard CGROUP] [--beside LIBRARY:KERNEL[:RANGES:FOUND]] --init CRIU [--cgroup HIERARCHY:PATH [--cgroup-set FILE=VALUE]...]... [--bind ROOT:STAGE]
+ *   engine [--guard CGROUP [--go SOCKET]] [--beside LIBRARY:KERNEL[:RANGES:FOUND]] --init CRIU [--cgroup HIERARCHY:PATH [--cgroup-set FILE=VALUE]...]... [--bind ROOT:STAGE]
  *          [--carrier PIDFD [--carrier-bind SRC:STAGE]...] [--keep-namespaces]
  *
  * It enters the host's mount and cgroup namespaces as launch does, makes and enters the cgroups asked for (one of its own for
  * a dump; for a restore the sandbox's, which the restored processes inherit), and runs `CRIU swrk 3`, descriptor 3 being the
  * socket of its RPC. With --bind it gets a mount namespace of its own first, where ROOT stands alone at STAGE: the root that a
  * sandbox is restored on; with --carrier-bind it is a mount of that process's, which gives nobody rights by any file of it. With --guard it stays behind as CRIU's parent and keeps the processes of CGROUP, those that are
- * dumped, frozen when CRIU dies. With
+ * dumped, frozen when CRIU dies, and has read what CRIU will ask of their mappings (maps-ahead.c); with --go they are frozen only when there is
+ * a byte to be read, which is answered by another once that is begun. With
  * --beside CRIU is started with that library and what it reads and writes (descriptors; see criu-beside). CRIU ignores SIGXFSZ. Nothing of it is left on the machine when it ends, however it ends, but for the cgroups.
  */
 #include <errno.h>
@@ -29,10 +30,11 @@
 #include "../launch/cgroups.h"
 #include "../launch/failure.h"
 #include "../launch/options.h"
+#include "maps-ahead.h"
 
 static struct options options;
 static struct cgroups cgroups;
-static char preload[64], beside[64];
+static char preload[64], beside[64], maps[64];
 
 static int enter_host(const char *name, int kind, struct failure *failure) {
   char own_path[64], host_path[64];
@@ -109,7 +111,8 @@ static int become_engine(struct failure *failure) {
   /* A limit on its files makes it give up by itself, and tidy up: a SIGKILL would leave the ranks half attached. */
   if (signal(SIGXFSZ, SIG_IGN) == SIG_ERR) return failed(failure, "signal", NULL);
   const char *arguments[] = {"criu", "swrk", "3", NULL};
-  const char *environment[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", preload, beside, NULL};
+  const char *environment[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", preload, beside, maps, NULL};
+  if (!maps[0]) environment[3] = NULL;
   if (!preload[0]) environment[1] = NULL;
   execve(options.init, (char *const *)arguments, (char *const *)environment);
   return failed(failure, "engine", options.init);
@@ -186,32 +189,69 @@ static void hold_last(int fd) {
   if (fcntl(fd, F_DUPFD, (int)files.rlim_cur - 1) >= 0) close(fd);
 }
 
+/* Not before they are frozen: until then some may come and go. False: nobody is to be dumped. */
+static bool wait_for_go(int go) {
+  char byte;
+  ssize_t count;
+  do count = read(go, &byte, 1);
+  while (count < 0 && errno == EINTR);
+  return count == 1;
+}
+
+static void close_others(int most, const int *kept, size_t count) {
+  for (int fd = 3; fd < most; fd++) {
+    bool is_kept = false;
+    for (size_t i = 0; i < count; i++) is_kept = is_kept || kept[i] == fd;
+    if (!is_kept) close(fd);
+  }
+}
+
+static void keep_on_first(void) {
+  const struct sched_param first = {.sched_priority = 1};
+  sched_setscheduler(0, SCHED_FIFO, &first);
+  mlockall(MCL_CURRENT);
+}
+
 /* The kernel closes the files of a process that dies before it lets go of those it traces. So the end of a pipe that CRIU
  * holds tells of its death just in time to stop them where they are: with connections in repair mode, until the agent has
  * mended them. */
-static int guard(const char *directory) {
+static int guard(const char *directory, int go) {
   struct failure failure = {0};
   struct freezer freezer;
+  struct maps_files ahead = {-1, -1, -1};
   int alive[2], status;
+  bool has_maps = preload[0] && maps_open(&ahead);
+  if (has_maps) snprintf(maps, sizeof maps, "MUSTER_MAPS=%d:%d", ahead.file, ahead.told);
   if (pipe(alive) < 0) return complain((failed(&failure, "pipe", NULL), &failure));
-  if (read_guarded(directory, &failure) < 0) return complain(&failure);
+  if (go < 0 && read_guarded(directory, &failure) < 0) return complain(&failure);
   if (open_freezer(directory, &freezer, &failure) < 0) return complain(&failure);
   pid_t pid = fork();
   if (pid < 0) return complain((failed(&failure, "fork", NULL), &failure));
   if (pid == 0) {
     close(alive[0]);
+    if (go >= 0) close(go);
+    if (has_maps) close(ahead.teller);
     hold_last(alive[1]);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() == 1) _exit(1);
     _exit(run_engine());
   }
   close(alive[1]);
-  for (int fd = 3; fd < alive[0]; fd++) close(fd);
-  const struct sched_param first = {.sched_priority = 1};
-  sched_setscheduler(0, SCHED_FIFO, &first);
-  mlockall(MCL_CURRENT);
+  const int kept[] = {alive[0], freezer.fd, go, ahead.file, ahead.teller};
+  close_others(freezer.fd + 1, kept, sizeof kept / sizeof *kept);
+  bool goes = go < 0 || wait_for_go(go);
+  bool late = go >= 0 && goes && read_guarded(directory, &failure) < 0;
+  if (late) {
+    complain(&failure);
+    kill(pid, SIGKILL);
+  } else if (goes) {
+    if (has_maps) maps_begin(&ahead, guarded, guarded_count);
+    keep_on_first();
+    if (go >= 0 && write(go, "", 1) != 1) goes = false;
+  }
   char byte;
   while (read(alive[0], &byte, 1) < 0 && errno == EINTR) continue;
-  bool late = keep_frozen(&freezer) < 0;
+  if (guarded_count > 0) late = keep_frozen(&freezer) < 0;
+  maps_end();
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
   return late || !WIFEXITED(status) ? 1 : WEXITSTATUS(status);
 }
@@ -227,8 +267,14 @@ static bool parse_beside(const char *text) {
 int main(int argc, char **argv) {
   struct failure failure = {0};
   const char *cgroup = NULL;
+  int go = -1;
   if (argc > 2 && strcmp(argv[1], "--guard") == 0) {
     cgroup = argv[2];
+    argc -= 2;
+    argv += 2;
+  }
+  if (cgroup && argc > 2 && strcmp(argv[1], "--go") == 0) {
+    go = atoi(argv[2]);
     argc -= 2;
     argv += 2;
   }
@@ -238,5 +284,5 @@ int main(int argc, char **argv) {
     argv += 2;
   }
   if (options_parse(argc, argv, &options, &failure) < 0) return complain(&failure);
-  return cgroup ? guard(cgroup) : run_engine();
+  return cgroup ? guard(cgroup, go) : run_engine();
 }

@@ -28,7 +28,7 @@ const lookEveryMs = 10_000;
 
 export class Checkpoints {
   /** Of processes as they are: what moves is moved by it. */
-  readonly engine: CheckpointEngine;
+  readonly engine: CriuEngine;
   readonly #application = new ApplicationEngine();
   readonly images: ImageStore;
   readonly keeper: ImageKeeper;
@@ -93,7 +93,7 @@ export class Checkpoints {
   }
 
   /** An engine's version. Throws AgentError EngineMissing where it does not work. */
-  async engineVersion(engine = this.engine): Promise<string> {
+  async engineVersion(engine: CheckpointEngine = this.engine): Promise<string> {
     const { version, why } =
       engine === this.engine ? await this.probe() : await engine.probe(AbortSignal.timeout(probeWithinMs));
     if (version !== null) return version;

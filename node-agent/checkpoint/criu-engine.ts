@@ -15,7 +15,7 @@ import { release } from 'node:os';
 import { setTimeout as after } from 'node:timers/promises';
 import { AgentError, messageOf } from '../agent-error.ts';
 import { cloneNewNet, manageCgroupsIgnore, networkLocks, type CriuOptions } from './criu-messages.ts';
-import { complaintOf, firstDescriptor, runCriu, type CriuHost } from './criu-process.ts';
+import { complaintOf, firstDescriptor, runCriu, StartedCriu, type CriuHost } from './criu-process.ts';
 import type { CriuPrograms } from './criu-programs.ts';
 import { askAll } from './callbacks.ts';
 import { checkImageRights } from './image-rights.ts';
@@ -23,7 +23,15 @@ import { withoutOuterSizes } from './outer-sizes.ts';
 import { PagesApart, tellsOfPages } from './pages-apart.ts';
 import { moveIntoCgroup } from '../host-root.ts';
 import { hostPathOf } from './rollback.ts';
-import type { CheckpointEngine, DumpRequest, Probe, RestoreRequest, SettleRequest } from './engine.ts';
+import type {
+  CheckpointEngine,
+  DumpRequest,
+  DumpStart,
+  Probe,
+  RestoreRequest,
+  SettleRequest,
+  StartedDump,
+} from './engine.ts';
 
 const leastVersion = [4, 2] as const;
 /** As much as the field holds: unlinked files of MPI libraries are some megabytes, those of programs what they like. */
@@ -102,46 +110,15 @@ export class CriuEngine implements CheckpointEngine {
     // Nothing was asked of them that the callbacks are not told.
   }
 
+  async startDump(start: DumpStart): Promise<StartedDump> {
+    return new CriuDump(await this.#present(), start, start.leavesPages && this.#keepsApart, true);
+  }
+
   async dump(request: DumpRequest, signal: AbortSignal): Promise<void> {
-    const host = await this.#present();
-    const directory = openSync(request.directory, constants.O_RDONLY | constants.O_DIRECTORY);
-    const { withoutPages } = request;
-    const isApart = withoutPages !== undefined && this.#keepsApart;
-    using apart = isApart ? new PagesApart(host.native, withoutPages) : null;
-    const nobody = withoutPages && !isApart ? closedSocket(host.native) : null;
-    try {
-      const external = [
-        ...request.mounts.map(({ target }) => `mnt[${target}]:${mountKey(target)}`),
-        ...request.files.map(({ key }) => key),
-        ...(request.netns === null ? [] : [`net[${String(request.netns.inode)}]:${networkKey}`]),
-      ];
-      const options: CriuOptions = {
-        ...common,
-        imagesDirFd: directory,
-        pid: request.pid,
-        leaveRunning: true,
-        timeout: seizedWithinSeconds,
-        logFile: 'dump.log',
-        freezeCgroup: request.frozenCgroup,
-        external,
-        ...(nobody === null ? {} : { configFile: withoutPagesFile(request.directory) }),
-      };
-      const guarded = request.frozenCgroup;
-      const descriptors = nobody === null ? [] : [nobody];
-      const { cgroups, onWork } = request;
-      const more = apart ? { apart: apart.descriptors } : {};
-      await runCriu(host, { type: 'dump', options, cgroups, guarded, descriptors, onWork, ...more }, signal);
-      apart?.note(request.directory);
-      if (request.files.length > 0) {
-        const path = `${request.directory}/files.img`;
-        writeFileSync(path, withoutOuterSizes(readFileSync(path)));
-      }
-    } catch (error) {
-      throw failureOf('dump', error, `${request.directory}/dump.log`, signal);
-    } finally {
-      closeSync(directory);
-      if (nobody !== null) host.native.close(nobody);
-    }
+    const leavesPages = request.withoutPages !== undefined;
+    const keepsApart = leavesPages && this.#keepsApart;
+    using dump = new CriuDump(await this.#present(), { ...request, leavesPages }, keepsApart, false);
+    await dump.dump(request, signal);
   }
 
   async restore(request: RestoreRequest, signal: AbortSignal): Promise<number> {
@@ -192,7 +169,8 @@ export class CriuEngine implements CheckpointEngine {
               request.onPlaced(pid);
             }
             if (script === 'network-unlock') await request.onReachable();
-            if (script === 'pre-resume' && request.standStill) standStill(host.native, request, request.standStill);
+            if (script === 'pre-resume' && request.standStill)
+              standStill(host.native, request, request.standStill);
             return true;
           },
         },
@@ -222,6 +200,69 @@ export class CriuEngine implements CheckpointEngine {
     const { programs, ...host } = this.#host;
     const program = await programs.find();
     return program === null ? null : { ...host, program };
+  }
+}
+
+class CriuDump implements StartedDump {
+  readonly #start: DumpStart;
+  readonly #ending: DisposableStack;
+  readonly #criu: StartedCriu;
+  readonly #apart: PagesApart | null;
+
+  constructor(host: CriuHost, start: DumpStart, keepsApart: boolean, isAhead: boolean) {
+    const { native } = host;
+    const { frozenCgroup: guarded, cgroups } = start;
+    this.#start = start;
+    using ending = new DisposableStack();
+    this.#apart = keepsApart ? ending.use(new PagesApart(native)) : null;
+    const descriptors =
+      start.leavesPages && !keepsApart ? [ending.adopt(closedSocket(native), native.close)] : [];
+    const more = this.#apart ? { apart: this.#apart.descriptors } : {};
+    this.#criu = ending.use(new StartedCriu(host, { guarded, cgroups, descriptors, isAhead, ...more }));
+    this.#ending = ending.move();
+  }
+
+  goes(): Promise<void> {
+    return this.#criu.goes();
+  }
+
+  async dump(request: Omit<DumpRequest, 'frozenCgroup' | 'cgroups'>, signal: AbortSignal): Promise<void> {
+    const { withoutPages, onWork } = request;
+    const isUnseen = withoutPages !== undefined && this.#apart === null;
+    const directory = openSync(request.directory, constants.O_RDONLY | constants.O_DIRECTORY);
+    try {
+      const external = [
+        ...request.mounts.map(({ target }) => `mnt[${target}]:${mountKey(target)}`),
+        ...request.files.map(({ key }) => key),
+        ...(request.netns === null ? [] : [`net[${String(request.netns.inode)}]:${networkKey}`]),
+      ];
+      const options: CriuOptions = {
+        ...common,
+        imagesDirFd: directory,
+        pid: request.pid,
+        leaveRunning: true,
+        timeout: seizedWithinSeconds,
+        logFile: 'dump.log',
+        freezeCgroup: this.#start.frozenCgroup,
+        external,
+        ...(isUnseen ? { configFile: withoutPagesFile(request.directory) } : {}),
+      };
+      if (withoutPages) this.#apart?.keep(withoutPages);
+      await this.#criu.ask({ type: 'dump', options, onWork }, signal);
+      this.#apart?.note(request.directory);
+      if (request.files.length > 0) {
+        const path = `${request.directory}/files.img`;
+        writeFileSync(path, withoutOuterSizes(readFileSync(path)));
+      }
+    } catch (error) {
+      throw failureOf('dump', error, `${request.directory}/dump.log`, signal);
+    } finally {
+      closeSync(directory);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#ending.dispose();
   }
 }
 
@@ -267,8 +308,7 @@ function standStill(
     const aside = `${mount}/${engine.path}`;
     mkdirSync(aside, { recursive: true });
     const pids = readFileSync(`${mount}/${path}/cgroup.procs`, 'utf8').split('\n');
-    for (const pid of pids)
-      if (pid !== '' && pidNamespaceOf(pid) === own) moveIntoCgroup(native, aside, pid);
+    for (const pid of pids) if (pid !== '' && pidNamespaceOf(pid) === own) moveIntoCgroup(native, aside, pid);
   }
   freeze();
 }

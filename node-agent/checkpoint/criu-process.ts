@@ -1,6 +1,7 @@
 // One run of CRIU: started by native/engine in the cgroups it is to run in, asked one thing over its RPC (`criu swrk` on a
-// packet socket), its notifications answered, its end awaited. A run that is aborted is killed with all it has started. It
-// knows nothing of sandboxes; why a run failed is in CRIU's log, of which `complaintOf` picks the lines that say it.
+// packet socket), its notifications answered, its end awaited. It may be started before it can be asked, since that takes time. A run
+// that is aborted is killed with all it has started. It knows nothing of sandboxes; why a run failed is in CRIU's log, of which
+// `complaintOf` picks the lines that say it.
 import { readFileSync } from 'node:fs';
 import type { Native, PacketSocket } from '../../native/addon/index.ts';
 import { errnoOf } from '../agent-error.ts';
@@ -26,9 +27,7 @@ export interface CriuHost {
   readonly beside?: readonly [library: number, kernel: number] | undefined;
 }
 
-export interface CriuRun {
-  readonly type: RequestType;
-  readonly options: CriuOptions | null;
+export interface CriuStart {
   /** Made if need be, and entered. */
   readonly cgroups: readonly CgroupRequest[];
   /** A root to restore on: `root` alone is bound at `stage`, for CRIU only. */
@@ -39,16 +38,25 @@ export interface CriuRun {
   readonly descriptors?: readonly number[];
   /** Memory that CRIU does not see: what native/criu-beside reads, and what it writes (pages-apart.ts). */
   readonly apart?: readonly [ranges: number, found: number];
-  /** It has been asked. */
-  readonly onWork?: (() => void) | undefined;
-  /** False makes CRIU give up. */
-  readonly onNotify?: (script: string, pid: number) => Promise<boolean>;
   /**
    * The frozen cgroup of what CRIU traces: it is frozen again when CRIU dies. When it is aborted it is made to fail and to tidy up, and killed
    * only if it does not. The first of its cgroups is its own.
    */
   readonly guarded?: string;
+  /** It is not frozen yet: `goes` says when. */
+  readonly isAhead?: boolean;
 }
+
+export interface CriuQuestion {
+  readonly type: RequestType;
+  readonly options: CriuOptions | null;
+  /** It has been asked. */
+  readonly onWork?: (() => void) | undefined;
+  /** False makes CRIU give up. */
+  readonly onNotify?: (script: string, pid: number) => Promise<boolean>;
+}
+
+export type CriuRun = CriuStart & CriuQuestion;
 
 /** The first number of a descriptor of `descriptors` in CRIU. */
 export const firstDescriptor = 4;
@@ -80,11 +88,12 @@ export class CriuFailure extends Error {
 
 function engineArguments(
   { program, keepNamespaces, beside }: CriuHost,
-  { cgroups, stage, guarded, carrier, apart, descriptors = [] }: CriuRun,
+  { cgroups, stage, guarded, isAhead, carrier, apart, descriptors = [] }: CriuStart,
 ): string[] {
   const next = firstDescriptor + descriptors.length + (carrier ? 1 : 0);
+  const last = next + (beside?.length ?? 0) + (apart?.length ?? 0);
   const args = [
-    ...(guarded === undefined ? [] : ['--guard', guarded]),
+    ...(guarded === undefined ? [] : ['--guard', guarded, ...(isAhead ? ['--go', String(last)] : [])]),
     ...(beside
       ? ['--beside', [...beside, ...(apart ?? [])].map((_, at) => String(next + at)).join(':')]
       : []),
@@ -106,67 +115,121 @@ function engineArguments(
 /** Settles once CRIU has ended, with its answer; throws CriuFailure when there is none or it is no success. */
 export async function runCriu(host: CriuHost, run: CriuRun, signal: AbortSignal): Promise<CriuResponse> {
   signal.throwIfAborted();
-  const { native } = host;
-  const [own, theirs] = native.socketPair(true);
-  const nothing = native.memfd('nothing', Buffer.alloc(0), true);
-  const said = native.memfd('engine', Buffer.alloc(0), false);
-  const socket = native.packetSocket(own);
-  let pidfd: number;
-  try {
-    pidfd = native.spawnProgram(`${host.nativeDir}/engine`, engineArguments(host, run), [
-      nothing,
-      said,
-      said,
-      theirs,
-      ...(run.descriptors ?? []),
-      ...(run.carrier ? [run.carrier.pidfd] : []),
-      ...(host.beside ? [...host.beside, ...(run.apart ?? [])] : []),
-    ]);
-  } catch (error) {
-    socket.close();
-    native.close(said);
-    throw error;
-  } finally {
-    native.close(nothing);
-    native.close(theirs);
-  }
-  const kill = () => {
-    const pids = run.guarded === undefined ? [] : pidsIn(run.cgroups[0]);
-    for (const pid of pids) quietly(() => process.kill(pid, 'SIGKILL'));
-    if (pids.length === 0) quietly(() => native.pidfdSignal(pidfd, 9));
-  };
-  let late: NodeJS.Timeout | undefined;
-  const stop = () => {
-    const pids = run.guarded === undefined ? [] : pidsIn(run.cgroups[0]);
-    if (pids.length === 0) {
-      kill();
-      return;
+  using criu = new StartedCriu(host, run);
+  return await criu.ask(run, signal);
+}
+
+/** It waits to be asked, and ends when it is not. */
+export class StartedCriu implements Disposable {
+  readonly #native: Native;
+  readonly #start: CriuStart;
+  readonly #pidfd: number;
+  readonly #socket: PacketSocket;
+  readonly #go: PacketSocket | null;
+  /** What it says on its standard output. */
+  readonly #said: number;
+  readonly #ended: Promise<void>;
+
+  constructor(host: CriuHost, start: CriuStart) {
+    const { native } = host;
+    const [own, theirs] = native.socketPair(true);
+    const [ownGo, theirGo] = start.isAhead === true ? native.socketPair(true) : [null, null];
+    const nothing = native.memfd('nothing', Buffer.alloc(0), true);
+    this.#native = native;
+    this.#start = start;
+    this.#said = native.memfd('engine', Buffer.alloc(0), false);
+    this.#socket = native.packetSocket(own);
+    this.#go = ownGo === null ? null : native.packetSocket(ownGo);
+    try {
+      this.#pidfd = native.spawnProgram(`${host.nativeDir}/engine`, engineArguments(host, start), [
+        nothing,
+        this.#said,
+        this.#said,
+        theirs,
+        ...(start.descriptors ?? []),
+        ...(start.carrier ? [start.carrier.pidfd] : []),
+        ...(host.beside ? [...host.beside, ...(start.apart ?? [])] : []),
+        ...(theirGo === null ? [] : [theirGo]),
+      ]);
+    } catch (error) {
+      this.#socket.close();
+      this.#go?.close();
+      native.close(this.#said);
+      throw error;
+    } finally {
+      native.close(nothing);
+      native.close(theirs);
+      if (theirGo !== null) native.close(theirGo);
     }
-    late = setTimeout(kill, tidyWithinMs);
-    for (const pid of pids) quietly(() => native.limitFileSize(pid, 0));
-  };
-  const stillThere = new AbortController();
-  signal.addEventListener('abort', stop, { signal: stillThere.signal });
-  try {
-    const answer = answered(socket, run);
-    socket.send(encodeRequest(run.type, run.options));
-    run.onWork?.();
-    const [response] = await Promise.all([answer, ended(native, pidfd).finally(() => stillThere.abort())]);
+    this.#ended = ended(native, this.#pidfd);
+  }
+
+  /** Whom it guards stands still from now on: settles when they are guarded. */
+  async goes(): Promise<void> {
+    const go = this.#go;
+    if (go === null) return;
+    await new Promise<void>((resolve, reject) => {
+      go.onPacket = () => resolve();
+      go.onClose = () => reject(new CriuFailure(this.#words('the engine has ended before it was needed')));
+      go.send(Buffer.alloc(1));
+    });
+  }
+
+  async ask({ type, options, onWork, onNotify }: CriuQuestion, signal: AbortSignal): Promise<CriuResponse> {
     signal.throwIfAborted();
-    if (response?.success === true) return response;
-    const words = native.readAll(said, mostComplaintBytes).toString('utf8').trim();
-    const why = response === null ? 'CRIU was killed in the middle of its work' : response.errorMessage;
-    throw new CriuFailure([why, words].filter((part) => part !== '').join(': '), response);
-  } finally {
-    stillThere.abort();
-    clearTimeout(late);
-    native.close(said);
-    native.close(pidfd);
+    const native = this.#native;
+    let late: NodeJS.Timeout | undefined;
+    const kill = () => {
+      const pids = this.#guards();
+      for (const pid of pids) quietly(() => process.kill(pid, 'SIGKILL'));
+      if (pids.length === 0) quietly(() => native.pidfdSignal(this.#pidfd, 9));
+    };
+    const stop = () => {
+      const pids = this.#guards();
+      if (pids.length === 0) {
+        kill();
+        return;
+      }
+      late = setTimeout(kill, tidyWithinMs);
+      for (const pid of pids) quietly(() => native.limitFileSize(pid, 0));
+    };
+    const stillThere = new AbortController();
+    signal.addEventListener('abort', stop, { signal: stillThere.signal });
+    try {
+      const answer = answered(this.#socket, onNotify);
+      this.#socket.send(encodeRequest(type, options));
+      onWork?.();
+      const [response] = await Promise.all([answer, this.#ended.finally(() => stillThere.abort())]);
+      signal.throwIfAborted();
+      if (response?.success === true) return response;
+      const why = response === null ? 'CRIU was killed in the middle of its work' : response.errorMessage;
+      throw new CriuFailure(this.#words(why), response);
+    } finally {
+      stillThere.abort();
+      clearTimeout(late);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket.close();
+    this.#go?.close();
+    this.#native.close(this.#said);
+    void this.#ended.then(() => this.#native.close(this.#pidfd));
+  }
+
+  /** What of it may be at work on those whom it guards. */
+  #guards(): number[] {
+    return this.#start.guarded === undefined ? [] : pidsIn(this.#start.cgroups[0]);
+  }
+
+  #words(why: string): string {
+    const words = this.#native.readAll(this.#said, mostComplaintBytes).toString('utf8').trim();
+    return [why, words].filter((part) => part !== '').join(': ');
   }
 }
 
 /** The answer that is no notification; null when the connection ended without. */
-function answered(socket: PacketSocket, { onNotify }: CriuRun): Promise<CriuResponse | null> {
+function answered(socket: PacketSocket, onNotify: CriuQuestion['onNotify']): Promise<CriuResponse | null> {
   return new Promise((resolve, reject) => {
     socket.onClose = () => {
       resolve(null);

@@ -38,14 +38,26 @@ export interface SettleRequest {
   readonly withinMs: number;
 }
 
-export interface DumpRequest {
-  /** The host's number of the sandbox's first process. */
-  readonly pid: number;
-  readonly directory: string;
-  /** The directory of the frozen cgroup, of version 2 or of version 1's freezer. */
+export interface DumpStart {
+  /** The directory of the cgroup that is to be frozen, of version 2 or of version 1's freezer. */
   readonly frozenCgroup: string;
   /** Where the engine itself runs. */
   readonly cgroups: readonly CgroupRequest[];
+  /** `withoutPages` will be asked for. */
+  readonly leavesPages: boolean;
+}
+
+/** An engine that runs already, and waits for what it is to dump. */
+export interface StartedDump extends Disposable {
+  /** The cgroup is frozen, and stays so; nobody changes its memory any more. */
+  goes(): Promise<void>;
+  dump(request: Omit<DumpRequest, 'frozenCgroup' | 'cgroups'>, signal: AbortSignal): Promise<void>;
+}
+
+export interface DumpRequest extends Pick<DumpStart, 'frozenCgroup' | 'cgroups'> {
+  /** The host's number of the sandbox's first process. */
+  readonly pid: number;
+  readonly directory: string;
   readonly mounts: readonly OuterMount[];
   readonly files: readonly OuterFile[];
   /** The network namespace is somebody else's to bring back; null: it is the host's. */

@@ -21,6 +21,7 @@ export async function sendManifest(call: Call, bytes: Buffer): Promise<void> {
       offset,
       data: bytes.subarray(offset, offset + chunkBytes),
       carried: 0,
+      whole: [],
     });
 }
 
@@ -32,7 +33,7 @@ export async function sendFile(call: Call, name: string, path: string, bytes: nu
       const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, bytes - offset));
       const { bytesRead } = await file.read(buffer, 0, buffer.length, offset);
       if (bytesRead === 0) throw new Error(`${name} has become shorter`);
-      await send(call, { file: name, offset, data: buffer.subarray(0, bytesRead), carried: 0 });
+      await send(call, { file: name, offset, data: buffer.subarray(0, bytesRead), carried: 0, whole: [] });
       offset += bytesRead;
     }
   } finally {

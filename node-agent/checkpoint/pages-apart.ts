@@ -63,11 +63,15 @@ export class PagesApart implements Disposable {
   /** What the library reads, and what it writes. */
   readonly descriptors: readonly [ranges: number, found: number];
 
-  /** `pids`: frozen. */
-  constructor(native: Native, pids: readonly number[]) {
+  constructor(native: Native) {
     this.#native = native;
-    const table = apartTable(pids.flatMap(processOf));
-    this.descriptors = [native.memfd('ranges', table, true), native.memfd('found', Buffer.alloc(0), false)];
+    const empty = (name: string): number => native.memfd(name, Buffer.alloc(0), false);
+    this.descriptors = [empty('ranges'), empty('found')];
+  }
+
+  /** Before CRIU is asked anything. `pids`: frozen. */
+  keep(pids: readonly number[]): void {
+    writeFileSync(this.descriptors[0], apartTable(pids.flatMap(processOf)));
   }
 
   /** In the image, once CRIU has ended well. */

@@ -16,6 +16,7 @@ const chunk = (file: string, offset: number, data: string, carried = 0): ImageCh
   offset,
   data: Buffer.from(data),
   carried,
+  whole: [],
 });
 
 function end(files: Record<string, number>, version = manifestVersion): ImageChunk {
@@ -41,6 +42,18 @@ async function arrived(...chunks: ImageChunk[]): Promise<number> {
   expect(arrival.finish().stillUs).toBe(7);
   return arrival.bytes;
 }
+
+test('small files come whole, several at once, and each only once', async () => {
+  const small = (...names: string[]): ImageChunk => ({
+    ...chunk('', 0, ''),
+    whole: names.map((file) => ({ file, data: Buffer.from(file) })),
+  });
+  const bytes = await arrived(small('some', 'more'), chunk('one', 0, '1'), small('last'), end({ some: 4, more: 4, one: 1, last: 4 })); // prettier-ignore
+  expect(bytes).toBe(13);
+  expect(readFileSync(pathOf('more'), 'utf8')).toBe('more');
+  await expect(arrived(small('some'), small('some'), end({ some: 4 }))).rejects.toThrow('out of its order');
+  await expect(arrived(small('../some'), end({}))).rejects.toThrow('it sends a file');
+});
 
 test('files come by turns, by the call and beside it, empty ones by their names alone', async () => {
   const chunks = [

@@ -33,7 +33,8 @@ export class Arrival implements Disposable {
   }
 
   /** Throws AgentError StorageFull when there is no room for it. */
-  async take({ file, offset, data, carried }: ImageChunk): Promise<void> {
+  async take({ file, offset, data, carried, whole }: ImageChunk): Promise<void> {
+    for (const each of whole) await this.#write(each.file, 0, each.data, 0);
     if (file === endName) this.#end.push(data);
     else if (file === linkName) this.#options.onLink(Number(data.toString()));
     else if (file !== '') await this.#write(file, offset, data, carried);

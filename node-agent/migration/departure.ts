@@ -2,13 +2,13 @@
 // still writing it, the other files once all is dumped, and last what has become of it: the manifest, or why it stays. Both ends are
 // who their certificates say, and TLS keeps what is sent whole, so nothing is hashed while ranks stand still. While there is nothing
 // to send it says so now and then, so that silence means that nobody is there. It knows no state but what it is told.
-import { constants } from 'node:fs';
+import { constants, readFileSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { setTimeout as after } from 'node:timers/promises';
-import type { ImageChunk } from '../../wire/agent-types.ts';
+import type { ImageChunk, SmallFile } from '../../wire/agent-types.ts';
 import type { LeaverCall } from '../../wire/load.ts';
 import { send } from '../checkpoint/file-transfer.ts';
-import type { Manifest } from '../checkpoint/image.ts';
+import type { ImageFile, Manifest } from '../checkpoint/image.ts';
 import { copyPrefix, endName, linkName, type Departed, type Looked } from './journey.ts';
 import type { LinkServer } from './link.ts';
 import type { HeldFile } from './used-files.ts';
@@ -24,6 +24,8 @@ export interface Departing {
   /** Files of the image that are there, and that nobody changes but by adding to them. */
   growing(): readonly string[];
   open(name: string): Promise<FileHandle>;
+  /** All of a file that nobody changes. */
+  read(name: string): Buffer;
   /** How long it has been standing still. */
   stillUs(): number;
   /** So much of a file that grows is on its way. */
@@ -39,12 +41,15 @@ const chunkBytes = 1 << 20;
 const carriedBytes = 16 << 20;
 /** Less is not worth the words while more is to come. */
 const worthSendingBytes = 256 << 10;
+/** An image has dozens of files that are smaller: a word for each would take longer than what is in them. */
+const smallBytes = 64 << 10;
 
-/** Throws when the other side goes. `link`: null, all goes by the call. */
+/** Throws when the other side goes. `link`: null, all goes by the call. `takesWhole`: it takes several small files at once. */
 export async function sendDeparture(
   call: LeaverCall,
   departing: Departing,
   link: LinkServer | null,
+  takesWhole = false,
 ): Promise<void> {
   await using files = new GrowingFiles(call, departing, link);
   if (link) await send(call, chunkOf(linkName, 0, Buffer.from(String(link.port))));
@@ -59,7 +64,8 @@ export async function sendDeparture(
     if (standing.kind === 'left') {
       const { manifest } = standing;
       const used = standing.files.map(({ file }) => file);
-      for (const { name, bytes } of manifest.files) await files.send(name, bytes);
+      const rest = takesWhole ? await sendSmall(call, departing, manifest, files) : manifest.files;
+      for (const { name, bytes } of rest) await files.send(name, bytes);
       await end(call, { kind: 'left', manifest, files: used, stillUs: departing.stillUs() });
       return;
     }
@@ -73,6 +79,29 @@ export async function sendDeparture(
     }
     if (sent === 0) await after(lookEveryMs);
   }
+}
+
+/** Gives those that are left. */
+async function sendSmall(
+  call: LeaverCall,
+  departing: Departing,
+  { files }: Manifest,
+  begun: GrowingFiles,
+): Promise<ImageFile[]> {
+  const isSmall = ({ name, bytes }: ImageFile): boolean => bytes <= smallBytes && !begun.has(name);
+  let whole: SmallFile[] = [];
+  let wholeBytes = 0;
+  for (const { name, bytes } of files.filter(isSmall)) {
+    const data = departing.read(name);
+    if (data.length !== bytes) throw new Error(`${name} has changed`);
+    whole.push({ file: name, data });
+    wholeBytes += bytes;
+    if (wholeBytes < chunkBytes) continue;
+    await send(call, { ...chunkOf('', 0, Buffer.alloc(0)), whole });
+    [whole, wholeBytes] = [[], 0];
+  }
+  if (whole.length > 0) await send(call, { ...chunkOf('', 0, Buffer.alloc(0)), whole });
+  return files.filter((file) => !isSmall(file));
 }
 
 /** Files that its processes use, in place of the sandbox itself, which has left. */
@@ -94,6 +123,7 @@ export function filesOf(departing: Departing, paths: readonly string[]): Departi
       return { kind: 'left', manifest: { ...standing.manifest, files }, files: [] };
     },
     open: (name) => open(held.get(name)?.held ?? '', constants.O_RDONLY),
+    read: (name) => readFileSync(held.get(name)?.held ?? ''),
   };
 }
 
@@ -115,6 +145,7 @@ const chunkOf = (file: string, offset: number, data: Buffer): ImageChunk => ({
   offset,
   data,
   carried: 0,
+  whole: [],
 });
 
 /** Files that are sent as they grow. */
@@ -128,6 +159,10 @@ class GrowingFiles implements AsyncDisposable {
     this.#call = call;
     this.#departing = departing;
     this.#link = link;
+  }
+
+  has(name: string): boolean {
+    return this.#files.has(name);
   }
 
   /** What has come to be of it; all of `bytes` where that is its length at last. Gives how much went. */

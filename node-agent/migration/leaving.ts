@@ -3,7 +3,16 @@
 // became of it, whatever else happens: no time-out, no restart of this agent, no silence lets it run again. How far it is stands on
 // disk before anybody is told.
 import { open } from 'node:fs/promises';
-import { closeSync, constants, existsSync, openSync, readSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readFileSync,
+  readSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import type { MoveFact, MoveOrder } from '../../wire/agent-types.ts';
 import {
   leaverEventOf,
@@ -14,10 +23,12 @@ import {
 import { stepOf } from '../../wire/state-table.ts';
 import { AgentError, messageOf } from '../agent-error.ts';
 import type { Backend } from '../backend.ts';
+import type { AdoptedSandbox } from '../adopted-sandbox.ts';
 import type { SandboxCgroup } from '../cgroups.ts';
 import { dumpOptionsName } from '../checkpoint/criu-engine.ts';
 import { bytesOfTrees, contentsName, saveTrees, type TreeSources } from '../checkpoint/carried-trees.ts';
 import { engineCgroupsFor } from '../checkpoint/criu-process.ts';
+import type { StartedDump } from '../checkpoint/engine.ts';
 import {
   cutOf,
   inputFileName,
@@ -265,9 +276,9 @@ export class Leaving {
 
   async #leave(signal: AbortSignal): Promise<void> {
     const sandbox = this.#sandbox;
-    const { adopted, cgroup, directory, spec, key, carrier } = sandbox;
+    const { adopted, cgroup, key } = sandbox;
     const record = this.#record;
-    const { native, checkpoints, cgroups, moves } = this.#backend;
+    const { checkpoints, cgroups, moves } = this.#backend;
     if (!adopted || cgroup?.freezer == null || record === null) throw endedError();
     // Descriptors on their way to pid 1 could not be saved: it has all that was sent before it is frozen.
     if (!cgroup.frozen()) await adopted.barrier();
@@ -279,18 +290,56 @@ export class Leaving {
     const image = moves.transit.create(this.#imageId, neededBytes);
     using copier = isAhead ? new Copier(this.#backend.config.nativeDir, image) : null;
     if (copier) await this.#copyAhead(copier, cgroup, roomForCopies(memoryBytes), signal);
+    try {
+      // It takes as long to start as all that is looked at before it can be asked.
+      using dump = await checkpoints.engine.startDump({
+        frozenCgroup: cgroup.freezer,
+        cgroups: engineCgroupsFor(cgroups, key),
+        leavesPages: record.pagesFollow || isAhead,
+      });
+      await this.#dump({ record, adopted, cgroup, image, copier, dump }, signal);
+    } finally {
+      await clearEngine(this.#backend, key);
+    }
+  }
+
+  async #dump(
+    {
+      record,
+      adopted,
+      cgroup,
+      image,
+      copier,
+      dump,
+    }: {
+      record: LeavingRecord;
+      adopted: AdoptedSandbox;
+      cgroup: SandboxCgroup;
+      image: Image;
+      copier: Copier | null;
+      dump: StartedDump;
+    },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const sandbox = this.#sandbox;
+    const { directory, spec, key, carrier } = sandbox;
+    const { native, checkpoints } = this.#backend;
     const phases = new Phases();
     this.#update({ frozenNs: this.#backend.nowMs() * 1e6, frozenSteadyUs: steadyUs() });
     await sandbox.freezer.freeze('move');
     sandbox.processes?.pause();
     phases.end('freeze');
+    if (copier === null) await dump.goes();
     await sandbox.setPlugged(false);
     phases.end('unplug');
     signal.throwIfAborted();
     const descriptors = descriptorsOf(cgroup.pids());
     await this.#check('frozen', () => descriptors);
     phases.end('check');
-    await copier?.last(cgroup.pids());
+    if (copier !== null) {
+      await copier.last(cgroup.pids());
+      await dump.goes();
+    }
     phases.end('copy');
     if (carrier.record) await saveTrees(carrier.record, this.#trees, image, signal);
     phases.end('files');
@@ -311,24 +360,18 @@ export class Leaving {
       usage: sandbox.limits.now(),
     });
     phases.end('look');
-    try {
-      await checkpoints.engine.dump(
-        {
-          pid: adopted.identity.pid,
-          directory: image.path,
-          frozenCgroup: cgroup.freezer,
-          cgroups: engineCgroupsFor(cgroups, key),
-          mounts: mounts.binds,
-          files: outer.keys,
-          netns: netnsOf(adopted.identity.pid),
-          ...(record.pagesFollow || isAhead ? { withoutPages: cgroup.pids() } : {}),
-        },
-        signal,
-      );
-      phases.end('dump');
-    } finally {
-      await clearEngine(this.#backend, key);
-    }
+    await dump.dump(
+      {
+        pid: adopted.identity.pid,
+        directory: image.path,
+        mounts: mounts.binds,
+        files: outer.keys,
+        netns: netnsOf(adopted.identity.pid),
+        ...(record.pagesFollow || copier ? { withoutPages: cgroup.pids() } : {}),
+      },
+      signal,
+    );
+    phases.end('dump');
     await copier?.rest();
     signal.throwIfAborted();
     image.writeCut({ ...cut, spec: { ...cut.spec, move: null } });
@@ -371,6 +414,7 @@ export class Leaving {
       migrationUid,
       target,
       open: (name) => open(pathOf(name), constants.O_RDONLY | constants.O_NOFOLLOW),
+      read: (name) => readFileSync(pathOf(name), { flag: constants.O_RDONLY | constants.O_NOFOLLOW }),
       usedFiles: () => this.#usedFiles(),
       standing: () => this.#standing(migrationUid, pathOf),
       growing: () => (this.#leaves ? (transit.find(imageId)?.names() ?? []).filter(isGrowing) : []),

@@ -60,7 +60,7 @@ export class Moves {
   /** Answers another agent. */
   async serve(call: LeaverCall): Promise<void> {
     try {
-      const { id, migrationUid, probe, noLink, files } = call.request;
+      const { id, migrationUid, probe, noLink, files, takesWhole } = call.request;
       const asking = certificateNode(call);
       if (probe) {
         const known = isValidId(id) ? this.#leaving.get(keyOf(id)) : undefined;
@@ -72,7 +72,7 @@ export class Moves {
       }
       const leaving = this.#asked(call.request, asking);
       using link = noLink ? null : this.#linkFor(leaving.target);
-      await sendDeparture(call, files.length > 0 ? filesOf(leaving, files) : leaving, link);
+      await sendDeparture(call, files.length > 0 ? filesOf(leaving, files) : leaving, link, takesWhole);
     } catch (error) {
       this.#log.warn({ err: error }, 'sandbox not handed over');
       call.destroy(error instanceof Error ? error : new Error(messageOf(error)));

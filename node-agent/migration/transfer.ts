@@ -86,8 +86,9 @@ async function fetchOnce(
   const client = ending.adopt(peerClient(wire, peerCredentials(tls), { node, address }), (each) =>
     each.close(),
   );
-  const call = ending.adopt(client.leaver({ id, migrationUid, noLink: !byLink, files: [...files] }), (each) =>
-    each.cancel(),
+  const call = ending.adopt(
+    client.leaver({ id, migrationUid, noLink: !byLink, files: [...files], takesWhole: true }),
+    (each) => each.cancel(),
   );
   let link: LinkClient | null = null;
   let lastMs = performance.now();
