@@ -50,7 +50,7 @@ mpi pingpong test/programs/pingpong.c
 mpi saver test/programs/saver.c native/checkpoint/muster-checkpoint.c -pthread
 mpi coupler-a test/programs/coupler.c -DSIDE=0
 mpi coupler-b test/programs/coupler.c -DSIDE=1
-for name in pmibench holder outgen incount exitwith netpipe orphan stubborn keeper eavesdrop writer; do
+for name in pmibench holder outgen incount exitwith netpipe orphan stubborn keeper eavesdrop writer half-acked; do
   plain "$name" "test/programs/$name.c"
 done
 plain callbacks test/programs/callbacks.c native/checkpoint/muster-checkpoint.c -pthread

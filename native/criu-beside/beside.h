@@ -1,6 +1,6 @@
 /* Preloaded into CRIU, each time that the agent starts it: keeps from it what it need not look at (pages.c, tracked.c), for it what it need not
- * find out again (kernel.c) or has been asked for ahead (maps.c), and has less done of what others do for it (tar.c). A CRIU that cannot load
- * this does without, and is slower.
+ * find out again (kernel.c) or has been asked for ahead (maps.c), gives it of a queue what is in it and no more (queue.c), and has less done of
+ * what others do for it (tar.c). A CRIU that cannot load this does without, and is slower.
  *
  *   MUSTER_BESIDE=KERNEL[:RANGES:FOUND]   descriptors of the agent's: of what CRIU knows of the kernel; of `struct apart` lines, and of the
  *                                         file that gets `struct missing` lines. Numbers are of this machine's order. Said again in
