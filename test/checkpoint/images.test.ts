@@ -26,7 +26,7 @@ let directory: string;
 
 beforeAll(async () => {
   scene = await Scene.start(2);
-  const argv = [`${programs}/ring`, '--bytes', '65536', '--report-every', '1', '--seconds', '4'];
+  const argv = [`${programs}/ring`, '--bytes', '65536', '--report-every', '1', '--seconds', '3600'];
   job = await scene.run({ argv, size: 3, overrides: isolated() });
   saved = await job.save({ hold: true });
   await job.vacate();
@@ -204,8 +204,7 @@ test('a damaged image is replaced by the whole one of another node, and the job 
   job = await job.restore(saved, 'node1', job.spec.tree, sources);
   expect(job.fact()).toMatchObject({ state: 'Running' });
   expect(readFileSync(path).equals(whole)).toBe(true);
-  const ended = await scene.hub.ended(job.spec.id);
-  expect(ended).toMatchObject({ state: 'Ended', succeeded: '0-2', failures: [] });
+  expect(await job.finish()).toMatchObject({ state: 'Ended', succeeded: '0-2', failures: [] });
   const lines = (await job.output()).trimEnd().split('\n');
   const [, iterations = ''] = /^DONE iterations=(\d+) ranks=3 /.exec(lines.at(-1) ?? '') ?? [];
   expect(lines).toHaveLength(Number(iterations) + 1);

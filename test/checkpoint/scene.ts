@@ -1,11 +1,15 @@
 // Sandboxes of real jobs under real agents, and the orders of a checkpoint given step by step as the controllers would.
+import { constants } from 'node:os';
+import { expect } from 'vitest';
 import type { CheckpointFact, ImageSource, SandboxFact, SandboxSpec, Sent } from '../../wire/agent-types.ts';
 import { AgentProcess, specOf, type SpecOptions } from '../agent/harness.ts';
 import { TestHub } from '../agent/hub.ts';
+import { eventually } from '../contract/eventually.ts';
 import { criuProgram } from '../criu/criu.ts';
 
 type Spec = ReturnType<typeof specOf>;
 let checkpoints = 0;
+let signals = 0;
 let subnets = 0;
 /** Tests of several checkouts may run on one machine: each process has networks of its own, of the range for benchmarks. */
 const pool = `198.${String(18 + ((process.pid >> 8) & 1))}.${String(process.pid & 255)}`;
@@ -231,6 +235,16 @@ export class Job {
     const fact = await this.reached(checkpointUid, 'Saved');
     return { checkpointUid, fact };
   }
+
+  /** A ring, once it turns, told to end. */
+  async finish(): Promise<SandboxFact> {
+    const { id } = this.spec;
+    await eventually(async () => expect(await this.output(0, false)).toContain('iteration '));
+    const told = { id, kind: 'Signal', signal: constants.signals.SIGUSR1, ranks: '0', signalId: ++signals };
+    expect(await this.hub.verb(this.node, told)).toMatchObject({ reached: 1, message: '' });
+    return this.hub.ended(id);
+  }
+
   /** Ends it without letting it run on, and forgets it. */
   async vacate(): Promise<void> {
     this.hub.remove(this.node, this.spec.id);
@@ -311,5 +325,11 @@ export class Group {
 
   async ended(): Promise<SandboxFact[]> {
     return Promise.all(this.jobs.map((job) => job.hub.ended(job.spec.id)));
+  }
+
+  /** A ring, told to end. */
+  async finish(): Promise<SandboxFact[]> {
+    await this.jobs[0]?.finish();
+    return this.ended();
   }
 }

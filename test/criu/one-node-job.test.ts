@@ -71,11 +71,18 @@ const pidsOf = (sandbox: SandboxOnHost): string[] =>
 const isBlocked = (sandbox: SandboxOnHost): boolean =>
   pidsOf(sandbox).some((pid) => readFileSync(`/proc/${pid}/wchan`, 'utf8').includes('pipe_write'));
 
+async function tellToEnd(ring: string): Promise<void> {
+  await eventually(async () => {
+    const { stdout } = await cluster.muster(['signal', 'USR1', ring, '-r', '0']);
+    return stdout.toString().includes('reached 1 process');
+  }, `${ring} to be told to end`);
+}
+
 describe('a one-node MPI job', () => {
   it('is dumped and restored with CRIU, and runs on to its end: no line lost or doubled, exit 0', async () => {
     const host = cluster.front;
     const ring = ['-n', '2', `${programs}/ring`, '--bytes', '4096', '--report-every', '1'];
-    const job = await foreground('ring', [...ring, '--seconds', '5']);
+    const job = await foreground('ring', [...ring, '--seconds', '3600']);
     await eventually(() => linesOf(job.output(), 0).length > 100, 'output of the ring');
     const sandbox = await sandboxOf('ring');
     expect(await unknownMounts(sandbox)).toEqual([]);
@@ -92,6 +99,7 @@ describe('a one-node MPI job', () => {
     expect(await host.sh('nft list tables')).toBe('');
     await adopt({ ...sandbox, pid: restored.pid });
     await cluster.startAgent(host);
+    await tellToEnd('ring');
     expect(await job.code).toBe(0);
     console.log(
       JSON.stringify({ dumpMs: Math.round(dumped.elapsedMs), restoreMs: Math.round(restored.elapsedMs) }),
@@ -146,7 +154,7 @@ describe('a one-node MPI job', () => {
       'none',
       `${programs}/ring`,
       '--seconds',
-      '2',
+      '3600',
       '--report-every',
       '100',
     ]);
@@ -157,6 +165,7 @@ describe('a one-node MPI job', () => {
     await host.sh(`mkdir -p ${host.base}/images-kept; mkdir ${host.base}/images-kept/inventory.img`);
     await expect(dump(criu, sandbox, `${host.base}/images-kept`)).rejects.toThrow(/criu dump: status 1/);
     await cluster.startAgent(host);
+    await tellToEnd('kept');
     expect(await job.code).toBe(0);
     expect(job.output()).toMatch(/^\[0\] DONE /m);
   });

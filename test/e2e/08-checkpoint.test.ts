@@ -23,9 +23,9 @@ afterAll(async () => {
   await cluster?.[Symbol.asyncDispose]();
 });
 
-/** A ring that says each of its iterations, on one node; `--seconds` it runs. */
-async function ring(name: string, seconds: number): Promise<void> {
-  const args = ['--seconds', String(seconds), '--report-every', '1', '--bytes', '4096'];
+/** A ring that says each of its iterations, on one node. */
+async function ring(name: string): Promise<void> {
+  const args = ['--seconds', '3600', '--report-every', '1', '--bytes', '4096'];
   await cluster.done([
     'run',
     '--detach',
@@ -41,8 +41,13 @@ async function ring(name: string, seconds: number): Promise<void> {
   await eventually(async () => expect((await cluster.done(['logs', name])).length).toBeGreaterThan(100));
 }
 
-/** Every iteration once, in order, from the first one to the end. */
+/** It runs on to the end that it is told: every iteration once, in order. */
 async function expectWhole(name: string): Promise<void> {
+  const said = async (): Promise<number> =>
+    (await cluster.done(['logs', name, '-r', '0', '--no-label'])).split('\n').length;
+  const before = await said();
+  await eventually(async () => expect(await said()).toBeGreaterThan(before + 10));
+  expect(await cluster.done(['signal', 'USR1', name, '-r', '0'])).toContain('reached 1 process');
   const waited = await cluster.wait(name, 'Succeeded');
   expect(waited.stderr).toBe('');
   for (const rank of [0, 1]) {
@@ -71,7 +76,7 @@ function imagesOf(uid: string): string[] {
 
 describe('a checkpoint', () => {
   test('is taken while the job runs on, copied to another node, listed, and deleted with its images', async () => {
-    await ring('on', 6);
+    await ring('on');
     const made = await cluster.muster(['checkpoint', 'on', '--name', 'on-1']);
     expect(made.stderr).toBe('');
     expect(made.stdout).toMatch(
@@ -91,7 +96,7 @@ describe('a checkpoint', () => {
   });
 
   test('two of one group are taken one after the other', async () => {
-    await ring('two', 6);
+    await ring('two');
     const both = await Promise.all(
       ['two-1', 'two-2'].map((name) =>
         cluster.muster(['checkpoint', 'two', '--name', name, '--copies', '1']),
@@ -115,7 +120,7 @@ describe('a checkpoint', () => {
 
 describe('a group', () => {
   test('is suspended by a checkpoint, gives back its node, and goes on where it was', async () => {
-    await ring('night', 5);
+    await ring('night');
     await cluster.done(['suspend', '--policy', 'Checkpoint', 'night']);
     expect(await cluster.condition('night', 'Suspended')).toMatchObject({
       status: 'True',
@@ -128,7 +133,7 @@ describe('a group', () => {
   });
 
   test('is saved and ended, and one made from that goes on on another node', async () => {
-    await ring('here', 5);
+    await ring('here');
     await cluster.done(['checkpoint', 'here', '--stop', '--name', 'moved']);
     expect(await cluster.wait('here', 'Finished')).toMatchObject({ code: 1 });
     expect(await cluster.condition('here', 'Failed')).toMatchObject({ reason: 'Saved' });
@@ -176,7 +181,7 @@ describe('a group', () => {
   });
 
   test('whose suspension is called off runs on', async () => {
-    await ring('again', 5);
+    await ring('again');
     await cluster.done(['suspend', '--no-wait', '--policy', 'checkpoint', 'again']);
     await cluster.done(['resume', 'again']);
     await expectWhole('again');
@@ -197,7 +202,11 @@ test('a policy takes checkpoints by the clock, and keeps as many as it says', as
     spec: {
       size: 2,
       processes: [
-        { name: 'ring', ranks: '0-1', command: [program('ring'), '--seconds', '8', '--report-every', '1'] },
+        {
+          name: 'ring',
+          ranks: '0-1',
+          command: [program('ring'), '--seconds', '3600', '--report-every', '1'],
+        },
       ],
       placement: { nodes: ['node1'] },
       checkpointPolicy: { interval: 1, keep: 1, copies: 1 },

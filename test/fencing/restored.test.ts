@@ -22,7 +22,7 @@ const iterationsOf = async (name: string): Promise<string[]> => {
 };
 
 test('goes on where it was, under a lease of its own, and every iteration is there once', async () => {
-  const args = ['--seconds', '9', '--report-every', '1', '--bytes', '4096'];
+  const args = ['--seconds', '3600', '--report-every', '1', '--bytes', '4096'];
   const manifest = {
     apiVersion: 'muster.dev/v1alpha1',
     kind: 'ProcessGroup',
@@ -43,6 +43,7 @@ test('goes on where it was, under a lease of its own, and every iteration is the
   const before = (await iterationsOf('ring')).length;
   await cluster.done(['resume', 'ring']);
   await eventually(async () => expect((await iterationsOf('ring')).length).toBeGreaterThan(before + 10));
+  await cluster.done(['signal', 'USR1', 'ring', '-r', '0']);
   expect(await cluster.wait('ring', 'Succeeded')).toMatchObject({ code: 0, stderr: '' });
   (await iterationsOf('ring')).forEach((line, at) => expect(line).toContain(`rank 0 iteration ${at} `));
   expect((await cluster.get('pg', 'ring')).status).toMatchObject({

@@ -25,15 +25,18 @@ afterAll(async () => {
 const ranks = 4;
 
 /** Four ranks over two nodes. */
-async function ring(name: string, seconds: number, nodes = 'node2,node3'): Promise<void> {
+async function ring(name: string, nodes = 'node2,node3'): Promise<void> {
   const size = ['-n', String(ranks), '--ppn', '2', '--nodes', nodes];
-  const args = ['--seconds', String(seconds), '--report-every', '1', '--bytes', '16384'];
+  const args = ['--seconds', '3600', '--report-every', '1', '--bytes', '16384'];
   await cluster.succeed(['run', '--detach', '--name', name, ...size, `${programs}/ring`, ...args]);
   await eventually(async () => (await cluster.ringLines(name, 0)).length > 5, `${name} to say something`);
 }
 
-/** Every iteration of every rank once, in order; the program checks what it passes on itself. */
+/** It runs on to the end that it is told, every iteration of every rank once, in order; it checks what it passes on itself. */
 async function expectWhole(name: string): Promise<void> {
+  const before = (await cluster.ringLines(name, 0)).length;
+  await eventually(async () => (await cluster.ringLines(name, 0)).length > before + 10, `${name} to go on`);
+  expect(await cluster.succeed(['signal', 'USR1', name, '-r', '0'])).toContain('reached 1 process');
   const { code, stderr } = await cluster.muster(['wait', name, '--timeout', '90']);
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   for (let rank = 0; rank < ranks; rank++) {
@@ -59,7 +62,7 @@ const isTrue = ({ status }: Shown, type: string): boolean =>
   status?.conditions?.some((each) => each.type === type && each.status === 'True') ?? false;
 
 it('is saved at one cut while it runs on, again and again', async () => {
-  await ring('on', 12);
+  await ring('on');
   for (const name of ['on-1', 'on-2', 'on-3']) {
     expect(await cluster.succeed(['checkpoint', 'on', '--name', name])).toContain(
       `checkpoint/${name} ready: 4 ranks`,
@@ -70,7 +73,7 @@ it('is saved at one cut while it runs on, again and again', async () => {
 });
 
 it('is suspended by a checkpoint, loses a node, and goes on on what is left', async () => {
-  await ring('night', 8);
+  await ring('night');
   await cluster.succeed(['suspend', '--policy', 'checkpoint', 'night']);
   await eventually(
     async () => isTrue(await checkpoint('night-suspend-1'), 'Durable'),
@@ -83,7 +86,7 @@ it('is suspended by a checkpoint, loses a node, and goes on on what is left', as
 });
 
 it('is saved and ended, and goes on on two other nodes', async () => {
-  await ring('here', 8);
+  await ring('here');
   await cluster.succeed(['checkpoint', 'here', '--stop', '--name', 'moved']);
   await eventually(async () => (await cluster.group('here')).status?.phase === 'Failed', 'the group to end');
   await cluster.succeed(['restart', 'moved', '--name', 'there', '--nodes', 'node1,node4']);
@@ -94,7 +97,7 @@ it('goes back to its last checkpoint when it loses a node between prepare and co
   const points = `/var/tmp/muster-fail-points-hosts-${process.pid}`;
   await cluster.agents.get('node2')!.end();
   await cluster.startAgent(cluster.host('node2'), { MUSTER_FAIL_POINTS: points });
-  const args = ['--seconds', '12', '--report-every', '1', '--bytes', '16384'];
+  const args = ['--seconds', '3600', '--report-every', '1', '--bytes', '16384'];
   const manifest = {
     apiVersion: 'muster.dev/v1alpha1',
     kind: 'ProcessGroup',
@@ -137,7 +140,7 @@ it('goes back to its last checkpoint when it loses a node between prepare and co
 }, 300_000);
 
 it('runs on unharmed when agents or the controller are killed at any moment of a checkpoint', async () => {
-  await ring('killed', 20);
+  await ring('killed');
   const outcomes: string[] = [];
   for (const [round, delayMs] of [50, 150, 400].entries()) {
     const name = `killed-${round}`;

@@ -37,7 +37,7 @@ test('every node is emptied once, and nobody can tell from what the jobs wrote',
     ...['run', '--detach', '--name', name, '-n', '2', '--ppn', '1', ...argon.command(name)],
   ];
   await cluster.done(simulation('moved'));
-  const front = cluster.spawn(ringOf('tour', ['--seconds', '30']), { timeoutMs: 150_000 });
+  const front = cluster.spawn(ringOf('tour', ['--seconds', '3600']), { timeoutMs: 150_000 });
   await eventually(async () => expect((await logsOf('tour')).length).toBeGreaterThan(1000), 40_000);
   for (const name of ['tour', 'moved']) expect(await nodesOf(name)).toEqual(new Set(['node1', 'node2']));
   for (const node of ['node1', 'node2', 'node3']) {
@@ -55,6 +55,7 @@ test('every node is emptied once, and nobody can tell from what the jobs wrote',
     expect(status.phase).toBe('Completed');
   }
   expect(moved.items.length).toBeGreaterThanOrEqual(6);
+  await cluster.done(['signal', 'USR1', 'tour', '-r', '0']);
   const ended = await front.result;
   expect({ code: ended.code, stderr: ended.stderr }).toEqual({ code: 0, stderr: '' });
   const iterations = /^DONE iterations=(\d+) /m.exec(ended.stdout)?.[1] ?? '';

@@ -3,12 +3,13 @@
  *
  * usage: ring [--seconds S | --iterations N] [--until FILE] [--bytes B] [--report-every N]
  *
- * --until: ends sooner, once rank 0 sees that file.
+ * It ends sooner, so that whoever waits for something needs to guess no seconds: when rank 0 gets SIGUSR1, or sees the file of --until.
  *
  * Rank 0 ends with `DONE iterations=N ranks=N checksum=HEX` and exit 0; who sees damage prints `BAD ...`, exit 1.
  */
 #include <inttypes.h>
 #include <mpi.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,11 +41,20 @@ static void bad(int rank, long iteration, const char *what) {
   MPI_Abort(MPI_COMM_WORLD, 1);
 }
 
+static volatile sig_atomic_t is_told_to_end;
+
+static void end(int number) {
+  (void)number;
+  is_told_to_end = 1;
+}
+
 int main(int argc, char **argv) {
   double seconds = 0;
   long iterations = 100, report_every = 0;
   const char *until = NULL;
   size_t bytes = 4096;
+  struct sigaction ends = {.sa_handler = end, .sa_flags = SA_RESTART};
+  sigaction(SIGUSR1, &ends, NULL);
   MPI_Init(&argc, &argv);
   int rank, size;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
@@ -71,8 +81,8 @@ int main(int argc, char **argv) {
   long iteration = 0;
   for (;; iteration++) {
     int go_on = seconds > 0 ? MPI_Wtime() - started < seconds : iteration < iterations;
-    if (until && access(until, F_OK) == 0) go_on = 0;
-    MPI_Bcast(&go_on, 1, MPI_INT, 0, MPI_COMM_WORLD); /* rank 0's clock decides for all */
+    if (is_told_to_end || (until && access(until, F_OK) == 0)) go_on = 0;
+    MPI_Bcast(&go_on, 1, MPI_INT, 0, MPI_COMM_WORLD); /* rank 0 decides for all */
     if (!go_on) break;
     fill(mine, words, rank, iteration);
     memset(theirs, 0, words * 8);

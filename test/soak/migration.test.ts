@@ -17,14 +17,7 @@ it(
     criuProgram();
     await using cluster = await Cluster.make([{}, {}, {}]);
     const size = ['-n', '4', '--ppn', '2', '--nodes', 'node2,node3'];
-    const many = [
-      '--seconds',
-      String(seconds + 20),
-      '--report-every',
-      String(reportEvery),
-      '--bytes',
-      '65536',
-    ];
+    const many = ['--seconds', '86400', '--report-every', String(reportEvery), '--bytes', '65536'];
     await cluster.succeed(['run', '--detach', '--name', 'ring', ...size, `${programs}/ring`, ...many]);
     await eventually(
       async () => (await cluster.ringLines('ring', 0)).length > 2,
@@ -37,6 +30,7 @@ it(
       await cluster.succeed(['migrate', 'ring', '--from', from, '--to', to]);
       moves++;
     }
+    await cluster.succeed(['signal', 'USR1', 'ring', '-r', '0']);
     const waited = await cluster.muster(['wait', 'ring', '--timeout', '240']);
     expect({ code: waited.code, stderr: waited.stderr }).toEqual({ code: 0, stderr: '' });
     for (let rank = 0; rank < 4; rank++)
