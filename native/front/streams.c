@@ -13,6 +13,7 @@ enum {
   MOST_STREAMS = 1 << 21,
   MOST_SEGMENTS = 1 << 16,
   CHUNK_BYTES = 1 << 18,
+  LINE_BYTES = 1 << 12,
   READ_BYTES = 1 << 16,
   TEXT_BYTES = 1 << 18,
   LABEL_BYTES = 16,
@@ -304,11 +305,22 @@ static bool skip_gap(struct stream *stream) {
   return true;
 }
 
+/* Where what is shown at once ends: of more than a chunk with its last line, so that another rank's does not begin within one. */
+static uint64_t chunk_end(const struct stream *stream) {
+  char text[LINE_BYTES];
+  uint64_t end = stream->offset + CHUNK_BYTES, from = end - sizeof text;
+  if (stream->length <= end) return stream->length;
+  const struct segment *segment = segment_at(stream, from);
+  ssize_t count = segment ? pread(segment->fd, text, sizeof text, (off_t)(from - segment->first)) : -1;
+  const char *newline = count > 0 ? memrchr(text, '\n', (size_t)count) : NULL;
+  return newline ? from + (uint64_t)(newline - text) + 1 : end;
+}
+
 /* One chunk, as it is. False: nothing could be done now. */
 static bool copy_plain(struct sink *sink, struct stream *stream) {
   if (!sink->owner) {
     sink->owner = stream;
-    sink->until = stream->length - stream->offset > CHUNK_BYTES ? stream->offset + CHUNK_BYTES : stream->length;
+    sink->until = chunk_end(stream);
   }
   const struct segment *segment = segment_at(stream, stream->offset);
   if (!segment && skip_gap(stream)) segment = segment_at(stream, stream->offset);

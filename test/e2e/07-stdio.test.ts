@@ -169,6 +169,31 @@ spec:
   });
 });
 
+test('lines are whole for a reader who lags, though nothing says whose they are', async () => {
+  const bytes = 100;
+  const ranks = 3;
+  const running = cluster.spawn([
+    'run',
+    '--name',
+    'lag',
+    '-n',
+    String(ranks),
+    program('outgen'),
+    '2',
+    String(bytes),
+  ]);
+  running.child.stdout!.pause();
+  const succeeded = async (): Promise<number | undefined> =>
+    (await cluster.get('pg', 'lag').catch(() => undefined))?.status?.ranks?.succeeded;
+  await eventually(async () => (await succeeded()) === ranks, 'the ranks to end');
+  running.child.stdout!.resume();
+  const { code, stdout } = await running.result;
+  expect(code).toBe(0);
+  const lines = stdout.split('\n').slice(0, -1);
+  expect(lines.filter((line) => !/^\d{7} \d{11} o{79}$/.test(line))).toEqual([]);
+  expect(lines).toHaveLength(ranks * Math.floor((2 * mebibyte) / bytes));
+});
+
 describe('input that is larger than its window', () => {
   test('hundreds of MiB reach a slow reader, and little of it lies on disk', async () => {
     const mebibytes = 300;
