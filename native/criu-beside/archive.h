@@ -10,7 +10,8 @@ enum { BLOCK = 512, LONGEST_NAME = 99, CHUNK = 1 << 16 };
 
 /* One block, as GNU tar has it. */
 struct header {
-  char name[100], mode[8], uid[8], gid[8], size[12], mtime[12], sum[8], kind, target[100], magic[8], names[64], major[8], minor[8], rest[167];
+  char name[100], mode[8], uid[8], gid[8], size[12], mtime[12], sum[8], kind, target[100], magic[8], names[64], major[8],
+      minor[8], rest[167];
 };
 
 uint32_t header_sum(const struct header *header);

@@ -73,7 +73,8 @@ static bool put_header(const struct stat *stat, char kind, const char *target) {
   memcpy(header.magic, "ustar  ", sizeof header.magic);
   header.kind = kind;
   bool fits = put_number(header.mode, sizeof header.mode, stat->st_mode & 07777) &&
-              put_number(header.uid, sizeof header.uid, stat->st_uid) && put_number(header.gid, sizeof header.gid, stat->st_gid) &&
+              put_number(header.uid, sizeof header.uid, stat->st_uid) &&
+              put_number(header.gid, sizeof header.gid, stat->st_gid) &&
               put_number(header.size, sizeof header.size, kind == '0' ? (uint64_t)stat->st_size : 0) &&
               put_number(header.mtime, sizeof header.mtime, (uint64_t)stat->st_mtime) &&
               (!has_device || (put_number(header.major, sizeof header.major, (rdev >> 8) & 0xfff) &&
@@ -114,7 +115,8 @@ static bool put_directory(int directory);
 static bool put_entry(int directory, const char *name) {
   struct stat stat;
   size_t before = strlen(path), length = strlen(name);
-  if (before + length + 1 > LONGEST_NAME || syscall(SYS_newfstatat, directory, name, &stat, AT_SYMLINK_NOFOLLOW) < 0 || stat.st_dev != device)
+  if (before + length + 1 > LONGEST_NAME || syscall(SYS_newfstatat, directory, name, &stat, AT_SYMLINK_NOFOLLOW) < 0 ||
+      stat.st_dev != device)
     return false;
   memcpy(path + before, name, length + 1);
   bool done = false;
@@ -126,7 +128,8 @@ static bool put_entry(int directory, const char *name) {
   } else if (stat.st_nlink > 1) {
     done = false;
   } else if (S_ISREG(stat.st_mode)) {
-    done = (off_t)stat.st_blocks * BLOCK >= stat.st_size && put_header(&stat, '0', "") && put_content(directory, name, stat.st_size);
+    done =
+        (off_t)stat.st_blocks * BLOCK >= stat.st_size && put_header(&stat, '0', "") && put_content(directory, name, stat.st_size);
   } else if (S_ISLNK(stat.st_mode)) {
     done = put_link(directory, name, &stat);
   } else if (S_ISCHR(stat.st_mode) || S_ISBLK(stat.st_mode) || S_ISFIFO(stat.st_mode)) {

@@ -60,7 +60,8 @@ static bool parse(const struct header *header, struct entry *entry) {
   bool known = memcmp(header->magic, "ustar  ", sizeof header->magic) == 0 && number_of(header->sum, sizeof header->sum, &sum) &&
                sum == header_sum(header) && number_of(header->mode, sizeof header->mode, &mode) &&
                number_of(header->uid, sizeof header->uid, &uid) && number_of(header->gid, sizeof header->gid, &gid) &&
-               number_of(header->size, sizeof header->size, &entry->size) && number_of(header->mtime, sizeof header->mtime, &entry->mtime) &&
+               number_of(header->size, sizeof header->size, &entry->size) &&
+               number_of(header->mtime, sizeof header->mtime, &entry->mtime) &&
                number_of(header->major, sizeof header->major, &major) && number_of(header->minor, sizeof header->minor, &minor) &&
                text_of(entry->path, header->name) && text_of(entry->target, header->target) && shorten(entry->path);
   if (!known) return false;
@@ -116,12 +117,12 @@ static bool make(const struct entry *entry, int in, off_t content) {
   if (directory < 0) return false;
   bool made = false;
   switch (entry->kind) {
-    case '0': made = fill(directory, name, in, content, entry->size); break;
-    case '2': made = symlinkat(entry->target, directory, name) == 0; break;
-    case '3': made = syscall(SYS_mknodat, directory, name, S_IFCHR | 0600, entry->device) == 0; break;
-    case '4': made = syscall(SYS_mknodat, directory, name, S_IFBLK | 0600, entry->device) == 0; break;
-    case '5': made = mkdirat(directory, name, 0700) == 0; break;
-    case '6': made = syscall(SYS_mknodat, directory, name, S_IFIFO | 0600, 0) == 0; break;
+  case '0': made = fill(directory, name, in, content, entry->size); break;
+  case '2': made = symlinkat(entry->target, directory, name) == 0; break;
+  case '3': made = syscall(SYS_mknodat, directory, name, S_IFCHR | 0600, entry->device) == 0; break;
+  case '4': made = syscall(SYS_mknodat, directory, name, S_IFBLK | 0600, entry->device) == 0; break;
+  case '5': made = mkdirat(directory, name, 0700) == 0; break;
+  case '6': made = syscall(SYS_mknodat, directory, name, S_IFIFO | 0600, 0) == 0; break;
   }
   if (made && entry->kind != '5') made = give(directory, name, entry);
   close(directory);
