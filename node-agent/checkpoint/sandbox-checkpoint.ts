@@ -55,6 +55,7 @@ export interface HeldSandbox {
   readonly directory: SandboxDirectory;
   readonly cgroup: SandboxCgroup | null;
   readonly adopted: AdoptedSandbox | null;
+  readonly ended: object | null;
   readonly limits: SandboxLimits;
   readonly processes: RankProcesses | null;
   readonly input: InputSpool | null;
@@ -124,7 +125,8 @@ export class SandboxCheckpoint {
       holdUntilMs: _holdUntilMs,
       ...fact
     } = this.#record;
-    return fact;
+    // Nobody hears to what is asked of one that has ended: it is held no longer.
+    return { ...fact, held: fact.held && this.#sandbox.ended === null };
   }
 
   /** Settles when nothing is under way any more; whatever is, is given up first, since the sandbox is to be ended. */
