@@ -1,7 +1,7 @@
 // Files of the node, for an agent that may be in a container: what lies on the node's own root is reached through the machine's first
 // process, where links lead as they lead there, a user of the node does something in the node's own mounts, and processes are moved
-// between its control groups. An agent that is in no
-// container, or may not look there, has them where they are. It knows nothing of what is looked for.
+// between its control groups. An agent that is in no container, or may not look there, has them where they are. It knows nothing of what
+// is looked for.
 import {
   accessSync,
   existsSync,

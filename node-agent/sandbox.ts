@@ -49,7 +49,7 @@ import type { PmiPort } from './pmi-port.ts';
 import type { Binding } from './processors.ts';
 import { sent } from './outbound-facts.ts';
 import { PlannedStart } from './planned-start.ts';
-import { bindsOf, preparationOf } from './preparation.ts';
+import { bindsOf, planFor, preparationOf } from './preparation.ts';
 import { isSameProcess } from './process-table.ts';
 import { causeOf, isSuccess } from './rank-end.ts';
 import { RankProcesses } from './rank-processes.ts';
@@ -327,7 +327,7 @@ export class Sandbox implements HeldSandbox, ComingSandbox {
     if (this.isEnding) throw refused('its sandbox is being ended');
     if (this.isFrozen) throw refused('its sandbox is suspended; resume the group first');
     if (this.freezer.isHeld) throw refused('its sandbox is being saved; try again in a moment');
-    const { sharedEnv } = new PlannedStart(this.#backend).planOf(this.spec);
+    const { sharedEnv } = planFor(this.spec, this.#backend);
     const ports = { adopted, processes, backend: this.#backend, rank: start, sharedEnv };
     return Execution.start(ports, order, events);
   }

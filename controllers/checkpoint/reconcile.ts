@@ -148,11 +148,11 @@ export class CheckpointReconciler implements Reconciler {
     const { uid = '' } = checkpoint.metadata;
     const { store, clock } = this.#ports;
     if (isDone(to)) this.#progressMs.delete(uid);
-    else if (from === to) {
+    else {
       const leftMs = (this.#progressMs.get(uid) ?? 0) + progressEveryMs - clock.steady();
-      if (leftMs > 0) return leftMs;
+      if (from === to && leftMs > 0) return leftMs;
       this.#progressMs.set(uid, clock.steady());
-    } else this.#progressMs.set(uid, clock.steady());
+    }
     await store.updateStatus<Checkpoint>(checkpointType, { ...checkpoint, status: next }, signal);
     return 0;
   }

@@ -323,7 +323,10 @@ static bool copy_plain(struct sink *sink, struct stream *stream) {
     sink->until = chunk_end(stream);
   }
   const struct segment *segment = segment_at(stream, stream->offset);
-  if (!segment && skip_gap(stream)) segment = segment_at(stream, stream->offset);
+  if (!segment && skip_gap(stream)) {
+    segment = segment_at(stream, stream->offset);
+    sink->until = chunk_end(stream);
+  }
   uint64_t end = segment ? segment_end(stream, segment) : 0;
   if (end > sink->until) end = sink->until;
   ssize_t count = -1;

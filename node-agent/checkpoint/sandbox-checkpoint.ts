@@ -125,7 +125,7 @@ export class SandboxCheckpoint {
       holdUntilMs: _holdUntilMs,
       ...fact
     } = this.#record;
-    // Nobody hears to what is asked of one that has ended: it is held no longer.
+    // One that has ended is held no longer, though nobody told it to run on.
     return { ...fact, held: fact.held && this.#sandbox.ended === null };
   }
 

@@ -137,7 +137,7 @@ export class JobNetwork implements AsyncDisposable {
     if (this.#checking) clearInterval(this.#checking);
     if (this.#idle) clearTimeout(this.#idle);
     if (this.#soon) clearTimeout(this.#soon);
-    this.#lull[Symbol.dispose]();
+    this.#lull.come();
     await Promise.all(this.#turns.values());
     this.#shortCuts[Symbol.dispose]();
     this.#namespaces[Symbol.dispose]();
@@ -353,7 +353,7 @@ export class JobNetwork implements AsyncDisposable {
 
   /** Removes links of this agent that belong to none of these sandboxes, and networks that nobody is on. */
   async sweep(keys: Iterable<string>): Promise<void> {
-    this.#lull[Symbol.dispose]();
+    this.#lull.come();
     const kept = new Set([...keys].map((key) => this.#names.port(key)));
     for (const [uid, ports] of [...this.#plugged])
       for (const port of [...ports.keys()]) if (!kept.has(port)) await this.#noteReach(port, null, uid);

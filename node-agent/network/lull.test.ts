@@ -49,7 +49,7 @@ test('launches without end do not keep it waiting, nor one that fails', async ()
 test('nobody waits for one that is given up', async () => {
   const lull = new Lull();
   const state = waiting(lull);
-  lull[Symbol.dispose]();
+  lull.come();
   await vi.advanceTimersByTimeAsync(0);
   expect(state.over).toBe(true);
 });

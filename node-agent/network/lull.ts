@@ -3,16 +3,11 @@
 const lullMs = 60;
 const mostMs = 500;
 
-export class Lull implements Disposable {
+export class Lull {
   #launches = 0;
   #beganMs = 0;
   #next: PromiseWithResolvers<void> | null = null;
   #timer: NodeJS.Timeout | null = null;
-
-  /** Nobody waits any more. */
-  [Symbol.dispose](): void {
-    this.#come();
-  }
 
   /** Runs what others are to wait for. */
   async during<T>(launch: () => Promise<T>): Promise<T> {
@@ -40,10 +35,11 @@ export class Lull implements Disposable {
     if (this.#timer) clearTimeout(this.#timer);
     const leftMs = this.#beganMs + mostMs - performance.now();
     const waitMs = this.#launches > 0 ? leftMs : Math.min(lullMs, leftMs);
-    this.#timer = setTimeout(() => this.#come(), Math.max(0, waitMs));
+    this.#timer = setTimeout(() => this.come(), Math.max(0, waitMs));
   }
 
-  #come(): void {
+  /** It is there, whatever is launched: nobody waits any more. */
+  come(): void {
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = null;
     this.#next?.resolve();

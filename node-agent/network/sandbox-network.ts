@@ -35,7 +35,8 @@ export class SandboxNetwork {
   }
 
   /**
-   * Descriptor of a network namespace to launch or restore the sandbox in, which is there until `end`; null: the node's own. What `joined` waits for has begun.
+   * Descriptor of a network namespace to launch or restore the sandbox in, which is there until `end`; null: the node's own. What
+   * `joined` waits for has begun.
    */
   begin(spec: SandboxSpec, isReachable = true): number | null {
     const [group, network] = [groupNetworkOf(spec), this.#network];
